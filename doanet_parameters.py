@@ -1,0 +1,193 @@
+"""Every parameter with its unit, the table of tasks, and the one door to both: ``get_params``.
+
+A new task is one row in FOA_TASKS below: its id and what differs from DEFAULTS. On the command line any
+parameter can be overridden for one run: ``python3 train_doanet.py 4 myrun nb_epochs=20 dataset=mic``.
+"""
+
+import ast
+import copy
+
+from doatools.errors import UserError, nearest
+
+DEFAULTS = {
+    # --- the run -------------------------------------------------------------------------------------
+    "quick_test": True,  # 2 epochs of 2 batches, to see everything work; False trains in full
+    "seed": 1234,  # every chance (weights, order, dropout, augmentation) follows from it
+    # --- folders -------------------------------------------------------------------------------------
+    "dataset_dir": "datasets/simulated",  # holds foa_dev, mic_dev, metadata_dev (and *_eval)
+    "feat_label_dir": "",  # features and labels; '' stands for <dataset_dir>/features
+    "results_dir": "results",  # checkpoints, logs and pictures of each run
+    "hnet_weights": "models/hnet_{max_sources}.pt",  # frozen Hungarian network, by number of slots
+    # --- data ----------------------------------------------------------------------------------------
+    "dataset": "foa",  # foa (ACN/SN3D ambisonics) | mic (array of capsules)
+    "mode": "dev",  # dev: train folds 3-6, validate 2, test 1 | eval: train 2-6, validate 1, test *_eval
+    "augmented": False,  # train on the mixtures of augment_files.py as well
+    "max_sources": 2,  # N, slots a label frame
+    "label_slots": "track",  # track: an event keeps its slot for life | frame: by CSV order in each frame
+    "overflow": "error",  # more than N sources at once: error | drop (training only; scores keep them all)
+    # --- features ------------------------------------------------------------------------------------
+    "fs": 24000,  # Hz
+    "hop_len_s": 0.02,  # feature hop, s
+    "label_hop_len_s": 0.1,  # label hop, s
+    "max_audio_len_s": 60.0,  # recordings are padded or cut to this, s
+    "nb_mel_bins": 64,
+    "top_db": 80.0,  # log-mel floor below the file's maximum, dB; <= 0 for no such floor
+    # --- batches -------------------------------------------------------------------------------------
+    "label_sequence_length": 50,  # label frames in a training sequence
+    "batch_size": 64,  # sequences, over all devices
+    "num_workers": 0,  # data-loading processes
+    # --- network -------------------------------------------------------------------------------------
+    "nb_cnn2d_filt": 128,
+    "f_pool_size": [2, 2, 2],  # mel pooling of each convolution block
+    "nb_rnn_layers": 2,
+    "rnn_size": 128,
+    "self_attn": False,
+    "nb_heads": 4,
+    "nb_fnn_layers": 2,
+    "fnn_size": 128,
+    "dropout_rate": 0.0,
+    "activity": True,  # the activity branch; without it every slot counts as active
+    # --- loss ----------------------------------------------------------------------------------------
+    "loss": "dmot",  # dmot | mse | pit
+    "dmotp_weight": 50.0,  # w_p inside dMOTp
+    "dmota_weight": 1.0,  # w_a of dMOTa
+    "ids_weight": 1.0,  # w_i of identity switches inside dMOTa
+    "ids": "published",  # published: a birth counts as a switch | switch: only references active at t-1 and t
+    "activity_weight": 10.0,  # of the activity term, beside 1 for dMOT (or 1 for PIT's distance)
+    "pit_level": "frame",  # pit: one permutation a frame | sequence
+    # --- training ------------------------------------------------------------------------------------
+    "nb_epochs": 200,
+    "optimizer": "adam",  # adam | adamw
+    "learning_rate": 1e-3,
+    "lr_schedule": "constant",  # constant | onecycle (peak = learning_rate)
+    "weight_decay": 0.0,
+    "gradient_clip": 0.0,  # largest gradient norm; 0 for none
+    "patience": 50,  # epochs without a better validation score before stopping
+    # --- device --------------------------------------------------------------------------------------
+    "device": "auto",  # auto | cpu | cuda | mps
+    "precision": "auto",  # auto | 32-true | bf16-mixed | 16-mixed
+    # --- simulation (simulate_dataset.py) --------------------------------------------------------------
+    "sim_recordings_per_fold": 12,
+    "sim_recording_len_s": 60.0,
+    "sim_rt60_s": [0.3, 0.8],  # reverberation time, drawn uniformly
+    "sim_snr_db": [6.0, 30.0],  # event level over ambient noise, drawn uniformly
+    "sim_elevation_deg": 45.0,  # elevations are drawn within ± this
+    "sim_moving": 0.4,  # share of events that move
+    "sim_rooms_per_fold": 4,
+}
+
+# What differs from DEFAULTS, task by task, on ambisonic recordings (method: Adavanne et al., dMOT losses).
+FOA_TASKS = {
+    "1": {},
+    "2": {"loss": "mse", "activity": False},
+    "3": {"activity": False},
+    "4": {},
+    "5": {"activity": False, "augmented": True},
+    "6": {"augmented": True},
+    "12": {"activity": False, "augmented": True, "dmota_weight": 0.0, "ids_weight": 0.0},
+    "13": {"activity": False, "augmented": True, "dmota_weight": 1.0, "ids_weight": 1.0},
+    "14": {"augmented": True, "dmota_weight": 0.0, "ids_weight": 0.0},
+    "15": {"augmented": True, "dmota_weight": 1.0, "ids_weight": 1.0},
+    "999": {"quick_test": True},
+}
+# The same on the microphone array: mic task → foa task.
+MIC_TASKS = {"7": "2", "8": "3", "9": "4", "10": "5", "11": "6", "16": "12", "17": "13", "18": "14", "19": "15"}
+
+TASKS = FOA_TASKS | {mic: FOA_TASKS[foa] | {"dataset": "mic"} for mic, foa in MIC_TASKS.items()}
+
+CHOICES = {
+    "dataset": ("foa", "mic"),
+    "mode": ("dev", "eval"),
+    "label_slots": ("track", "frame"),
+    "overflow": ("error", "drop"),
+    "loss": ("dmot", "mse", "pit"),
+    "ids": ("published", "switch"),
+    "pit_level": ("frame", "sequence"),
+    "optimizer": ("adam", "adamw"),
+    "lr_schedule": ("constant", "onecycle"),
+    "device": ("auto", "cpu", "cuda", "mps"),
+    "precision": ("auto", "32-true", "bf16-mixed", "16-mixed"),
+}
+
+
+def get_params(task_id="1", **overrides):
+    """Parameters of a task: DEFAULTS, the task's differences, then ``overrides``; derived values last.
+
+    Raises
+    ------
+    UserError (a ValueError)
+        Unknown task or parameter (the nearest right one is named) or a value of the wrong type or range.
+    """
+    task_id = str(task_id)
+    if task_id not in TASKS:
+        raise UserError(f"unknown task '{task_id}'.{nearest(task_id, TASKS)} Known tasks: "
+                        f"{', '.join(sorted(TASKS, key=int))}; to add one, edit FOA_TASKS in doanet_parameters.py")
+    params = copy.deepcopy(DEFAULTS) | copy.deepcopy(TASKS[task_id])
+    for key, value in overrides.items():
+        if key not in DEFAULTS:
+            raise UserError(f"unknown parameter '{key}'.{nearest(key, DEFAULTS)} "
+                            "All parameters stand in doanet_parameters.py")
+        params[key] = _checked(key, value)
+    params["task_id"] = task_id
+    return _derive(params)
+
+
+def parse_overrides(words):
+    """['nb_epochs=20', 'dataset=mic'] → {'nb_epochs': 20, 'dataset': 'mic'}; values as Python literals or words."""
+    overrides = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not equals:
+            raise UserError(f"'{word}' is not of the form key=value (for example nb_epochs=20)")
+        try:
+            overrides[key] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            overrides[key] = text
+    return overrides
+
+
+def add_override_argument(parser):
+    """Give a script's parser the ``key=value`` words, described the same everywhere."""
+    parser.add_argument("overrides", nargs="*", metavar="key=value",
+                        help="parameters to override (doanet_parameters.py lists them all with their units; "
+                             "edit its FOA_TASKS to add a task)")
+    return parser
+
+
+def _checked(key, value):
+    """``value`` as the type of the default; whole floats pass for ints and ints for floats."""
+    default = DEFAULTS[key]
+    wanted = type(default)
+    if wanted is float and type(value) is int:
+        value = float(value)
+    elif wanted is int and type(value) is float and value.is_integer():
+        value = int(value)
+    elif wanted is list and isinstance(value, tuple):
+        value = list(value)
+    elif wanted is str and isinstance(value, (int, float)) and not isinstance(value, bool):
+        value = str(value)
+    if type(value) is not wanted:
+        raise UserError(f"parameter '{key}' takes a {wanted.__name__} such as {default!r}, not {value!r}")
+    if key in CHOICES and value not in CHOICES[key]:
+        raise UserError(f"parameter '{key}' is one of {', '.join(CHOICES[key])}, not {value!r}."
+                        f"{nearest(value, CHOICES[key])}")
+    if wanted is list and not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in value):
+        raise UserError(f"parameter '{key}' takes numbers such as {default!r}, not {value!r}")
+    return value
+
+
+def _derive(params):
+    """Values that follow from others, and the checks that need several of them."""
+    for key in ("max_sources", "batch_size", "nb_epochs", "label_sequence_length", "fs", "nb_mel_bins", "patience"):
+        if params[key] < 1:
+            raise UserError(f"parameter '{key}' must be at least 1, not {params[key]}")
+    ratio = params["label_hop_len_s"] / params["hop_len_s"]
+    if abs(ratio - round(ratio)) > 1e-6 or ratio < 1:
+        raise UserError("label_hop_len_s must be a whole multiple of hop_len_s "
+                        f"({params['label_hop_len_s']} s is not one of {params['hop_len_s']} s)")
+    params["feature_label_resolution"] = round(ratio)  # feature frames a label frame
+    params["feat_label_dir"] = params["feat_label_dir"] or f"{params['dataset_dir']}/features"
+    params["hnet_weights"] = params["hnet_weights"].format(max_sources=params["max_sources"])
+    if params["quick_test"]:
+        params["nb_epochs"] = min(params["nb_epochs"], 2)
+    return params

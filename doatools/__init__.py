@@ -1,0 +1,1 @@
+"""What the scripts share; imports nothing of the top level."""

@@ -1,0 +1,31 @@
+"""Directions of arrival.
+
+Azimuth is counter-clockwise from the front (+x), elevation is up from the horizontal plane; both in
+degrees here, at the edge. A direction is a unit vector (x, y, z), last axis, with
+x = cos(el) cos(az), y = cos(el) sin(az), z = sin(el). Radians never leave this module.
+"""
+
+import numpy as np
+
+
+def unit_vectors(azimuth, elevation):
+    """Degrees (...,) and (...,) → unit vectors (..., 3)."""
+    azimuth, elevation = np.deg2rad(azimuth), np.deg2rad(elevation)
+    flat = np.cos(elevation)
+    return np.stack(np.broadcast_arrays(flat * np.cos(azimuth), flat * np.sin(azimuth), np.sin(elevation)), -1)
+
+
+def azimuth_elevation(vectors):
+    """Vectors (..., 3) of any positive length → (azimuth in (-180, 180], elevation in [-90, 90]) degrees."""
+    x, y, z = np.moveaxis(np.asarray(vectors), -1, 0)
+    return np.rad2deg(np.arctan2(y, x)), np.rad2deg(np.arctan2(z, np.hypot(x, y)))
+
+
+def angular_distance(a, b):
+    """Great-circle angle in degrees between vectors (..., 3), broadcast; exact at 0°, 180° and the poles.
+
+    arctan2 of the lengths of a-b and a+b (Kahan) keeps full precision where arccos of a dot product loses it.
+    """
+    a = a / np.maximum(np.linalg.norm(a, axis=-1, keepdims=True), 1e-12)
+    b = b / np.maximum(np.linalg.norm(b, axis=-1, keepdims=True), 1e-12)
+    return np.rad2deg(2 * np.arctan2(np.linalg.norm(a - b, axis=-1), np.linalg.norm(a + b, axis=-1)))
