@@ -53,7 +53,8 @@ DEFAULTS = {
     "dmota_weight": 1.0,  # w_a of dMOTa
     "ids_weight": 1.0,  # w_i of identity switches inside dMOTa
     "ids": "published",  # published: a birth counts as a switch | switch: only references active at t-1 and t
-    "activity_weight": 10.0,  # of the activity term, beside 1 for dMOT (or 1 for PIT's distance)
+    "activity_weight": 10.0,  # of the activity term (binary cross-entropy)
+    "pit_distance_weight": 20.0,  # of PIT's mean squared distance
     "pit_level": "frame",  # pit: one permutation a frame | sequence
     # --- training ------------------------------------------------------------------------------------
     "nb_epochs": 200,
@@ -144,6 +145,17 @@ def parse_overrides(words):
         except (ValueError, SyntaxError):
             overrides[key] = text
     return overrides
+
+
+def split_words(words, *defaults):
+    """['4', 'myrun', 'nb_epochs=20'] → (['4', 'myrun'], {'nb_epochs': 20}).
+
+    Words without '=' are a script's positional ones; those left out are taken from ``defaults``.
+    """
+    plain = [word for word in words if "=" not in word]
+    if len(plain) > len(defaults):
+        raise UserError(f"unexpected word '{plain[len(defaults)]}'; parameters are given as key=value")
+    return plain + list(defaults[len(plain):]), parse_overrides(word for word in words if "=" in word)
 
 
 def add_override_argument(parser):

@@ -1,6 +1,8 @@
 """Files are written under a temporary name and renamed, so that a reader never sees half of one."""
 
 import contextlib
+import json
+import math
 import os
 from pathlib import Path
 
@@ -24,3 +26,18 @@ def replacing(path):
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def plain_json(value):
+    """Nested dicts and lists for JSON: NaN and infinities, which JSON lacks, become null."""
+    if isinstance(value, dict):
+        return {key: plain_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain_json(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_json(path, value):
+    """Write one JSON value, readably."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(plain_json(value), indent=1) + "\n")

@@ -1,0 +1,288 @@
+"""Audio → features, annotations → labels, scaling, and where all of it lies on disk.
+
+T feature frames (20 ms hop), C feature channels, F bands, K = n_fft/2 + 1 bins, M audio channels. On disk a
+row is one frame, channel-major: (T, C*F), channel 0's F bands, channel 1's, and so on. Frame t is centred at
+sample t*hop. Audio is float32 (samples, M) in [-1, 1).
+
+Features (Adavanne et al., differentiable tracking-based training, and the DCASE2020 baseline):
+foa: log-mels of W, Y, Z, X (ACN, SN3D), then the mel-weighted active intensity along y, z, x: C = 7;
+mic: log-mels of the M = 4 capsules, then the GCC-PHAT of the pairs 01, 02, 03, 12, 13, 23 at F lags around
+zero: C = 10. A further feature set is one class like these and one line in FEATURES.
+"""
+
+import itertools
+import math
+import os
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import scipy.fft
+from numpy.lib.stride_tricks import sliding_window_view
+
+from doanet_parameters import get_params
+from doatools import audiofiles
+from doatools.annotations import find_recordings, read_dcase, select
+from doatools.errors import UserError
+from doatools.files import replacing
+from doatools.freshness import digest, is_fresh, stamp
+
+FORMAT = 1  # of the files on disk; raise it when their content changes for the same parameters
+EPS = 1e-8  # added to every sample, and to the energy that intensities are divided by
+AMIN = 1e-10  # the least power a log is taken of (-100 dB)
+BLOCK = 128  # frames worked on at once: keeps a recording's spectra out of memory
+
+
+class FoaFeatures:
+    """Log-mels of first-order ambisonics and the intensity vector, which points at the source."""
+
+    audio_channels = 4  # W, Y, Z, X
+    log_mels = 4  # the first feature channels are powers, to be told in dB
+    channels = 7
+
+    def __init__(self, mel):
+        self.mel = mel  # (K, F) float32
+
+    def __call__(self, spectra, power, out):
+        """Spectra (4, B, K) complex64, their power (4, B, K) float32 → out (7, B, F) float32."""
+        np.matmul(power, self.mel, out=out[:4])
+        w, yzx = spectra[0], spectra[1:]
+        energy = power[1:].sum(0)
+        energy /= 3
+        energy += power[0]
+        energy += EPS
+        intensity = yzx.real * w.real  # Re(conj(W) V), (3, B, K)
+        intensity += yzx.imag * w.imag
+        intensity /= energy
+        np.matmul(intensity, self.mel, out=out[4:])
+
+
+class MicFeatures:
+    """Log-mels of four capsules and the GCC-PHAT of their pairs; a peak at lag d: the second hears d later."""
+
+    audio_channels = 4
+    log_mels = 4
+    channels = 10
+
+    def __init__(self, mel):
+        self.mel = mel  # (K, F) float32
+
+    def __call__(self, spectra, power, out):
+        """Spectra (4, B, K) complex64, their power (4, B, K) float32 → out (10, B, F) float32."""
+        np.matmul(power, self.mel, out=out[:4])
+        # The phase of conj(X_m) X_n is the product of the two phases: four divisions rather than six.
+        phases = spectra / np.maximum(np.sqrt(power), np.finfo(np.float32).tiny)
+        before = out.shape[-1] - out.shape[-1] // 2  # lags -before … F-before-1
+        for channel, (m, n) in enumerate(itertools.combinations(range(4), 2), start=4):
+            gcc = scipy.fft.irfft(phases[m].conj() * phases[n], axis=-1)  # (B, n_fft)
+            out[channel, :, :before] = gcc[:, -before:]
+            out[channel, :, before:] = gcc[:, : out.shape[-1] - before]
+
+
+FEATURES = {"foa": FoaFeatures, "mic": MicFeatures}
+
+
+class FeatureClass:
+    """Features and labels of recordings under one set of parameters.
+
+    Attributes
+    ----------
+    nb_feature_channels : int, C
+    nb_mel_bins : int, F
+    nb_feature_frames, nb_label_frames : int, of a recording padded or cut to max_audio_len_s
+    """
+
+    def __init__(self, params):
+        self.features = params["dataset"]
+        self.fs = params["fs"]
+        self.top_db = params["top_db"]
+        self.nb_mel_bins = params["nb_mel_bins"]
+        self.label_hop_len_s = params["label_hop_len_s"]
+        self.hop = round(self.fs * params["hop_len_s"])
+        self.n_fft = 2 ** math.ceil(math.log2(2 * self.hop))
+        self.nb_label_frames = int(params["max_audio_len_s"] / self.label_hop_len_s + 1e-6)
+        self.nb_feature_frames = self.nb_label_frames * params["feature_label_resolution"]
+        if self.nb_label_frames < 1:
+            raise UserError(f"max_audio_len_s={params['max_audio_len_s']} is shorter than a label frame")
+        self.max_samples = self.nb_feature_frames * self.hop
+        self.window = _hann(2 * self.hop)
+        self.extractor = FEATURES[self.features](_mel_filters(self.fs, self.n_fft, self.nb_mel_bins))
+        self.audio_channels = self.extractor.audio_channels
+        self.nb_feature_channels = self.extractor.channels
+
+    def inspect_audio(self, path):
+        """Samples of a recording, from its header; the errors of ``read_audio`` that need no sample."""
+        return audiofiles.inspect_audio(path, self.fs, self.audio_channels)
+
+    def read_audio(self, path, max_samples=-1):
+        """The first ``max_samples`` (-1: all), float32 (samples, M); UserError for a file that is unfit."""
+        return audiofiles.read_audio(path, self.fs, self.audio_channels, max_samples)
+
+    def extract(self, audio):
+        """Audio (samples, M) of any length → features (samples // hop, C*F), float32, not normalised."""
+        n_frames = len(audio) // self.hop
+        # Half a window of zeros before the start, so that frame 0 is centred at sample 0. The windows fill
+        # the FFT from its start rather than its middle: a delay all channels share, which no feature sees.
+        samples = np.zeros((self.audio_channels, self.hop + n_frames * self.hop), np.float32)
+        np.add(audio[: n_frames * self.hop].T, np.float32(EPS), out=samples[:, self.hop :])
+        frames = sliding_window_view(samples, 2 * self.hop, axis=1)[:, :: self.hop]  # (M, T, 2 hop)
+        features = np.empty((n_frames, self.nb_feature_channels, self.nb_mel_bins), np.float32)
+        for start in range(0, n_frames, BLOCK):
+            windowed = frames[:, start : start + BLOCK] * self.window
+            spectra = scipy.fft.rfft(windowed, self.n_fft, axis=-1)  # (M, B, K) complex64
+            power = spectra.real**2
+            power += spectra.imag**2
+            self.extractor(spectra, power, features[start : start + BLOCK].swapaxes(0, 1))  # (C, B, F)
+        self._to_decibels(features[:, : self.extractor.log_mels])
+        return features.reshape(n_frames, -1)  # (T, C*F)
+
+    def fit_length(self, audio):
+        """Pad or cut audio to max_audio_len_s: (max_samples, M).
+
+        The published features pad with noise of 1e-8, which keeps the phases of silence from pointing
+        anywhere. Ours is drawn from a fixed seed: a recording has one set of features, not one a run.
+        """
+        missing = self.max_samples - len(audio)
+        if missing <= 0:
+            return audio[: self.max_samples]
+        noise = np.random.default_rng(0).random((missing, audio.shape[1]), np.float32)
+        return np.concatenate([audio, np.float32(-EPS) * noise])  # extract adds EPS: noise in (0, 1e-8]
+
+    def labels(self, recording):
+        """A Recording's EVENT_ROWS, up to max_audio_len_s; UserError for a bad annotation."""
+        samples = self.inspect_audio(recording.audio)
+        n_frames = math.ceil(samples / (self.fs * self.label_hop_len_s) - 1e-6)
+        rows = read_dcase(recording.annotation, n_frames)
+        return rows[rows["frame"] < self.nb_label_frames]
+
+    def _to_decibels(self, mels):
+        """In place: powers (T, 4, F) → dB, no lower than top_db below their channel's maximum."""
+        np.maximum(mels, np.float32(AMIN), out=mels)
+        np.log10(mels, out=mels)
+        mels *= 10
+        if self.top_db > 0 and len(mels):
+            np.maximum(mels, mels.max(axis=(0, 2), keepdims=True) - np.float32(self.top_db), out=mels)
+
+
+def _hann(length):
+    """Periodic Hann window, float32."""
+    return np.sin(np.pi * np.arange(length) / length).astype(np.float32) ** 2
+
+
+def _mel_filters(fs, n_fft, nb_mel_bins):
+    """(K, F) float32, from 0 Hz to fs/2, Slaney's scale and norm."""
+    import librosa.filters  # takes a second; workers get the finished matrix
+    return np.ascontiguousarray(librosa.filters.mel(sr=fs, n_fft=n_fft, n_mels=nb_mel_bins).T)
+
+
+@dataclass(frozen=True)
+class Scaler:
+    """Zero mean and unit variance for each column; ``mean`` and ``scale`` are float64 (C*F,)."""
+
+    mean: np.ndarray
+    scale: np.ndarray
+
+    @classmethod
+    def from_sums(cls, count, total, squares):
+        """From the number of rows, their sum and their sum of squares (float64); constants get scale 1."""
+        mean = total / count
+        variance = squares / count - mean**2
+        varies = variance > 1e-10 * mean**2  # below is rounding
+        return cls(mean, np.sqrt(np.where(varies, variance, 1.0)))
+
+    def apply(self, features):
+        """Features (..., C*F) → normalised, float32."""
+        normalised = features - self.mean.astype(np.float32)
+        normalised *= (1 / self.scale).astype(np.float32)
+        return normalised
+
+    def invert(self, normalised):
+        """Normalised features (..., C*F) → as extracted, float32."""
+        return normalised * self.scale.astype(np.float32) + self.mean.astype(np.float32)
+
+    def save(self, path):
+        with replacing(path) as temporary:
+            np.savez(temporary, mean=self.mean, scale=self.scale)
+
+    @classmethod
+    def load(cls, path):
+        with np.load(path, allow_pickle=False) as arrays:
+            return cls(arrays["mean"], arrays["scale"])
+
+
+class FeatureFiles:
+    """Where each recording's features and labels lie, and what they must have been made from.
+
+    Under feat_label_dir: ``{dataset}_dev/{stem}.npy`` features as extracted (and ``_eval``),
+    ``{dataset}_dev_label/{stem}.npy`` EVENT_ROWS, ``{dataset}_{mode}_norm/{stem}.npy`` normalised features,
+    ``{dataset}_{mode}_scaler.npz``.
+    """
+
+    def __init__(self, params):
+        self.params = params
+        self.feature_class = FeatureClass(params)
+        self.folder = Path(params["feat_label_dir"])
+        self.name = f"{params['dataset']}_{params['mode']}"
+        self.scaler = self.folder / f"{self.name}_scaler.npz"
+
+    def features(self, recording):
+        return self.folder / recording.audio.parent.name / f"{recording.stem}.npy"
+
+    def labels(self, recording):
+        return self.folder / f"{recording.audio.parent.name}_label" / f"{recording.stem}.npy"
+
+    def normalised(self, recording):
+        return self.folder / f"{self.name}_norm" / f"{recording.stem}.npy"
+
+    def features_made_from(self, recording):
+        made = self.feature_class
+        return {"format": FORMAT, "features": made.features, "fs": made.fs, "hop": made.hop,
+                "frames": made.nb_feature_frames, "bands": made.nb_mel_bins, "top_db": made.top_db,
+                "source": stamp(recording.audio)}
+
+    def labels_made_from(self, recording):
+        made = self.feature_class
+        return {"format": FORMAT, "label_hop_len_s": made.label_hop_len_s, "frames": made.nb_label_frames,
+                "source": stamp(recording.annotation)}
+
+    def scaler_made_from(self, training):
+        """``training``: the original recordings that means and scales are taken of."""
+        return {"features": digest([[r.stem, self.features_made_from(r)] for r in training])}
+
+    def normalised_made_from(self, recording, scaler_made_from):
+        return {"features": digest(self.features_made_from(recording)), "scaler": digest(scaler_made_from)}
+
+
+def training_recordings(params):
+    """The original (not augmented) recordings of the mode's training splits; UserError if there is none."""
+    found = find_recordings(params["dataset_dir"], params["dataset"], params["mode"])
+    training = select(found, "train", params["mode"])
+    if not training:
+        raise UserError(f"{params['dataset_dir']} holds no training recordings for mode={params['mode']}: "
+                        "features are normalised by theirs (folds 3-6, or split 'train' in splits.csv)")
+    return training
+
+
+def check_up_to_date(params, recordings):
+    """UserError unless normalised features and labels of all ``recordings`` are there and up to date."""
+    files = FeatureFiles(params)
+    scaler = files.scaler_made_from(training_recordings(params))
+    stale = [r.stem for r in recordings
+             if not is_fresh(files.normalised(r), files.normalised_made_from(r, scaler))
+             or not is_fresh(files.labels(r), files.labels_made_from(r))]
+    if stale or not is_fresh(files.scaler, scaler):
+        raise UserError(f"features of {len(stale)} of {len(recordings)} recordings are missing or out of date"
+                        f"{f' (first: {stale[0]})' if stale else ''}; run '{extraction_command(params)}'")
+
+
+def extraction_command(params):
+    """The batch_feature_extraction.py command line that makes the features these parameters need."""
+    words = ["python3", "batch_feature_extraction.py", params["task_id"]]
+    usual = get_params(params["task_id"], dataset_dir=params["dataset_dir"])
+    if os.path.normpath(params["dataset_dir"]) != os.path.normpath(get_params()["dataset_dir"]):
+        words.append(f"dataset_dir={params['dataset_dir']}")
+    words += [f"{key}={params[key]}" for key in (
+        "feat_label_dir", "dataset", "mode", "augmented", "max_sources", "overflow", "fs", "hop_len_s",
+        "label_hop_len_s", "max_audio_len_s", "nb_mel_bins", "top_db") if params[key] != usual[key]]
+    return shlex.join(words)

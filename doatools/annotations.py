@@ -1,0 +1,320 @@
+"""Recordings, their splits, and who speaks from where in each label frame.
+
+Annotation files are the DCASE challenge's CSVs (Politis et al., TAU-NIGENS Spatial Sound Events 2020): no
+header, one line an active source and label frame of 100 ms: frame (from 0), class, track id, azimuth,
+elevation in degrees (azimuth counter-clockwise from the front in [-180, 180], elevation up in [-90, 90]);
+a sixth column, DCASE2023's distance, is read over. A silent frame has no line.
+
+An event is a maximal run of consecutive frames of one (class, track id). T label frames, N slots: the slot
+of an event is chosen when the annotation is used, never stored.
+"""
+
+import csv
+import itertools
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from doatools.errors import UserError, nearest
+from doatools.files import replacing
+from doatools.geometry import unit_vectors
+
+# One row an active source and label frame, sorted by frame; within a frame in the order of the CSV's lines.
+EVENT_ROWS = np.dtype([("frame", "i4"), ("event", "i4"), ("class", "i4"), ("track", "i4"),
+                       ("azimuth", "f4"), ("elevation", "f4")])
+
+# Which splits play which role: the folds of TAU-NIGENS, or the words of a splits.csv.
+ROLES = {
+    "dev": {"train": {"3", "4", "5", "6", "train"}, "val": {"2", "val"}, "test": {"1", "test"}},
+    "eval": {"train": {"2", "3", "4", "5", "6", "train"}, "val": {"1", "val"}, "test": {"eval", "test"}},
+}
+SPLITS = ("1", "2", "3", "4", "5", "6", "train", "val", "test")
+
+TAU_NAME = re.compile(r"fold(?P<split>[1-6])_room(?P<room>[^_]+)_(?:mix|aug)\d+(?:_ov(?P<overlap>\d+))?")
+
+
+# --- files of annotations --------------------------------------------------------------------------------
+
+def read_dcase(path, n_frames=None):
+    """A DCASE CSV of five or six columns → EVENT_ROWS; an empty file is a silent recording.
+
+    Parameters
+    ----------
+    path : path of the CSV
+    n_frames : int or None
+        Label frames of the recording; a line at or beyond it is an error.
+
+    Raises
+    ------
+    UserError
+        Naming file and line: wrong number of columns, not a number, an angle out of range, a frame before
+        the start or beyond the end, the same source (class, track id) twice in a frame.
+    """
+    rows, seen = [], set()
+    for number, line in enumerate(_lines(path), 1):
+        if not line.strip():
+            continue
+        try:
+            row = _parse(line, n_frames)
+            if row[:3] in seen:
+                raise UserError(f"source (class {row[1]}, track {row[2]}) stands twice in frame {row[0]}")
+        except UserError as error:
+            raise UserError(f"{path}, line {number}: {error}") from None
+        seen.add(row[:3])
+        rows.append(row)
+    rows.sort(key=lambda row: row[0])  # stable: the order of lines stays inside a frame
+    events = _number_events(rows)
+    return np.array([(row[0], event, *row[1:]) for row, event in zip(rows, events)], dtype=EVENT_ROWS)
+
+
+def write_dcase(path, rows):
+    """EVENT_ROWS (or anything with its fields but ``event``) → a DCASE CSV of five integer columns."""
+    with replacing(path) as temporary:
+        temporary.write_text("".join(
+            f"{row['frame']},{row['class']},{row['track']},{round(float(row['azimuth']))},"
+            f"{round(float(row['elevation']))}\n" for row in rows), encoding="ascii")
+
+
+def _lines(path):
+    try:
+        return Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not a text file: an annotation is a CSV of frame, class, track, azimuth, "
+                        "elevation") from None
+
+
+def _parse(line, n_frames):
+    """'0,2,1,-45,10' → (0, 2, 1, -45.0, 10.0)."""
+    cells = line.split(",")
+    if len(cells) not in (5, 6):
+        raise UserError(f"{len(cells)} columns where 5 (frame, class, track, azimuth, elevation) or 6 "
+                        "(and distance) belong")
+    try:
+        numbers = [float(cell) for cell in cells]
+    except ValueError as error:
+        raise UserError(f"not a number ({error})") from None
+    for name, value in zip(("frame", "class", "track"), numbers):
+        if not value.is_integer() or abs(value) >= 2**31:
+            raise UserError(f"{name} {value:g} is not a whole number")
+    frame, kind, track = map(int, numbers[:3])
+    azimuth, elevation = numbers[3:5]
+    if frame < 0:
+        raise UserError(f"frame {frame} is negative; frames count from 0")
+    if n_frames is not None and frame >= n_frames:
+        raise UserError(f"frame {frame} is beyond the end of the recording ({n_frames} label frames)")
+    if not -180 <= azimuth <= 180:
+        raise UserError(f"azimuth {azimuth:g} is outside [-180, 180] degrees")
+    if not -90 <= elevation <= 90:
+        raise UserError(f"elevation {elevation:g} is outside [-90, 90] degrees")
+    return frame, kind, track, azimuth, elevation
+
+
+def _number_events(rows):
+    """The event of each row, counted from 0 in order of first appearance; rows sorted by frame."""
+    latest, count, events = {}, 0, []  # latest: (class, track) → (last frame, event)
+    for frame, *source, _, _ in rows:
+        last, event = latest.get(tuple(source), (None, None))
+        if last is None or frame > last + 1:
+            event, count = count, count + 1
+        latest[tuple(source)] = (frame, event)
+        events.append(event)
+    return events
+
+
+# --- slots -------------------------------------------------------------------------------------------------
+
+def count_overlap(rows):
+    """The most sources at once in EVENT_ROWS; 0 for a silent recording."""
+    return int(np.unique(rows["frame"], return_counts=True)[1].max(initial=0))
+
+
+def assign_slots(rows, n_frames, max_sources, how="track", overflow="error"):
+    """EVENT_ROWS → one direction a slot and label frame.
+
+    Parameters
+    ----------
+    rows : EVENT_ROWS; those at or beyond ``n_frames`` are left out
+    n_frames, max_sources : int, T and N
+    how : 'track': a new event takes the lowest free slot and keeps it for life | 'frame': slots are filled by
+        the order of lines in each frame (a source then changes slot when one before it ends)
+    overflow : 'error' | 'drop' events that find no slot (of those at once, the later born)
+
+    Returns
+    -------
+    doa : float32 (T, N, 3), unit vectors; zeros where inactive
+    event : int32 (T, N); -1 where inactive
+
+    Raises
+    ------
+    UserError
+        More than N sources at once with overflow='error'.
+    """
+    rows = rows[rows["frame"] < n_frames]
+    doa = np.zeros((n_frames, max_sources, 3), np.float32)
+    event = np.full((n_frames, max_sources), -1, np.int32)
+    if not len(rows):
+        return doa, event
+    if overflow == "error" and count_overlap(rows) > max_sources:
+        frame = np.argmax(np.bincount(rows["frame"]) > max_sources)
+        raise UserError(f"more than {max_sources} sources at once, first in frame {frame}")
+    slot = _slots_by_track(rows, max_sources) if how == "track" else _slots_by_frame(rows)
+    kept = slot < max_sources
+    rows, slot = rows[kept], slot[kept]
+    doa[rows["frame"], slot] = unit_vectors(rows["azimuth"], rows["elevation"])
+    event[rows["frame"], slot] = rows["event"]
+    return doa, event
+
+
+def _slots_by_track(rows, max_sources):
+    """The slot of each row; ``max_sources`` where its event found none."""
+    n_events = rows["event"].max() + 1
+    last = np.zeros(n_events, int)
+    np.maximum.at(last, rows["event"], rows["frame"])
+    busy_until = np.full(max_sources, -1)  # the last frame of each slot's latest event
+    slot_of = np.full(n_events, max_sources)
+    events, first_row = np.unique(rows["event"], return_index=True)  # events are numbered by birth
+    for event, frame in zip(events, rows["frame"][first_row]):
+        free = np.flatnonzero(busy_until < frame)
+        if free.size:
+            slot_of[event] = free[0]
+            busy_until[free[0]] = last[event]
+    return slot_of[rows["event"]]
+
+
+def _slots_by_frame(rows):
+    return np.arange(len(rows)) - np.searchsorted(rows["frame"], rows["frame"])
+
+
+# --- recordings --------------------------------------------------------------------------------------------
+
+@dataclass(frozen=True)
+class Recording:
+    """A WAV, its annotation, and what is known of both."""
+
+    stem: str
+    audio: Path
+    annotation: Path
+    split: str  # '1' … '6' | 'eval' | 'train' | 'val' | 'test'
+    room: str | None = None
+    overlap: int | None = None  # the most sources at once
+    augmented: bool = False  # a mixture made by augment_files.py
+
+
+def find_recordings(dataset_dir, dataset, mode="dev", augmented=False):
+    """The recordings of a data set in TAU-NIGENS's layout, sorted by stem.
+
+    ``{dataset_dir}/{foa|mic}_dev/*.wav`` with ``metadata_dev/{stem}.csv``; mode 'eval' lists
+    ``{foa|mic}_eval`` and ``metadata_eval`` as well. Split, room and overlap are read off the names
+    (``fold1_room2_mix003_ov2``) unless ``{dataset_dir}/splits.csv`` states them: columns file, split (a fold
+    1 … 6, train, val or test) and, where known, room and overlap. Mixtures of augment_files.py are listed if
+    ``augmented``.
+
+    Raises
+    ------
+    UserError
+        A folder is missing or empty, a WAV has no CSV or the reverse, a name tells no split.
+    """
+    dataset_dir = Path(dataset_dir)
+    table = dataset_dir / "splits.csv"
+    splits = _read_splits(table) if table.exists() else None
+    found = []
+    for audio, annotation in _pairs(dataset_dir, dataset, "dev", augmented):
+        found.append(_from_table(audio, annotation, splits, table) if splits is not None
+                     else _from_name(audio, annotation))
+    if splits is not None:
+        _refuse_unlisted(splits, found, dataset_dir / f"{dataset}_dev", table)
+    # A splits.csv may well hold the test recordings itself.
+    if mode == "eval" and (splits is None or (dataset_dir / f"{dataset}_eval").exists()):
+        found += [Recording(audio.stem, audio, annotation, "eval")
+                  for audio, annotation in _pairs(dataset_dir, dataset, "eval", augmented=False)]
+    found.sort(key=lambda recording: recording.stem)
+    for one, other in itertools.pairwise(found):
+        if one.stem == other.stem:
+            raise UserError(f"{one.audio} and {other.audio} have the same name; rename one of them")
+    return found
+
+
+def select(recordings, role, mode="dev"):
+    """The recordings of a role ('train', 'val', 'test'); mixtures serve training only."""
+    return [r for r in recordings if r.split in ROLES[mode][role] and (role == "train" or not r.augmented)]
+
+
+def _pairs(dataset_dir, dataset, part, augmented):
+    """(WAV, CSV) paths of {dataset}_{part} and metadata_{part}."""
+    audio_dir, csv_dir = dataset_dir / f"{dataset}_{part}", dataset_dir / f"metadata_{part}"
+    for folder in (audio_dir, csv_dir):
+        if not folder.is_dir():
+            raise UserError(f"{folder} does not exist: make a data set with 'python3 simulate_dataset.py "
+                            f"dataset_dir={dataset_dir}', or download TAU-NIGENS Spatial Sound Events 2020 "
+                            "(https://zenodo.org/records/4064792) and set dataset_dir to its folder")
+    audio = _files(audio_dir, ".wav", augmented)
+    annotations = _files(csv_dir, ".csv", augmented)
+    if not audio:
+        raise UserError(f"{audio_dir} holds no WAV file")
+    _refuse_alone(audio, annotations, f"no annotation in {csv_dir}")
+    _refuse_alone(annotations, audio, f"no recording in {audio_dir}")
+    return [(audio[stem], annotations[stem]) for stem in sorted(audio)]
+
+
+def _files(folder, suffix, augmented):
+    return {path.stem: path for path in folder.iterdir()
+            if path.suffix.lower() == suffix and not path.name.startswith(".")
+            and (augmented or "_aug" not in path.stem)}
+
+
+def _refuse_alone(files, partners, what):
+    alone = sorted(files.keys() - partners.keys())
+    if alone:
+        others = f" (and {len(alone) - 1} other files)" if len(alone) > 1 else ""
+        raise UserError(f"{files[alone[0]]}{others} has {what}; add it or take the file away")
+
+
+def _from_name(audio, annotation):
+    match = TAU_NAME.fullmatch(audio.stem)
+    if not match:
+        raise UserError(f"{audio}: the name does not tell the fold as 'fold1_room2_mix003_ov1.wav' does; "
+                        f"rename it, or list all files in {audio.parents[1] / 'splits.csv'} with columns "
+                        "file,split")
+    augmented = "_aug" in audio.stem
+    overlap = 2 if augmented else match["overlap"] and int(match["overlap"])
+    return Recording(audio.stem, audio, annotation, match["split"], match["room"], overlap, augmented)
+
+
+def _from_table(audio, annotation, splits, table):
+    if audio.stem not in splits:
+        raise UserError(f"{table}: no line for {audio.name}; every recording needs one with its split")
+    _, row = splits[audio.stem]
+    overlap = int(row["overlap"]) if row.get("overlap") else None
+    return Recording(audio.stem, audio, annotation, row["split"], row.get("room") or None, overlap,
+                     "_aug" in audio.stem)
+
+
+def _refuse_unlisted(splits, found, folder, table):
+    for stem in splits.keys() - {recording.stem for recording in found}:
+        if "_aug" not in stem:
+            raise UserError(f"{table}, line {splits[stem][0]}: {folder} holds no recording '{stem}.wav'")
+
+
+def _read_splits(table):
+    """splits.csv → {stem: (line number, row)}."""
+    reader = csv.DictReader(_lines(table), skipinitialspace=True)
+    if reader.fieldnames is None or not {"file", "split"} <= set(reader.fieldnames):
+        raise UserError(f"{table}, line 1: the header must name the columns file,split "
+                        "(and, if known, room,overlap)")
+    splits = {}
+    for row in reader:
+        where = f"{table}, line {reader.line_num}"
+        stem = (row["file"] or "").removesuffix(".wav")
+        if row["split"] not in SPLITS:
+            raise UserError(f"{where}: split '{row['split']}' is not one of {', '.join(SPLITS)}."
+                            f"{nearest(row['split'], SPLITS)}")
+        if row.get("overlap") and not row["overlap"].isdecimal():
+            raise UserError(f"{where}: overlap '{row['overlap']}' is not a number of sources")
+        if stem in splits:
+            raise UserError(f"{where}: '{stem}' stands in line {splits[stem][0]} already")
+        splits[stem] = (reader.line_num, row)
+    return splits

@@ -1,0 +1,114 @@
+"""Which prediction belongs to which reference: distances, the exact answer, and what counts as right.
+
+Conventions
+-----------
+Matrices are (..., N, N): rows are predictions, columns are references, everywhere. Distances are Euclidean
+between direction vectors (x, y, z), so 0 to 2 between unit vectors. An association A holds a 1 where a
+prediction and a reference are paired and 0 elsewhere, at most one 1 in a row and in a column.
+
+The exact association pairs as many active predictions with active references as there can be pairs,
+min(n_pred, n_ref), at the least sum of distances (the Hungarian algorithm's answer). For small N it is found
+for a whole batch at once by going through all N! permutations.
+"""
+
+import functools
+import itertools
+
+import torch
+from scipy.optimize import linear_sum_assignment
+
+INACTIVE = 10.0  # x = y = z of an inactive vector: far from every direction, so its distances are 15.8 to 18.8
+COST_TOLERANCE = 1e-3  # an assignment this close to the least cost is as right as the least
+LARGEST_ENUMERATED = 6  # 6! = 720 permutations; above, one matrix after the other by scipy
+
+
+def pairwise_distance(pred, ref):
+    """Euclidean distances: predictions (..., N, 3), references (..., M, 3) → (..., N, M).
+
+    Where a prediction and a reference coincide the gradient is 0 (PyTorch's choice for the norm of zero),
+    finite everywhere.
+    """
+    return torch.linalg.vector_norm(pred[..., :, None, :] - ref[..., None, :, :], dim=-1)
+
+
+def active_pairs(pred_active, ref_active):
+    """Active rows (..., N) and columns (..., M), bool → pairs that may be associated (..., N, M), bool."""
+    return pred_active[..., :, None] & ref_active[..., None, :]
+
+
+def optimal_association(cost, active=None):
+    """The association of least cost, exact and without gradient: (..., N, N) → zeros and ones (..., N, N).
+
+    Parameters
+    ----------
+    cost : tensor (..., N, N), the cost of pairing prediction (row) and reference (column)
+    active : bool tensor (..., N, N), pairs that may be associated (see ``active_pairs``); None for all
+    """
+    shape = cost.shape
+    cost = cost.detach().reshape(-1, *shape[-2:])
+    active = torch.ones_like(cost, dtype=torch.bool) if active is None else active.expand(shape).reshape(cost.shape)
+    if shape[-1] > LARGEST_ENUMERATED:
+        best = torch.stack([_scipy_association(c, a) for c, a in zip(cost, active)])
+    else:
+        best = _permutations(shape[-1], cost.device)[assignment_costs(cost, active).argmin(-1)] * active
+    return best.to(cost.dtype).reshape(shape)
+
+
+def assignment_costs(cost, active):
+    """Total cost of every permutation: (M, N, N) and bool (M, N, N) → float64 (M, N!).
+
+    Only active pairs cost anything; a permutation that makes fewer active pairs than possible costs infinity.
+    """
+    permutations = _permutations(cost.shape[-1], cost.device).flatten(1).T  # (N·N, N!)
+    total = (cost.double() * active).flatten(1) @ permutations
+    pairs = active.double().flatten(1) @ permutations
+    return total.masked_fill(pairs < pairs.amax(-1, keepdim=True), torch.inf)
+
+
+def assignment_gap(cost, active):
+    """How much the second-best association costs more than the best: (M, N, N) → (M,).
+
+    Infinite where there is no second one. Permutations that differ in inactive rows or columns only are the
+    same association.
+    """
+    permutations = _permutations(cost.shape[-1], cost.device)
+    total = assignment_costs(cost, active)
+    best = permutations[total.argmin(-1)] * active
+    shared = best.flatten(1) @ permutations.flatten(1).T  # pairs a permutation has in common with the best
+    same = shared == best.sum((-2, -1))[:, None]
+    return total.masked_fill(same, torch.inf).amin(-1) - total.amin(-1)
+
+
+def excess_cost(association, cost, active):
+    """Cost of an association above the least: (M, N, N) each → (M,); infinite where it is no valid one.
+
+    Valid: at most one 1 in a row and in a column, active pairs only, and as many pairs as possible.
+    """
+    association = association.double()
+    best = optimal_association(cost, active)
+    valid = ((association.sum(-1) <= 1).all(-1) & (association.sum(-2) <= 1).all(-1)
+             & ((association * ~active).sum((-2, -1)) == 0)
+             & (association.sum((-2, -1)) == best.sum((-2, -1))))
+    excess = ((association - best) * cost).sum((-2, -1))
+    return excess.masked_fill(~valid, torch.inf)
+
+
+def is_right(association, cost, active):
+    """Whether each answer is a valid assignment within ``COST_TOLERANCE`` of the least cost: → bool (M,)."""
+    return excess_cost(association, cost, active) <= COST_TOLERANCE
+
+
+@functools.cache
+def _permutations(n, device):
+    """All permutation matrices, float64 (N!, N, N)."""
+    return torch.stack([torch.eye(n, dtype=torch.float64, device=device)[list(order)]
+                        for order in itertools.permutations(range(n))])
+
+
+def _scipy_association(cost, active):
+    """One matrix (N, N) of any size: the active part by scipy."""
+    rows, columns = active.any(-1).nonzero().flatten(), active.any(-2).nonzero().flatten()
+    best = torch.zeros_like(cost)
+    paired = linear_sum_assignment(cost[rows][:, columns].cpu().numpy())
+    best[rows[paired[0]], columns[paired[1]]] = 1
+    return best

@@ -1,0 +1,83 @@
+"""Reading multichannel WAV files, and refusing those that would spoil what is made of them.
+
+Audio is float32 (samples, channels); integer samples are scaled to [-1, 1).
+"""
+
+import os
+import struct
+
+import numpy as np
+import soundfile
+
+from doatools.errors import UserError
+
+SUBTYPES = ("PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")  # lossy and 8-bit ones bend the phases
+
+
+def inspect_audio(path, fs, channels):
+    """Samples a channel that ``path`` holds, from its header alone.
+
+    Raises
+    ------
+    UserError
+        Unreadable, empty or truncated file; wrong sample rate, channel count or sample format.
+    """
+    try:
+        info = soundfile.info(path)
+    except (soundfile.SoundFileError, OSError) as error:
+        raise UserError(f"{path} cannot be read as audio ({error}); get or make the file again") from None
+    if info.samplerate != fs:
+        raise UserError(f"{path} is sampled at {info.samplerate} Hz, not {fs} Hz: resample it "
+                        f"(sox in.wav -r {fs} out.wav), or set fs={info.samplerate} if all recordings are so")
+    if info.channels != channels:
+        raise UserError(f"{path} has {info.channels} channel(s) where {channels} belong")
+    if info.subtype not in SUBTYPES:
+        raise UserError(f"{path} holds {info.subtype} samples; only {', '.join(SUBTYPES)} keep levels and phases: "
+                        "make it again from the uncompressed recording")
+    _refuse_truncated(path)
+    if info.frames == 0:
+        raise UserError(f"{path} holds no samples; take it away or make it again")
+    return info.frames
+
+
+def read_audio(path, fs, channels, max_samples=-1):
+    """The first ``max_samples`` (-1: all) of a recording, float32 (samples, channels).
+
+    Raises
+    ------
+    UserError
+        As ``inspect_audio``, or a sample is NaN or infinite (the first one is named).
+    """
+    inspect_audio(path, fs, channels)
+    try:
+        audio, _ = soundfile.read(path, frames=max_samples, dtype="float32", always_2d=True)
+    except soundfile.SoundFileError as error:
+        raise UserError(f"{path} cannot be read as audio ({error}); get or make the file again") from None
+    if not np.isfinite(np.sum(audio)):  # one pass; a finite sum means finite samples
+        bad = np.argwhere(~np.isfinite(audio))
+        if len(bad):
+            raise UserError(f"{path}: sample {bad[0][0]} ({bad[0][0] / fs:.3f} s) of channel {bad[0][1]} is "
+                            f"{audio[tuple(bad[0])]}; mend the recording or take it away")
+    return audio
+
+
+def _refuse_truncated(path):
+    """libsndfile quietly shortens a file that ends before its header says; this compares the two."""
+    with open(path, "rb") as file:
+        head = file.read(12)
+        if head[:4] not in (b"RIFF", b"RF64") or head[8:] != b"WAVE":
+            return  # not a WAV: no size to compare
+        large_size = None
+        while len(chunk := file.read(8)) == 8:
+            name, size = struct.unpack("<4sI", chunk)
+            if name == b"data":
+                promised = large_size if large_size is not None else size
+                held = os.fstat(file.fileno()).st_size - file.tell()
+                if promised > held:
+                    raise UserError(f"{path} is truncated: its header promises {promised} bytes of samples, "
+                                    f"{held} are there; copy or download it again")
+                return
+            start = file.tell()
+            if name == b"ds64":  # RF64 keeps the size of files beyond 4 GiB here
+                large_size = struct.unpack("<QQ", file.read(16))[1]
+            file.seek(start + size + size % 2)

@@ -1,0 +1,60 @@
+"""Checkpoints: self-contained dicts of plain types and tensors, read with ``weights_only=True``.
+
+Keys: ``format``, ``version``, ``params`` (as of get_params), ``model`` (state dict), ``scaler`` (mean, scale),
+``array`` (the microphone array as data), ``precision``, ``epoch``, ``scores`` (of validation), ``quick_test``;
+the last checkpoint of a run has ``training`` beside them: optimizer, schedule and what early stopping knows.
+"""
+
+import pickle
+from pathlib import Path
+
+import torch
+
+from doatools.errors import UserError
+from doatools.files import replacing
+
+FORMAT = "doa-toolkit"
+VERSION = 1
+
+
+def save(path, content):
+    """Write a checkpoint dict; the file is replaced at once or not at all."""
+    with replacing(path) as temporary:
+        torch.save({"format": FORMAT, "version": VERSION, **content}, temporary)
+
+
+def load(path):
+    """Read a checkpoint dict onto the CPU.
+
+    Raises
+    ------
+    UserError
+        The file is missing, damaged, or not a checkpoint of this toolkit.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such checkpoint; train one with: python3 train_doanet.py <task-id> <job-id>")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
+        raise UserError(f"{path}: not a readable checkpoint ({str(error).splitlines()[0]})") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise UserError(f"{path}: not a checkpoint of this toolkit")
+    if content["version"] > VERSION:
+        raise UserError(f"{path}: written by a newer version of the toolkit; update it to read this file")
+    return content
+
+
+def load_weights(model, state, origin):
+    """Put a state dict into a model; a UserError names what does not fit."""
+    own = model.state_dict()
+    wrong = [f"{name} has shape {tuple(state[name].shape)}, the model wants {tuple(value.shape)}"
+             for name, value in own.items() if name in state and state[name].shape != value.shape]
+    wrong += [f"{name} is missing" for name in own if name not in state]
+    wrong += [f"{name} is not of this model" for name in state if name not in own]
+    if wrong:
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        raise UserError(f"{origin}: weights of another shape: {wrong[0]}{more}; "
+                        "give the parameters that it was trained with")
+    model.load_state_dict(state)
+    return model

@@ -1,0 +1,144 @@
+"""Pictures, drawn without a screen. Times are seconds, angles degrees, frequencies kHz."""
+
+import contextlib
+
+import matplotlib
+import numpy as np
+
+from doatools.files import replacing
+from doatools.geometry import azimuth_elevation
+
+matplotlib.use("Agg")
+from matplotlib import pyplot  # noqa: E402
+
+COLOURS = pyplot.get_cmap("tab10").colors
+
+
+@contextlib.contextmanager
+def figure(path, *args, **kwargs):
+    """Yield ``pyplot.subplots(*args, **kwargs)``; save the figure to ``path`` and close it."""
+    fig, axes = pyplot.subplots(*args, layout="constrained", **kwargs)
+    try:
+        yield fig, axes
+        with replacing(path) as temporary:
+            fig.savefig(temporary, dpi=110)
+    finally:
+        pyplot.close(fig)
+
+
+def training_curve(history, path, title):
+    """Loss terms, angles and rates over epochs, with the epoch that was kept."""
+    epochs = [entry["epoch"] for entry in history]
+    best = min(history, key=lambda entry: entry["selection"])["epoch"]
+    mark = "o" if len(epochs) < 3 else None
+    with figure(path, 1, 3, figsize=(15, 4.2)) as (fig, axes):
+        fig.suptitle(f"{title}: epoch {best} kept")
+        for split, style in (("train", "-"), ("val", "--")):
+            axes[0].plot(epochs, [entry[split]["loss"] for entry in history], style, color="k", marker=mark, label=split)
+        axes[0].set(ylabel="loss")
+        axes[1].plot(epochs, _figures(history, "LE"), color=COLOURS[0], marker=mark, label="LE")
+        axes[1].set(ylabel="localization error (°)", ylim=(0, None))
+        for name, colour in zip(("LR", "LP", "LF", "F20", "MOTA@20"), COLOURS):
+            axes[2].plot(epochs, _figures(history, name), color=colour, marker=mark, label=name)
+        axes[2].set(ylabel="validation rate (%)", ylim=(-20, 102))
+        for ax in axes:
+            ax.axvline(best, color="0.7", lw=1, zorder=0)
+            ax.set(xlabel="epoch")
+            ax.legend()
+
+
+def _figures(history, name):
+    """One validation figure over epochs; the log's null is NaN, a gap in the curve."""
+    return np.array([entry["scores"][name] for entry in history], float)
+
+
+def recording(path, title, features, names, track, params):
+    """One recording: log-mel and spatial feature, azimuth, elevation and activity over time.
+
+    Parameters
+    ----------
+    features : (C, T', F) unscaled features
+    names : (str, str)
+        What the first and the last feature channel are.
+    track : of ``doa (T, N, 3)``, ``active (T, N)``, ``probability (T, N) | None``, ``ref_doa (T, M, 3)``,
+        ``ref_id (T, M)``
+    """
+    hop = params["label_hop_len_s"]
+    seconds = np.arange(len(track.doa)) * hop
+    colour = _slot_colours(track)
+    with figure(path, 5, 1, figsize=(13, 13), sharex=True,
+                height_ratios=[1.1, 1.1, 1.5, 1.2, 0.9]) as (fig, axes):
+        fig.suptitle(title)
+        _draw_features(fig, axes, features, names, params)
+        for ax, part, limit in ((axes[2], 0, 180), (axes[3], 1, 90)):
+            _draw_references(ax, seconds, track, part, colour)
+            _draw_predictions(ax, seconds, track, part)
+            ax.set(ylim=(-limit, limit), yticks=np.arange(-limit, limit + 1, limit // 3))
+            ax.grid(alpha=0.3)
+        axes[2].set(ylabel="azimuth (°)")
+        axes[3].set(ylabel="elevation (°)")
+        _legend(axes[2], track)
+        _draw_activity(axes[4], seconds, track)
+        axes[4].set(xlabel="time (s)", xlim=(0, len(track.doa) * hop))
+
+
+def _draw_features(fig, axes, features, names, params):
+    frames = features.shape[1]
+    extent = (0, frames * params["hop_len_s"], 0, features.shape[2])
+    for ax, channel, name, cmap in ((axes[0], 0, names[0], "magma"), (axes[1], -1, names[1], "RdBu_r")):
+        values = features[channel].T
+        limits = {}
+        if cmap == "RdBu_r":
+            top = np.percentile(np.abs(values), 99)
+            limits = {"vmin": -top, "vmax": top}
+        image = ax.imshow(values, origin="lower", aspect="auto", extent=extent, cmap=cmap, **limits)
+        fig.colorbar(image, ax=ax, label=name, pad=0.01)
+        ax.set(ylabel="band or lag")
+
+
+def _slot_colours(track):
+    """Colour of each reference event: that of the slot which covers it most, so that one source has one colour."""
+    slots = track.doa.shape[1]
+    colours = {}
+    for event in np.unique(track.ref_id[track.ref_id >= 0]):
+        frames, columns = np.nonzero(track.ref_id == event)
+        closeness = np.einsum("tnx,tx->tn", track.doa[frames], track.ref_doa[frames, columns])
+        votes = np.bincount(np.argmax(np.where(track.active[frames], closeness, -2), axis=1), minlength=slots)
+        colours[int(event)] = COLOURS[int(votes.argmax()) % len(COLOURS)]
+    return colours
+
+
+def _draw_references(ax, seconds, track, part, colour):
+    """Wide translucent bands; a line is broken where it wraps around ±180° and where an event ends."""
+    for event, own in colour.items():
+        frames, columns = np.nonzero(track.ref_id == event)
+        angle = azimuth_elevation(track.ref_doa[frames, columns])[part]
+        cut = (np.diff(frames) > 1) | (np.abs(np.diff(angle)) > 180)
+        for piece in np.split(np.arange(len(frames)), np.flatnonzero(cut) + 1):
+            ax.plot(seconds[frames[piece]], angle[piece], color=own, lw=7, alpha=0.3, solid_capstyle="butt")
+
+
+def _draw_predictions(ax, seconds, track, part):
+    for slot in range(track.doa.shape[1]):
+        shown = track.active[:, slot]
+        angle = azimuth_elevation(track.doa[shown, slot])[part]
+        ax.plot(seconds[shown], angle, ".", ms=3, color=COLOURS[slot % len(COLOURS)])
+
+
+def _draw_activity(ax, seconds, track):
+    """Number of sources, and each slot's probability where the model has an activity branch."""
+    ax.step(seconds, (track.ref_id >= 0).sum(1), where="post", color="0.6", lw=4, alpha=0.5, label="sources, reference")
+    ax.step(seconds, track.active.sum(1), where="post", color="k", lw=0.9, label="sources, predicted")
+    if track.probability is not None:
+        for slot in range(track.doa.shape[1]):
+            ax.plot(seconds, track.probability[:, slot], color=COLOURS[slot % len(COLOURS)], lw=1, alpha=0.8,
+                    label=f"activity of slot {slot + 1}")
+    ax.set(ylabel="count, probability", ylim=(-0.1, max(2, track.doa.shape[1]) + 0.2))
+    ax.legend(loc="upper right", ncols=4, fontsize=8)
+
+
+def _legend(ax, track):
+    handles = [pyplot.Line2D([], [], color="0.5", lw=7, alpha=0.35, label="reference")]
+    handles += [pyplot.Line2D([], [], ls="", marker=".", color=COLOURS[slot % len(COLOURS)], label=f"slot {slot + 1}")
+                for slot in range(track.doa.shape[1])]
+    ax.legend(handles=handles, loc="upper right", ncols=4, fontsize=8)

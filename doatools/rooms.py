@@ -1,0 +1,207 @@
+"""Shoebox rooms as several arrays hear them at once: early image sources, late diffuse tail, moving sources.
+
+Lengths in m, times in s; x is the front of the arrays, z up; signals are (channels, samples), the channels of
+all arrays one after the other. The arrays share one centre.
+
+Early reflections are image sources (Allen and Berkley, "Image method for efficiently simulating small-room
+acoustics", JASA 1979). Each goes through the array's response in bins of its angle to a capsule, interpolated
+between neighbouring bins. Image density grows with the square of time, and past the mixing time (about
+sqrt(volume) ms, so 7 to 18 ms in the rooms drawn here) arrivals are dense and diffuse: after EARLY_S the
+response is Gaussian noise of the diffuse field, decaying 60 dB per RT60. Its level is no free choice: images
+fill space with density 1/volume, so the energy that arrives per second is 4πc/volume times the decay, for
+amplitudes 1/distance. Time is counted from the direct sound: there is no propagation delay to correct in the
+labels, and a source that comes nearer has no Doppler shift.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyroomacoustics as pra
+from scipy import fft
+from scipy.signal import oaconvolve
+
+from doatools.arrays import SPEED_OF_SOUND, fibonacci_directions, foa_gains
+
+EARLY_S = 0.06  # image sources up to this long after the direct sound
+FADE_S = 0.02  # before that, images fade into the tail
+HOP_S = 0.05  # a moving source's response is renewed this often, cross-faded with Hann windows
+PHASES = 16  # sub-sample shifts of a response; 1/32 sample at most is 0.4 mm of path at 24 kHz
+BLOCK = 1024  # samples of a window of diffuse noise
+DECAY = 3 * np.log(10)  # exp(-DECAY) is -60 dB
+
+
+@dataclass(frozen=True)
+class Room:
+    """A shoebox of ``size_m`` (3,) with the arrays at ``sensor_m`` (3,) from a corner."""
+
+    size_m: tuple
+    rt60_s: float
+    sensor_m: tuple
+
+    @property
+    def absorption(self):
+        """Energy absorption of the walls that gives RT60 in a diffuse field (Eyring)."""
+        x, y, z = self.size_m
+        volume, surface = x * y * z, 2 * (x * y + x * z + y * z)
+        return 1 - np.exp(-8 * DECAY * volume / (SPEED_OF_SOUND * surface * self.rt60_s))
+
+    def reach(self, directions, margin_m=0.3):
+        """Distance (...,) from the arrays along ``directions`` (..., 3) to ``margin_m`` before a wall."""
+        sensor, size = np.asarray(self.sensor_m), np.asarray(self.size_m)
+        space = np.where(directions > 0, size - margin_m - sensor, sensor - margin_m)
+        return np.min(space / np.maximum(np.abs(directions), 1e-9), axis=-1)
+
+
+def early_images(room, positions):
+    """Image sources up to EARLY_S after the direct sound, for sources at ``positions`` (K, 3) from the arrays.
+
+    Yields, position by position, (directions (I, 3), delays (I,) in s after the direct sound, amplitudes (I,))
+    where a direct sound from 1 m has amplitude 1.
+    """
+    farthest = np.linalg.norm(positions, axis=-1).max() + SPEED_OF_SOUND * EARLY_S
+    order = int(np.ceil(farthest * np.linalg.norm(1 / np.asarray(room.size_m)))) + 3
+    shoebox = pra.ShoeBox(room.size_m, materials=pra.Material(float(room.absorption)), max_order=order)
+    shoebox.add_microphone(list(room.sensor_m))
+    for position in positions:
+        shoebox.add_source(np.add(room.sensor_m, position))
+    shoebox.image_source_model()
+    for source, position in zip(shoebox.sources, positions):
+        paths = source.images.T.astype(float) - room.sensor_m
+        distances = np.linalg.norm(paths, axis=-1)
+        delays = (distances - np.linalg.norm(position)) / SPEED_OF_SOUND
+        near = delays < EARLY_S
+        fade = np.cos(np.pi / 2 * np.clip(1 + (delays[near] - EARLY_S) / FADE_S, 0, 1))
+        amplitudes = fade * source.damping[0, near] / distances[near]
+        yield paths[near] / distances[near, None], np.maximum(delays[near], 0), amplitudes
+
+
+class Renderer:
+    """Signals of sources and of diffuse noise at ``arrays``, sampled at ``fs`` Hz.
+
+    ``lead``: responses, and so rendered signals, start this many samples before the direct sound's arrival.
+    """
+
+    def __init__(self, arrays, fs):
+        self.arrays, self.fs = tuple(arrays), fs
+        largest = max(array.radius_m for array in self.arrays)
+        self.lead = 24 + int(np.ceil(2.6 * largest / SPEED_OF_SOUND * fs))  # half of the taps of an image
+        self.tables = [self._tap_table(array) for array in self.arrays]
+        self.mixing = self._diffuse_mixing()
+        self.channels = sum(array.channels for array in self.arrays)
+
+    def _tap_table(self, array):
+        """The array's response in time (angle bins of 1°, PHASES sub-sample shifts, taps)."""
+        angles = [0.0] if array.kind == "ambisonic" else np.arange(182.0)
+        size = 8 * fft.next_fast_len(self.lead, real=True)
+        frequencies = np.fft.rfftfreq(size, 1 / self.fs)
+        shifts = (self.lead + np.arange(PHASES) / PHASES) / self.fs
+        delay = np.exp(-2j * np.pi * np.outer(shifts, frequencies))
+        taps = fft.irfft(array.angle_response(angles, frequencies)[:, None] * delay, size)[..., : 2 * self.lead]
+        ramp = np.sin(np.pi / 2 * np.clip((np.arange(self.lead) + 0.5) / 12, 0, 1)) ** 2
+        return taps * np.concatenate([ramp, ramp[::-1]])
+
+    def _diffuse_mixing(self):
+        """Factors (F, C, C) that give C independent noises the coherence of a diffuse field at the arrays."""
+        frequencies = np.fft.rfftfreq(BLOCK, 1 / self.fs)
+        directions = fibonacci_directions(400)
+        steering = np.concatenate([array.response(directions, frequencies) for array in self.arrays])
+        steering = steering.transpose(2, 0, 1) / np.sqrt(len(directions))  # (F, C, D)
+        coherence = steering @ steering.conj().swapaxes(1, 2)
+        return np.linalg.cholesky(coherence + 1e-7 * np.eye(coherence.shape[1])).astype(np.complex64)
+
+    def early_response(self, directions, delays, amplitudes):
+        """Sum of plane waves: directions (I, 3), delays (I,) in s, amplitudes (I,) → response (C, samples)."""
+        steps = np.round(delays * self.fs * PHASES).astype(int)
+        phase, taps = steps % PHASES, 2 * self.lead
+        index = ((steps // PHASES)[:, None] + np.arange(taps)).ravel()
+        response = []
+        for array, table in zip(self.arrays, self.tables):
+            if array.kind == "ambisonic":
+                waves = table[0, phase]
+                response += [_scatter(index, waves * gain[:, None]) for gain in (foa_gains(directions).T * amplitudes)]
+                continue
+            angles = np.rad2deg(np.arccos(np.clip(array.capsules @ directions.T, -1, 1)))  # (M, I)
+            for angle in angles:
+                lower = angle.astype(int)
+                upper_share = angle - lower
+                waves = (amplitudes * (1 - upper_share))[:, None] * table[lower, phase]
+                waves += (amplitudes * upper_share)[:, None] * table[lower + 1, phase]
+                response.append(_scatter(index, waves))
+        length = int(np.ceil(EARLY_S * self.fs)) + taps
+        return np.stack([np.pad(r, (0, max(0, length - len(r))))[:length] for r in response])
+
+    def diffuse_noise(self, samples, rng, exponent=0.0):
+        """Stationary noise of a diffuse field (C, samples), unit variance at the centre.
+
+        The amplitude spectrum is frequency^-``exponent`` above 100 Hz: 0 is white, 0.5 pink.
+        """
+        frames, hop = -(-samples // (BLOCK // 2)) + 1, BLOCK // 2
+        frequencies = np.fft.rfftfreq(BLOCK, 1 / self.fs)
+        spectrum = np.maximum(frequencies, 100.0) ** -exponent
+        if exponent:
+            spectrum *= np.minimum(1, frequencies / 50)
+        spectrum /= np.sqrt(np.mean(spectrum[1:] ** 2))
+        parts = rng.standard_normal((2, len(frequencies), self.channels, frames), dtype=np.float32)
+        white = (parts[0] + 1j * parts[1]) * np.float32(np.sqrt(BLOCK / 2))
+        shaped = (self.mixing * spectrum[:, None, None].astype(np.float32)) @ white  # (F, C, frames)
+        blocks = fft.irfft(shaped.transpose(1, 2, 0), BLOCK)  # (C, frames, BLOCK)
+        blocks *= np.sin(np.pi * (np.arange(BLOCK) + 0.5) / BLOCK).astype(np.float32)  # squares overlap to 1
+        noise = np.zeros((self.channels, (frames + 1) * hop), np.float32)
+        noise[:, :-hop] += blocks[..., :hop].reshape(self.channels, -1)
+        noise[:, hop:] += blocks[..., hop:].reshape(self.channels, -1)
+        return noise[:, hop : hop + samples]
+
+    def tail_response(self, room, distance, rng):
+        """Late reverberation (C, samples) of a source at ``distance`` m with direct amplitude 1/distance."""
+        time = np.arange(int(room.rt60_s * self.fs)) / self.fs
+        fade = np.sin(np.pi / 2 * np.clip(1 + (time - EARLY_S) / FADE_S, 0, 1))
+        density = 4 * np.pi * SPEED_OF_SOUND / np.prod(room.size_m) / self.fs  # energy a sample, undamped
+        decay = np.exp(-DECAY * (time + distance / SPEED_OF_SOUND) / room.rt60_s)
+        tail = self.diffuse_noise(len(time), rng) * (np.sqrt(density) * fade * decay).astype(np.float32)
+        return np.pad(tail, ((0, 0), (self.lead, 0)))
+
+    def source(self, room, dry, positions, rng):
+        """A source's ``dry`` signal (n,) as heard from ``positions`` (K, 3) m from the arrays, one every HOP_S.
+
+        One position is a static source. The direct sound from the mean distance has gain 1. Returns (C, m),
+        m > n, starting ``lead`` samples before the sound.
+        """
+        distance = np.linalg.norm(positions, axis=-1).mean()
+        dry = np.asarray(dry, dtype=np.float32)
+        tail = self.tail_response(room, distance, rng)
+        responses = [self.early_response(*images) for images in early_images(room, positions)]
+        if len(responses) == 1:
+            response = _add_at(_add_at(np.zeros((self.channels, max(len(tail[0]), len(responses[0][0]))),
+                                                np.float32), tail, 0), responses[0], 0)
+            return distance * oaconvolve(dry[None], response.astype(np.float32), axes=1)
+        early = self._crossfaded(dry, responses)
+        heard = oaconvolve(dry[None], tail, axes=1)
+        output = np.zeros((self.channels, max(early.shape[1], heard.shape[1])), np.float32)
+        return distance * _add_at(_add_at(output, early, 0), heard, 0)
+
+    def _crossfaded(self, dry, responses):
+        """``dry`` through response k around the time k·HOP_S, with overlapping Hann windows."""
+        hop, length = round(HOP_S * self.fs), responses[0].shape[1]
+        if (len(responses) - 1) * hop < len(dry):
+            raise ValueError("a moving source needs a position every HOP_S, to the end of its sound")
+        window = np.sin(np.pi * np.arange(2 * hop) / (2 * hop)).astype(np.float32) ** 2
+        padded = np.zeros((len(responses) + 1) * hop, np.float32)
+        padded[hop : hop + len(dry)] = dry
+        size = fft.next_fast_len(2 * hop + length, real=True)
+        output = np.zeros((self.channels, len(padded) + size), np.float32)
+        for k, response in enumerate(responses):
+            segment = fft.rfft(padded[k * hop : (k + 2) * hop] * window, size)
+            output[:, k * hop : k * hop + size] += fft.irfft(segment * fft.rfft(response.astype(np.float32), size), size)
+        return output[:, hop : hop + len(dry) + length]
+
+
+def _scatter(index, waves):
+    return np.bincount(index, weights=waves.ravel())
+
+
+def _add_at(output, signal, start):
+    """Add ``signal`` (C, m) to ``output`` (C, n) from sample ``start``, which may be negative; returns output."""
+    first, last = max(start, 0), min(start + signal.shape[1], output.shape[1])
+    if last > first:
+        output[:, first:last] += signal[:, first - start : last - start]
+    return output

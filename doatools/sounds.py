@@ -1,0 +1,275 @@
+"""Dry sounds for simulated events: a built-in bank of generated kinds, or the files of a user's folder.
+
+Sounds are mono float arrays at ``fs`` Hz whose active part has unit RMS, as long as asked and without long
+pauses, for labels call the whole event active. A sound belongs to one fold: generated kinds have their own
+voices in each fold, files are dealt to folds.
+"""
+
+import hashlib
+import zlib
+from pathlib import Path
+
+import librosa
+import numpy as np
+import soundfile
+from scipy.signal import lfilter
+
+from doatools.errors import UserError
+
+MAX_CLASSES = 14
+VOICES = 6  # of each kind in a fold
+LONGEST_READ_S = 30.0  # of a file in one event
+PAUSE_S = 0.15  # pauses inside an event are cut down to this
+SILENCE_DB = -40.0  # below the loudest 20 ms: silence
+SHORTEST_S = 0.3  # shorter files are joined to others, as all files are where an event is longer
+
+
+def normalized(sound):
+    """``sound`` at unit RMS, taken over the 20th of a second frames within 25 dB of the loudest."""
+    frames = np.pad(sound, (0, -len(sound) % 480)).reshape(-1, 480)
+    power = np.mean(frames**2, axis=1)
+    return sound / np.sqrt(np.mean(power[power > power.max() * 10**-2.5]) + 1e-20)
+
+
+# --- generated kinds -----------------------------------------------------------------------------------
+# Each takes (voice, rng, n, fs): ``voice`` eight numbers in [0, 1) that stay the same for one "owner" of the
+# sound, ``rng`` for what differs from event to event, ``n`` samples; and returns (n,) samples of any level.
+
+def _range(low, high, share):
+    """Geometric interpolation: pitches and times are heard on a logarithmic scale."""
+    return low * (high / low) ** share
+
+
+def _resonance(signal, frequency, bandwidth, fs):
+    """Two-pole resonator of about unit gain at its peak."""
+    radius = np.exp(-np.pi * bandwidth / fs)
+    cosine = np.cos(2 * np.pi * min(frequency, 0.45 * fs) / fs)
+    return lfilter([1 - radius], [1, -2 * radius * cosine, radius**2], signal)
+
+
+def _highpass(signal, frequency, fs):
+    pole = np.exp(-2 * np.pi * frequency / fs)
+    return lfilter([1, -1], [1, -pole], signal)
+
+
+def _lowpass(signal, frequency, fs):
+    pole = np.exp(-2 * np.pi * frequency / fs)
+    return lfilter([1 - pole], [1, -pole], signal)
+
+
+def _arch(n, fs, attack_s, release_s):
+    """Envelope (n,) that rises and falls smoothly."""
+    time = np.arange(n) / fs
+    rise, fall = np.clip(time / attack_s, 0, 1), np.clip((n / fs - time) / release_s, 0, 1)
+    return np.sin(np.pi / 2 * rise) ** 2 * np.sin(np.pi / 2 * fall) ** 2
+
+
+def _sequence(n, fs, hit, gap_s, rng, jitter=0.15):
+    """Calls of ``hit()`` every ``gap_s``, give or take ``jitter``; ``hit`` returns one short sound."""
+    output, start = np.zeros(n), 0
+    while start < n:
+        sound = hit()[: n - start]
+        output[start : start + len(sound)] += sound * rng.uniform(0.6, 1)
+        start += int(fs * gap_s * rng.uniform(1 - jitter, 1 + jitter)) + 1
+    return output
+
+
+def _struck(modes, decays_s, levels, n, fs, rng):
+    """Damped modes struck at once, with the noise of the strike."""
+    time = np.arange(n)[:, None] / fs
+    phases = rng.uniform(0, 2 * np.pi, len(modes))
+    ring = np.sin(2 * np.pi * np.asarray(modes) * time + phases) * np.exp(-time / np.asarray(decays_s))
+    strike = rng.standard_normal(n) * np.exp(-time[:, 0] / 0.004)
+    return ring @ np.asarray(levels) + 0.5 * strike
+
+
+VOWELS = np.array([[730, 1090, 2440], [530, 1840, 2480], [270, 2290, 3010], [570, 840, 2410], [300, 870, 2240],
+                   [660, 1720, 2410], [440, 1020, 2240], [490, 1350, 1690]])  # Peterson and Barney 1952, Hz
+
+
+def _syllable(voice, rng, fs, length_s):
+    """Fricative noise, then a vowel: glottal pulses of gliding pitch through three formants and breath."""
+    n = int(fs * length_s)
+    pitch = _range(85, 260, voice[0]) * np.exp(rng.normal(0, 0.12) + rng.uniform(-0.25, 0.15) * np.linspace(0, 1, n))
+    phase = np.cumsum(pitch / fs)
+    pulses = np.diff(np.floor(phase), prepend=0) * _range(1, 3, voice[2])
+    source = _lowpass(pulses, _range(600, 2500, voice[1]), fs) + rng.standard_normal(n) * 0.01
+    size = _range(0.85, 1.2, voice[3])
+    vowel, source = VOWELS[rng.integers(len(VOWELS))] * size, _highpass(source, 60, fs)
+    voiced = sum(_resonance(source, f, 60 + 0.05 * f, fs) * level for f, level in zip(vowel, (1, 1.4, 2.0)))
+    voiced += 0.8 * _resonance(source, 3600 * size, 300, fs)
+    voiced *= _arch(n, fs, 0.03, 0.06) / (np.std(voiced) + 1e-9)
+    hiss = _resonance(rng.standard_normal(n), rng.uniform(2500, 7000) * size, 2000, fs)
+    hiss *= _arch(n, fs, 0.02, 0.05) * (np.arange(n) < n // 3) * rng.uniform(0.2, 0.9) / np.std(hiss)
+    return np.concatenate([lfilter(np.hanning(48) / 24, 1, hiss)[: n // 3], voiced])
+
+
+def speech(voice, rng, n, fs):
+    """Syllables in words, the pitch and the formants of one speaker."""
+    parts, have = [], 0
+    while have < n:
+        parts.append(_syllable(voice, rng, fs, rng.uniform(0.1, 0.26) * _range(0.8, 1.3, voice[4])))
+        parts.append(np.zeros(int(fs * (rng.uniform(0.08, 0.2) if rng.random() < 0.2 else 0.01))))
+        have += len(parts[-2]) + len(parts[-1])
+    return np.concatenate(parts)[:n]
+
+
+def knock(voice, rng, n, fs):
+    modes = _range(120, 500, voice[0]) * np.array([1, 2.3, 3.9, 6.1, 11.0])
+    decays = _range(0.02, 0.08, voice[1]) / np.arange(1, 6)
+
+    def hit():
+        return _struck(modes, decays, rng.uniform(0.3, 1, 5), int(0.3 * fs), fs, rng)
+
+    return _sequence(n, fs, hit, _range(0.12, 0.35, voice[2]), rng)
+
+
+def bark(voice, rng, n, fs):
+    def hit():
+        m = int(fs * _range(0.12, 0.3, voice[1]) * rng.uniform(0.8, 1.2))
+        pitch = _range(200, 700, voice[0]) * rng.uniform(0.85, 1.15) * (1 + 0.6 * np.sin(np.pi * np.linspace(0, 1, m)))
+        phase = np.cumsum(pitch / fs)
+        rough = 2 * (phase % 1) - 1 + rng.standard_normal(m) * _range(0.3, 1.2, voice[2])
+        throat = _resonance(rough, _range(600, 1400, voice[3]), 250, fs) + 0.6 * _resonance(rough, 2800, 700, fs)
+        return (throat + 0.05 * rough) * _arch(m, fs, 0.015, 0.08)
+
+    return _sequence(n, fs, hit, _range(0.3, 0.5, voice[4]), rng)
+
+
+def alarm(voice, rng, n, fs):
+    """A siren between two pitches, switched or swept."""
+    time, rate = np.arange(n) / fs, _range(0.8, 6, voice[0])
+    sweep = np.sin(2 * np.pi * rate * time + rng.uniform(0, 6))
+    sweep = np.tanh(20 * sweep) if voice[1] < 0.5 else sweep
+    pitch = _range(500, 1600, voice[2]) * (1 + 0.25 * sweep * _range(0.3, 1, voice[3]))
+    tone = np.tanh(_range(2, 8, voice[4]) * np.sin(2 * np.pi * np.cumsum(pitch / fs)))
+    return tone + 0.02 * rng.standard_normal(n)
+
+
+def engine(voice, rng, n, fs):
+    """Firing pulses of wandering speed through the resonances of an exhaust, and the noise of the air."""
+    wander = np.interp(np.arange(n), np.linspace(0, n, 2 + n // fs * 2), rng.uniform(-1, 1, 2 + n // fs * 2))
+    speed = _range(18, 70, voice[0]) * (1 + 0.25 * wander)
+    phase = np.cumsum(speed / fs)
+    pulses = np.exp(-_range(4, 12, voice[1]) * (phase % 1)) * (1 + 0.3 * np.sin(np.pi * phase))
+    air = rng.standard_normal(n) * (0.2 + pulses)
+    body = sum(_resonance(pulses + 0.2 * air, _range(100, 200, voice[2]) * k, 80 * k, fs) for k in (1, 2.3, 5))
+    return _highpass(body, 40, fs) / np.std(body) + _range(0.1, 0.5, voice[3]) * _highpass(air, 800, fs)
+
+
+def piano(voice, rng, n, fs):
+    scale = np.array([0, 2, 4, 5, 7, 9, 11, 12, 14, 16, 19]) + round(12 * voice[0]) + 48
+
+    def hit():
+        m, notes = int(1.2 * fs), rng.choice(scale, rng.integers(1, 4), replace=False)
+        output = np.zeros(m)
+        for note in notes:
+            base, k = 440 * 2 ** ((note - 69) / 12), np.arange(1, 15)
+            modes = base * k * np.sqrt(1 + _range(2e-4, 8e-4, voice[1]) * k**2)
+            modes, k = modes[modes < 0.45 * fs], k[modes < 0.45 * fs]
+            output += _struck(modes, _range(0.3, 0.9, voice[2]) / k**0.7, k**-1.2, m, fs, rng)
+        return output * _arch(m, fs, 0.002, 0.2)
+
+    return _sequence(n, fs, hit, _range(0.18, 0.5, voice[3]), rng, 0.3)
+
+
+def footsteps(voice, rng, n, fs):
+    def hit():
+        m = int(0.25 * fs)
+        time = np.arange(m) / fs
+        heel = np.exp(-time / 0.02) * _resonance(rng.standard_normal(m), _range(80, 250, voice[0]), 80, fs)
+        scrape = _resonance(rng.standard_normal(m), _range(1500, 5000, voice[1]), 2500, fs)
+        return 4 * heel + scrape * np.exp(-(((time - 0.06) / 0.04) ** 2)) + 0.3 * np.exp(-time / 0.003) * scrape
+
+    return _sequence(n, fs, hit, _range(0.25, 0.42, voice[2]), rng, 0.08)
+
+
+def spray(voice, rng, n, fs):
+    """Bursts of coloured noise."""
+    def hit():
+        m = int(fs * _range(0.1, 0.5, voice[0]) * rng.uniform(0.7, 1.3))
+        noise = rng.standard_normal(m)
+        colour = _resonance(noise, _range(700, 5000, voice[1]), _range(600, 4000, voice[2]), fs)
+        return (colour / np.std(colour) + 0.2 * noise) * _arch(m, fs, 0.01, 0.05)
+
+    return _sequence(n, fs, hit, _range(0.15, 0.55, voice[0]), rng)
+
+
+def phone(voice, rng, n, fs):
+    """Two tones in alternation with overtones, as an electronic ringer."""
+    time = np.arange(n) / fs
+    low = _range(600, 1400, voice[0])
+    chosen = np.where(np.floor(time * _range(8, 25, voice[1])) % 2, low, low * _range(1.15, 1.6, voice[2]))
+    phase = 2 * np.pi * np.cumsum(chosen / fs)
+    tone = sum(np.sin(k * phase) / k for k in range(1, 6) if k * chosen.max() < 0.45 * fs)
+    gate = 0.5 + 0.5 * np.tanh(8 * (np.sin(2 * np.pi * time * _range(0.8, 2.5, voice[3])) + 0.8))
+    return tone * gate + 0.03 * rng.standard_normal(n)
+
+
+def keys(voice, rng, n, fs):
+    """A jingle: many small metal modes struck at random."""
+    modes = np.sort(_range(2000, 0.42 * fs, np.random.default_rng(int(voice[0] * 2**32)).random(12)))
+
+    def hit():
+        some = rng.choice(modes, 4, replace=False) * rng.uniform(0.98, 1.02, 4)
+        return _struck(some, _range(0.01, 0.06, voice[1]) * np.ones(4), rng.uniform(0.2, 1, 4), int(0.2 * fs), fs, rng)
+
+    return _sequence(n, fs, hit, _range(0.04, 0.12, voice[2]), rng, 0.8)
+
+
+def clap(voice, rng, n, fs):
+    def hit():
+        m = int(0.12 * fs)
+        output = np.zeros(m)
+        for delay in np.sort(rng.uniform(0, 0.015, 3)):
+            start = int(delay * fs)
+            output[start:] += rng.standard_normal(m - start) * np.exp(-np.arange(m - start) / fs / 0.012)
+        return _resonance(output, _range(800, 2000, voice[0]), _range(500, 1500, voice[1]), fs) + 0.1 * output
+
+    return _sequence(n, fs, hit, _range(0.1, 0.35, voice[2]), rng)
+
+
+def bird(voice, rng, n, fs):
+    def hit():
+        m = int(fs * _range(0.06, 0.25, voice[0]) * rng.uniform(0.7, 1.3))
+        time = np.arange(m) / fs
+        glide = 1 + rng.uniform(-0.3, 0.3) * np.linspace(-1, 1, m)
+        trill = 1 + _range(0.02, 0.15, voice[1]) * np.sin(2 * np.pi * _range(15, 60, voice[2]) * time)
+        pitch = np.minimum(_range(1800, 4500, voice[3]) * glide * trill, 0.4 * fs)
+        phase = 2 * np.pi * np.cumsum(pitch / fs)
+        return (np.sin(phase) + 0.2 * np.sin(2 * phase) + 0.1 * rng.standard_normal(m)) * _arch(m, fs, 0.01, 0.03)
+
+    return _sequence(n, fs, hit, _range(0.1, 0.3, voice[4]), rng, 0.3)
+
+
+def fire(voice, rng, n, fs):
+    """Crackles of random strength over a low roar."""
+    crackle = rng.standard_normal(n) * (rng.random(n) < _range(20, 120, voice[0]) / fs) * rng.exponential(1, n)
+    crackle = sum(_resonance(crackle, f, _range(300, 1500, voice[1]), fs) for f in (1200, 3100, 6500))
+    roar = _resonance(rng.standard_normal(n), _range(90, 300, voice[2]), 150, fs)
+    hiss = _highpass(rng.standard_normal(n), 2000, fs)
+    return crackle / np.std(crackle) + 0.5 * roar / np.std(roar) + _range(0.05, 0.3, voice[3]) * hiss
+
+
+KINDS = (alarm, bark, bird, clap, engine, fire, footsteps, keys, knock, phone, piano, speech, spray)
+
+
+class GeneratedSounds:
+    """The built-in bank: class c is ``names[c]``, in VOICES voices that belong to one fold."""
+
+    names = tuple(kind.__name__ for kind in KINDS)
+    digest = "generated"
+
+    def __init__(self, seed, fs):
+        self.seed, self.fs = seed, fs
+
+    def classes(self, fold):
+        """Class ids that ``fold`` (from 1) can draw."""
+        return range(len(KINDS))
+
+    def draw(self, fold, class_id, duration_s, rng):
+        """A sound (round(duration_s·fs),) of the class."""
+        owner = np.random.default_rng([self.seed, fold, class_id, 1 + int(rng.integers(VOICES)), 1])
+        n = round(duration_s * self.fs)
+        sound = KINDS[class_id](owner.random(8), rng, n, self.fs)
+        return normalized(sound) * _arch(n, self.fs, 0.005, 0.02)

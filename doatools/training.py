@@ -1,0 +1,278 @@
+"""One loop to train, validate and test any model of the house, on Lightning Fabric.
+
+Knows no command line, no picture and no formula of a metric: a model maps features (B, C, T', F) to a
+Localization, a criterion maps (Localization, Target) to named terms, a ``score`` callable maps predictions of
+whole recordings to a dict of figures, and ``selection`` reduces that to the number that picks the best epoch.
+
+Chance follows from (seed, epoch, sample index) alone, and a checkpoint is written after each epoch, so that a
+stopped run, resumed, ends with the weights of one that was never stopped.
+"""
+
+import contextlib
+import ctypes
+import json
+import math
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric, seed_everything
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from doatools import checkpoint
+from doatools.errors import UserError
+from doatools.files import plain_json, replacing
+from doatools.localization import Target
+
+CHECK_EVERY = 8  # steps between looks at the loss on the host, which would make a device wait
+
+
+class Predictions(NamedTuple):
+    """Sequences in the order of the data set: S sequences of T label frames, N slots."""
+
+    index: np.ndarray  # (S,)
+    doa: np.ndarray  # (S, T, N, 3)
+    activity: np.ndarray | None  # (S, T, N) probabilities; None without an activity branch
+
+
+def fast_bf16(device):
+    """Whether a device computes bfloat16 faster than float32 in hardware."""
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device == "cpu":
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return False
+
+
+def make_fabric(params, precision=None):
+    """A launched Fabric for one device; 'auto' precision is resolved here, once."""
+    accelerator = params["device"]
+    if accelerator == "auto":
+        accelerator = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    elif accelerator == "cuda" and not torch.cuda.is_available():
+        raise UserError("device=cuda: this machine has no CUDA device (or a CPU build of PyTorch); use device=cpu")
+    elif accelerator == "mps" and not torch.backends.mps.is_available():
+        raise UserError("device=mps: this machine has no Apple GPU; use device=cpu")
+    precision = precision or params["precision"]
+    if precision == "auto":
+        precision = "bf16-mixed" if fast_bf16(accelerator) else "32-true"
+    if accelerator == "cpu":
+        _keep_freed_memory()
+    fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)
+    fabric.launch()
+    return fabric
+
+
+def _keep_freed_memory():
+    """Ask glibc to keep freed blocks: a step allocates the same gigabytes each time, and having the kernel map
+    and zero fresh pages for them takes a third of its time on the CPU. Elsewhere than on glibc: no change."""
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+        mallopt(-4, 0)  # M_MMAP_MAX: large blocks come from the heap as well
+        mallopt(-1, -1)  # M_TRIM_THRESHOLD: the heap is never given back
+
+
+def make_optimizer(model, params):
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[params["optimizer"]]
+    return kind(model.parameters(), lr=params["learning_rate"], weight_decay=params["weight_decay"])
+
+
+def make_schedule(optimizer, params, steps_per_epoch):
+    """A schedule stepped after each batch."""
+    if params["lr_schedule"] == "constant":
+        return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+    return torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, params["learning_rate"], total_steps=max(2, params["nb_epochs"] * steps_per_epoch))
+
+
+def _to_target(batch):
+    return Target(batch["doa"], batch["activity"])
+
+
+def _features(batch):
+    return batch["features"].contiguous(memory_format=torch.channels_last)
+
+
+class LossWatch:
+    """Sums named terms on the device and looks at them every few steps only; a NaN names its batches."""
+
+    def __init__(self, describe):
+        self.describe = describe  # sample indices → readable names
+        self.sums, self.samples, self.recent = {}, 0, []
+
+    def add(self, terms, index):
+        for name, value in terms.items():
+            self.sums[name] = self.sums.get(name, 0) + value.detach() * len(index)
+        self.samples += len(index)
+        self.recent.append((terms["loss"].detach(), index))
+        if len(self.recent) >= CHECK_EVERY:
+            self.check()
+
+    def check(self):
+        losses = torch.stack([loss for loss, _ in self.recent]).tolist() if self.recent else []
+        bad = [index for loss, (_, index) in zip(losses, self.recent) if not math.isfinite(loss)]
+        self.recent = []
+        if bad:
+            raise UserError("the loss is not a finite number any more. It went wrong on: "
+                            f"{'; '.join(self.describe(bad[0]))}. Check these recordings for odd samples or labels, "
+                            "or lower learning_rate or set gradient_clip=1; --resume goes on from the last epoch")
+
+    def means(self):
+        self.check()
+        return {name: float(value) / max(self.samples, 1) for name, value in self.sums.items()}
+
+
+def train_epoch(fabric, model, criterion, optimizer, schedule, loader, gradient_clip=0.0, progress=None):
+    """One pass over the training sequences → mean of each loss term."""
+    model.train()
+    watch = LossWatch(loader.dataset.describe)
+    for batch in loader:
+        terms = criterion(model(_features(batch)), _to_target(batch))
+        fabric.backward(terms["loss"])
+        if gradient_clip > 0:
+            fabric.clip_gradients(model, optimizer, max_norm=gradient_clip, error_if_nonfinite=False)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad(set_to_none=True)
+        watch.add(terms, batch["index"])
+        if progress is not None:
+            progress.update()
+    return watch.means()
+
+
+@torch.no_grad()
+def evaluate(model, criterion, loader, progress=None):
+    """Predictions of every sequence of a loader, and the mean of each loss term."""
+    model.eval()
+    watch = LossWatch(loader.dataset.describe)
+    index, doa, activity = [], [], []
+    for batch in loader:
+        localization = model(_features(batch))
+        watch.add(criterion(localization, _to_target(batch)), batch["index"])
+        index.append(batch["index"].cpu().numpy())
+        doa.append(localization.doa.float().cpu().numpy())
+        if localization.activity_logits is not None:
+            activity.append(torch.sigmoid(localization.activity_logits.float()).cpu().numpy())
+        if progress is not None:
+            progress.update()
+    predictions = Predictions(np.concatenate(index), np.concatenate(doa), np.concatenate(activity) if activity else None)
+    return predictions, watch.means()
+
+
+class Run:
+    """The folder of one training: checkpoints, JSON-lines log, TensorBoard events."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        self.best, self.last = self.folder / "best.pt", self.folder / "last.pt"
+        self.log = self.folder / "log.jsonl"
+
+    def history(self):
+        """The logged epochs, as dicts; a line cut short by a kill is not one."""
+        entries = []
+        if self.log.is_file():
+            for line in self.log.read_text().splitlines():
+                with contextlib.suppress(json.JSONDecodeError):
+                    entries.append(json.loads(line))
+        return entries
+
+    def rewrite_log(self, entries):
+        with replacing(self.log) as temporary:
+            temporary.write_text("".join(json.dumps(plain_json(entry)) + "\n" for entry in entries))
+
+
+def fit(fabric, model, criterion, loaders, score, selection, params, run, content, resume=False):
+    """Train, keep the best epoch, stop early; returns (history, the best epoch's checkpoint dict).
+
+    Parameters
+    ----------
+    loaders : dict
+        'train' and 'val' data loaders whose datasets have ``describe(indices)``; the training sampler has
+        ``set_epoch``.
+    score : callable
+        Predictions → dict of figures (validation).
+    selection : callable
+        That dict → the number whose minimum picks the best epoch.
+    run : Run
+        Where checkpoints and logs go.
+    content : dict
+        What every checkpoint holds besides weights and scores (parameters, scaler, array, precision).
+    """
+    model.to(memory_format=torch.channels_last)
+    optimizer = make_optimizer(model, params)
+    model, optimizer = fabric.setup(model, optimizer)
+    criterion = criterion.to(fabric.device)
+    schedule = make_schedule(optimizer, params, len(loaders["train"]))
+    state = {"epoch": 0, "best": math.inf, "best_epoch": 0}
+    if resume and run.last.is_file():
+        state = _restore(run, model, optimizer, schedule)
+    history = [entry for entry in run.history() if entry["epoch"] <= state["epoch"]]
+    run.rewrite_log(history)
+    train, val = (fabric.setup_dataloaders(loaders[k], use_distributed_sampler=False) for k in ("train", "val"))
+    writer = SummaryWriter(run.folder / "tensorboard", purge_step=state["epoch"] + 1)
+    bar = tqdm(total=len(train) + len(val), unit="batch", leave=False, dynamic_ncols=True)
+    for epoch in range(state["epoch"] + 1, params["nb_epochs"] + 1):
+        if epoch - 1 - state["best_epoch"] >= params["patience"] and state["best_epoch"]:
+            tqdm.write(f"stopped early: no better validation score for {params['patience']} epochs")
+            break
+        bar.reset()
+        bar.set_description(f"epoch {epoch}/{params['nb_epochs']}")
+        loaders["train"].batch_sampler.set_epoch(epoch)
+        seed_everything(params["seed"] + epoch, verbose=False)  # dropout follows from (seed, epoch) as well
+        started = time.perf_counter()
+        train_terms = train_epoch(fabric, model, criterion, optimizer, schedule, train, params["gradient_clip"], bar)
+        seconds = time.perf_counter() - started
+        predictions, val_terms = evaluate(model, criterion, val, bar)
+        scores = score(predictions)
+        selected = selection(scores)
+        entry = {"epoch": epoch, "seconds": round(seconds, 3), "lr": schedule.get_last_lr()[0],
+                 "selection": selected, "train": train_terms, "val": val_terms, "scores": scores}
+        state["epoch"] = epoch
+        weights = {**content, "model": fabric_state(model), "epoch": epoch, "scores": scores}
+        if selected < state["best"]:
+            state |= {"best": selected, "best_epoch": epoch}
+            checkpoint.save(run.best, weights)
+        history.append(entry)
+        run.rewrite_log(history)
+        _log_tensorboard(writer, entry)
+        checkpoint.save(run.last, {**weights, "training": {
+            **state, "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}})
+        tqdm.write(_summary(entry, params["nb_epochs"], better=state["best_epoch"] == epoch))
+    bar.close()
+    writer.close()
+    return history, checkpoint.load(run.best)
+
+
+def fabric_state(model):
+    """The state dict of a model, whether Fabric has wrapped it or not, without its wrapper's names."""
+    return {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+
+
+def _restore(run, model, optimizer, schedule):
+    saved = checkpoint.load(run.last)
+    checkpoint.load_weights(model, saved["model"], run.last)
+    training = saved["training"]
+    optimizer.load_state_dict(training.pop("optimizer"))
+    schedule.load_state_dict(training.pop("schedule"))
+    return training
+
+
+def _log_tensorboard(writer, entry):
+    for split in ("train", "val"):
+        for name, value in entry[split].items():
+            writer.add_scalar(f"{split}/{name}", value, entry["epoch"])
+    for name, value in entry["scores"].items():
+        writer.add_scalar(f"scores/{name}", value, entry["epoch"])
+    writer.add_scalar("selection", entry["selection"], entry["epoch"])
+    writer.add_scalar("lr", entry["lr"], entry["epoch"])
+    writer.flush()
+
+
+def _summary(entry, epochs, better):
+    scores = entry["scores"]
+    figures = "  ".join(f"{name} {scores[name]:.1f}" for name in ("LE", "LR", "LP", "LF", "F20", "MOTA@20"))
+    return (f"epoch {entry['epoch']:3d}/{epochs}  {entry['seconds']:5.1f} s  loss {entry['train']['loss']:.3f} "
+            f"/ {entry['val']['loss']:.3f}  {figures}{'  best' if better else ''}")

@@ -1,0 +1,172 @@
+"""The Hungarian network (Hnet): distances between predictions and references → a soft association.
+
+Conventions
+-----------
+Input D (..., N, N): Euclidean distances, rows are predictions, columns are references; an inactive reference
+stands at (10, 10, 10). Output: logits of the association matrix A (..., N, N). sigmoid(logits) > 0.5 is the
+answer; its gradient flows back into D. Dims: M matrices (all leading axes flattened), N slots, C channels.
+
+Two architectures behind the same call:
+
+- ``exchangeable`` (default): layers in which each element of the matrix sees itself and summaries of its row,
+  its column and the whole (Hartford et al. 2018, "Deep Models of Interactions Across Sets"). Permuting rows
+  or columns of D permutes A, and transposing D transposes A, by construction.
+- ``gru``: the one published with Adavanne et al. 2021, "Differentiable Tracking-Based Training of Deep
+  Learning Sound Source Localizers": a GRU over the rows and self-attention. Its published weights load.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from doatools.errors import UserError, nearest
+from doatools.files import replacing
+
+GRU_SIZE = 128
+
+
+class ExchangeableLayer(nn.Module):
+    """(M, N, N, C_in) → (M, N, N, C_out): a linear map of each element, its row, its column and the whole.
+
+    Row and column share their weights, so that predictions and references are treated alike.
+    """
+
+    def __init__(self, size_in, size_out):
+        super().__init__()
+        self.element = nn.Linear(size_in, size_out)
+        self.line = nn.Linear(2 * size_in, size_out, bias=False)
+        self.whole = nn.Linear(size_in, size_out, bias=False)
+
+    def forward(self, x):
+        rows = torch.cat([x.mean(2), x.amax(2)], -1)  # (M, N, 2 C_in)
+        columns = torch.cat([x.mean(1), x.amax(1)], -1)
+        whole = self.whole(x.mean((1, 2)))  # (M, C_out)
+        return (self.element(x) + self.line(rows)[:, :, None] + self.line(columns)[:, None]
+                + whole[:, None, None])
+
+
+class ExchangeableNet(nn.Module):
+    """Residual exchangeable layers: D (M, N, N) → logits (M, N, N); any N."""
+
+    def __init__(self, channels=64, layers=4):
+        super().__init__()
+        self.first = ExchangeableLayer(2, channels)
+        self.layers = nn.ModuleList(ExchangeableLayer(channels, channels) for _ in range(layers - 1))
+        self.last = nn.Linear(channels, 1)
+
+    def forward(self, distance):
+        x = torch.stack([distance.clamp(max=4), torch.log1p(distance)], -1)  # (M, N, N, 2)
+        x = F.silu(self.first(x))
+        for layer in self.layers:
+            x = x + F.silu(layer(x))
+        return self.last(x).squeeze(-1)
+
+
+class RowAttention(nn.Module):
+    """Single-head self-attention over the rows, (M, N, C) → (M, N, C): unscaled softmax, no biases."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.conv_Q = nn.Conv1d(size, size, 1, bias=False)
+        self.conv_K = nn.Conv1d(size, size, 1, bias=False)
+        self.conv_V = nn.Conv1d(size, size, 1, bias=False)
+
+    def forward(self, x):
+        x = x.transpose(1, 2)  # (M, C, N)
+        query, key, value = self.conv_Q(x), self.conv_K(x), self.conv_V(x)
+        weight = torch.softmax(query.transpose(1, 2) @ key, -1)  # (M, N queries, N keys)
+        return weight @ value.transpose(1, 2)
+
+
+class GruNet(nn.Module):
+    """The published network, with the published names of its weights: D (M, N, N) → logits (M, N, N)."""
+
+    def __init__(self, max_sources):
+        super().__init__()
+        self.gru = nn.GRU(max_sources, GRU_SIZE, batch_first=True)
+        self.attn = RowAttention(GRU_SIZE)
+        self.fc1 = nn.Linear(GRU_SIZE, max_sources)
+
+    def forward(self, distance):
+        rows, _ = self.gru(distance)  # (M, N, 128)
+        return self.fc1(torch.tanh(self.attn(rows)))
+
+
+class HNet(nn.Module):
+    """Distances D (..., N, N) → logits of the association (..., N, N), whichever the architecture.
+
+    Parameters
+    ----------
+    max_sources : N
+    arch : 'exchangeable' or 'gru'
+    options : of the architecture (channels, layers of 'exchangeable')
+    """
+
+    def __init__(self, max_sources, arch="exchangeable", **options):
+        super().__init__()
+        if arch not in ARCHITECTURES:
+            raise UserError(f"unknown Hnet architecture '{arch}'.{nearest(arch, ARCHITECTURES)} "
+                            f"Known: {', '.join(ARCHITECTURES)}")
+        self.max_sources, self.arch, self.options = max_sources, arch, options
+        self.net = ARCHITECTURES[arch](max_sources, **options)
+
+    def forward(self, distance):
+        n = self.max_sources
+        if distance.shape[-2:] != (n, n):
+            raise ValueError(f"this Hnet takes distances (..., {n}, {n}), not {tuple(distance.shape)}")
+        return self.net(distance.reshape(-1, n, n)).reshape(distance.shape)
+
+
+ARCHITECTURES = {
+    "exchangeable": lambda max_sources, **options: ExchangeableNet(**options),
+    "gru": GruNet,
+}
+
+
+def marginals(logits):
+    """Logits (..., N, N) → row maxima (..., N) over the columns, column maxima (..., N) over the rows."""
+    return logits.amax(-1), logits.amax(-2)
+
+
+def save_hnet(path, model, scores=None):
+    """Write weights, architecture and scores (plain types) as one file that ``load_hnet`` rebuilds unaided."""
+    stored = {"kind": "hnet", "arch": model.arch, "max_sources": model.max_sources, "options": dict(model.options),
+              "weights": {name: value.detach().cpu().clone() for name, value in model.net.state_dict().items()},
+              "scores": scores or {}}
+    with replacing(path) as temporary:
+        torch.save(stored, temporary)
+
+
+def load_hnet(path, max_sources):
+    """A frozen Hnet (eval mode, no gradient to its parameters) from a file.
+
+    Parameters
+    ----------
+    path : file of ``save_hnet``, or a bare state dict of the published names; None for the shipped
+        models/hnet_N.pt
+    max_sources : N the network must have been trained for
+
+    Raises
+    ------
+    UserError
+        The file is missing, is no Hnet, or is one for another N.
+    """
+    path = Path(__file__).parent / "models" / f"hnet_{max_sources}.pt" if path is None else Path(path)
+    remedy = f"train one with: python3 train_hnet.py --max-doas {max_sources}"
+    if not path.is_file():
+        raise UserError(f"no Hungarian network at {path}; {remedy}")
+    try:
+        stored = torch.load(path, map_location="cpu", weights_only=True)
+        if "fc1.bias" in stored:
+            stored = {"arch": "gru", "max_sources": len(stored["fc1.bias"]), "options": {}, "weights": stored}
+        model = HNet(stored["max_sources"], stored["arch"], **stored["options"])
+        model.net.load_state_dict(stored["weights"])
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{path} holds no Hungarian network ({type(error).__name__}); {remedy}") from error
+    if model.max_sources != max_sources:
+        raise UserError(f"{path} is a Hungarian network for {model.max_sources} sources, not {max_sources}; {remedy}")
+    return model.eval().requires_grad_(False)

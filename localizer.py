@@ -1,0 +1,169 @@
+"""Parameters or a checkpoint → features, network and loss, put together; the registries of what there is to choose.
+
+A new network or loss is one class and one line here. Predictions and references of whole recordings meet here
+too, so that training, testing and pictures score the same way.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from cls_feature_class import FeatureClass, Scaler
+from cls_metric import Scores
+from doanet_model import DOAnet, from_published
+from doatools import checkpoint
+from doatools.arrays import ARRAYS
+from doatools.errors import UserError
+from doatools.losses import DMOTLoss, MSELoss, PITLoss
+from hnet_model import load_hnet
+
+ACTIVE_ABOVE = 0.5  # activity probability from which a slot counts as a source
+
+
+class HnetAssociation(nn.Module):
+    """Distances (..., N, N) → soft association in [0, 1] by the frozen Hungarian network."""
+
+    def __init__(self, params):
+        super().__init__()
+        self.hnet = load_hnet(params["hnet_weights"], params["max_sources"])
+
+    def forward(self, distance):
+        return torch.sigmoid(self.hnet(distance))
+
+
+LOSSES = {
+    "dmot": lambda params: DMOTLoss(HnetAssociation(params), params),
+    "mse": lambda params: MSELoss(),
+    "pit": PITLoss,
+}
+
+
+def build_model(params):
+    """The untrained network of the parameters."""
+    return DOAnet(FeatureClass(params).nb_feature_channels, params)
+
+
+def build_criterion(params):
+    """The loss of the parameters, frozen parts included."""
+    return LOSSES[params["loss"]](params)
+
+
+class Track(NamedTuple):
+    """Predictions and references of one recording; T label frames, N slots, M references at most at once."""
+
+    stem: str
+    doa: np.ndarray  # (T, N, 3)
+    probability: np.ndarray | None  # (T, N) of activity; None without an activity branch
+    ref_doa: np.ndarray  # (T, M, 3)
+    ref_id: np.ndarray  # (T, M) event, -1 where inactive
+
+    @property
+    def active(self):
+        """(T, N) bool: slots that count as sources; all of them where the model does not say."""
+        if self.probability is None:
+            return np.ones(self.doa.shape[:2], bool)
+        return self.probability > ACTIVE_ABOVE
+
+
+def recordings_of(predictions, dataset):
+    """Put predicted sequences together into whole recordings → list of Track."""
+    pieces = {}
+    for position, index in enumerate(predictions.index):
+        recording, first, valid = dataset.locate(int(index))
+        pieces.setdefault(recording, []).append((first, valid, position))
+    tracks = []
+    for recording, parts in sorted(pieces.items()):
+        parts.sort()
+        doa = np.concatenate([predictions.doa[p][:valid] for _, valid, p in parts])
+        activity = predictions.activity
+        if activity is not None:
+            activity = np.concatenate([activity[p][:valid] for _, valid, p in parts])
+        frames = np.concatenate([np.arange(first, first + valid) for first, valid, _ in parts])
+        ref_doa, ref_id = dataset.references(recording)
+        tracks.append(Track(dataset.recordings[recording].stem, doa, activity, ref_doa[frames], ref_id[frames]))
+    return tracks
+
+
+def score(tracks):
+    """Figures over a list of Track."""
+    scores = Scores(has_activity=all(track.probability is not None for track in tracks))
+    for track in tracks:
+        scores.update(track.doa, track.active, track.ref_doa, track.ref_id)
+    return scores.compute()
+
+
+class Localizer:
+    """A network with the features it reads.
+
+    Attributes: ``params``, ``features`` (FeatureClass), ``scaler`` (Scaler), ``model``.
+    """
+
+    def __init__(self, params, scaler, model=None):
+        self.params, self.scaler = params, scaler
+        self.features = FeatureClass(params)
+        self.model = model or build_model(params)
+
+    @classmethod
+    def from_checkpoint(cls, path):
+        """Rebuild a localizer unaided from a checkpoint of this toolkit; UserError where that cannot be."""
+        return cls.from_content(checkpoint.load(path), path)
+
+    @classmethod
+    def from_content(cls, content, origin="checkpoint"):
+        scaler = Scaler(content["scaler"]["mean"].numpy(), content["scaler"]["scale"].numpy())
+        localizer = cls(content["params"], scaler)
+        checkpoint.load_weights(localizer.model, content["model"], origin)
+        return localizer
+
+    def load_published(self, path):
+        """Take the weights of a published DOAnet state dict (names as its authors gave them)."""
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise UserError(f"{path}: not a readable state dict ({str(error).splitlines()[0]})") from error
+        checkpoint.load_weights(self.model, from_published(state), path)
+
+    def content(self, precision):
+        """What a checkpoint holds besides weights and scores; plain types and tensors only."""
+        return {
+            "params": self.params,
+            "scaler": {"mean": torch.from_numpy(self.scaler.mean), "scale": torch.from_numpy(self.scaler.scale)},
+            "array": _plain(dataclasses.asdict(ARRAYS[self.params["dataset"]])),
+            "precision": precision,
+            "quick_test": self.params["quick_test"],
+        }
+
+
+def _plain(value):
+    """Nested tuples, arrays and dicts as lists, numbers and dicts."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [_plain(item) for item in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def find_checkpoint(results_dir, name=None):
+    """The best checkpoint of a run named ``task_job``, or of the newest one.
+
+    Returns (path, is_quick_test). A quick-test run is taken only if there is no other.
+    """
+    folder = Path(results_dir)
+    if name is not None:
+        path = folder / name / "best.pt"
+        if not path.is_file():
+            runs = sorted(p.parent.name for p in folder.glob("*/best.pt"))
+            raise UserError(f"{path}: no such checkpoint. Runs in {folder}: {', '.join(runs) or 'none yet'}; "
+                            "train one with: python3 train_doanet.py <task-id> <job-id>")
+        return path, checkpoint.load(path)["quick_test"]
+    newest = sorted(folder.glob("*/best.pt"), key=lambda p: p.stat().st_mtime, reverse=True)
+    if not newest:
+        raise UserError(f"{folder}: no checkpoint yet; train one with: python3 train_doanet.py <task-id> <job-id>")
+    for path in newest:
+        if not checkpoint.load(path)["quick_test"]:
+            return path, False
+    return newest[0], True

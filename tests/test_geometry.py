@@ -1,0 +1,28 @@
+"""Directions at the places where formulas break: 0°, 180° and the poles."""
+
+import numpy as np
+import pytest
+
+from doatools.geometry import angular_distance, azimuth_elevation, unit_vectors
+
+
+def test_axes():
+    assert np.allclose(unit_vectors(0, 0), [1, 0, 0])
+    assert np.allclose(unit_vectors(90, 0), [0, 1, 0])
+    assert np.allclose(unit_vectors(0, 90), [0, 0, 1])
+
+
+def test_there_and_back():
+    azimuth, elevation = np.meshgrid(np.arange(-179, 181, 7), np.arange(-89, 90, 7))
+    back = azimuth_elevation(unit_vectors(azimuth, elevation))
+    assert np.allclose(back[0], azimuth) and np.allclose(back[1], elevation)
+
+
+@pytest.mark.parametrize("angle", [0, 1e-6, 1e-3, 1, 90, 179, 180 - 1e-3, 180 - 1e-6, 180])
+def test_distance_is_exact_from_nothing_to_opposite(angle):
+    assert angular_distance(unit_vectors(0, 0), unit_vectors(angle, 0)) == pytest.approx(angle, rel=1e-9, abs=1e-9)
+    assert angular_distance(unit_vectors(33, 90), unit_vectors(33, 90 - angle)) == pytest.approx(angle, rel=1e-7, abs=1e-9)
+
+
+def test_distance_ignores_length_and_azimuth_at_a_pole():
+    assert angular_distance(unit_vectors(-70, 90) * 5, unit_vectors(120, 90)) == pytest.approx(0, abs=1e-6)

@@ -1,0 +1,128 @@
+"""Losses on associations and tracks small enough to compute by hand."""
+
+import itertools
+
+import pytest
+import torch
+
+from doanet_parameters import get_params
+from doatools.association import optimal_association
+from doatools.localization import Localization, Target
+from doatools.losses import DMOTLoss, MSELoss, PITLoss, dmota, dmotp, switches
+
+X, Y, Z = torch.eye(3)
+
+
+def hungarian(distance):
+    """The hard twin of Hnet: the exact assignment among pairs closer than any inactive reference."""
+    return optimal_association(distance, distance < 5)
+
+
+def track(*frames):
+    """Frames of slots of vectors, None where inactive → Target with B = 1."""
+    doa = torch.stack([torch.stack([torch.zeros(3) if v is None else v for v in frame]) for frame in frames])
+    active = torch.tensor([[float(v is not None) for v in frame] for frame in frames])
+    return Target(doa[None], active[None])
+
+
+def test_dmotp_is_the_count_weighted_mean_distance():
+    association = torch.tensor([[[[1.0, 0], [0, 1]], [[0, 1], [0, 0]]]])  # (1, 2, 2, 2)
+    distance = torch.tensor([[[[0.1, 9], [9, 0.3]], [[9, 0.5], [9, 9]]]])
+    # frame 1: distance 0.1 + 0.3 over 2 pairs; frame 2: 0.5 over 1 pair; 3 pairs in all
+    assert dmotp(distance, association, 50.0) == pytest.approx(50 * (0.4 * 2 + 0.5 * 1) / 3)
+
+
+def test_dmotp_of_no_association_is_zero_with_a_finite_gradient():
+    distance = torch.ones(1, 2, 2, 2, requires_grad=True)
+    value = dmotp(distance, distance * 0, 50.0)
+    value.backward()
+    assert value == 0 and torch.isfinite(distance.grad).all()
+
+
+def test_dmota_counts_by_hand():
+    association = torch.tensor([[[[1.0, 0], [0, 1]], [[0.0, 1], [0, 0]], [[0.0, 0], [0, 0]]]])
+    active = torch.tensor([[[1.0, 1], [1, 1], [0, 0]]])
+    terms = dmota(association, active, ids_weight=2.0)
+    # frames: 2 of 2, 1 of 2, 0 of 0 found; in frame 2 row 1 takes column 2, which row 2 had: one switch
+    assert terms["misses"] == 1 and terms["false_positives"] == 0 and terms["switches"] == 1
+    assert terms["dmota"] == pytest.approx((0 + 1 + 2 * 1) / 3)
+
+
+def test_false_positives_are_soft_predictions_above_the_references():
+    association = torch.tensor([[[[0.9, 0.0], [0.8, 0.0]]]])  # two rows claim one reference
+    assert dmota(association, torch.tensor([[[1.0, 0.0]]]), 1.0)["false_positives"] == pytest.approx(0.7)
+
+
+def test_switches_start_at_zero_in_each_sequence_and_may_leave_births_out():
+    appears = torch.tensor([[[[0.0, 0], [0, 0]], [[1.0, 0], [0, 0]]]])
+    active = torch.tensor([[[0.0, 0], [1, 0]]])
+    assert switches(appears, active, "published").tolist() == [[0, 1]]
+    assert switches(appears, active, "switch").tolist() == [[0, 0]]
+    swapped = torch.tensor([[[[1.0, 0], [0, 0]], [[0.0, 0], [1, 0]]]])
+    assert switches(swapped, torch.ones(1, 2, 2), "switch").tolist() == [[0, 1]]
+    two_sequences = torch.cat([appears.flip(1), appears])  # a border between them is no switch
+    assert switches(two_sequences, torch.cat([active.flip(1), active]), "published").tolist() == [[0, 0], [0, 1]]
+
+
+def test_dmot_of_perfect_tracks_is_zero_whatever_the_slots():
+    target = track((X, Y), (X, Y), (X, None))
+    for order in itertools.permutations((0, 1)):
+        doa = torch.where(target.activity[..., None] > 0, target.doa, Z)[:, :, list(order)]
+        loss = DMOTLoss(hungarian, get_params(activity=False))(Localization(doa), target)
+        assert loss["loss"] == pytest.approx(0, abs=1e-4)
+
+
+def test_dmot_activity_follows_the_association():
+    target = track((X, None), (X, None))
+    doa = torch.stack([X, Z]).expand(1, 2, 2, 3)
+    right, wrong = (torch.tensor([20.0, -20.0]) * sign for sign in (1, -1))
+    criterion = DMOTLoss(hungarian, get_params())
+    assert criterion(Localization(doa, right.expand(1, 2, 2)), target)["activity"] == pytest.approx(0, abs=1e-6)
+    assert criterion(Localization(doa, wrong.expand(1, 2, 2)), target)["activity"] == pytest.approx(20)
+
+
+def test_dmot_with_the_shipped_hnet_pulls_predictions_to_references():
+    from localizer import build_criterion
+    criterion = build_criterion(get_params(activity=False))
+    assert not any(p.requires_grad for p in criterion.parameters())
+    target = track((X, Y), (X, None))
+    start = torch.nn.functional.normalize(target.doa + 0.3 * torch.randn(1, 2, 2, 3, generator=torch.manual_seed(0)), dim=-1)
+    doa = start.clone().requires_grad_()
+    before = criterion(Localization(doa), target)["loss"]
+    before.backward()
+    after = criterion(Localization(torch.nn.functional.normalize(start - 0.002 * doa.grad, dim=-1)), target)["loss"]
+    assert torch.isfinite(doa.grad).all() and after < before
+
+
+def test_mse_is_the_mean_over_components_with_inactive_slots_pointing_up():
+    target = track((X, None))
+    assert MSELoss()(Localization(torch.stack([X, Z])[None, None]), target)["loss"] == 0
+    assert MSELoss()(Localization(torch.stack([Y, Z])[None, None]), target)["loss"] == pytest.approx(2 / 6)
+
+
+@pytest.mark.parametrize("slots", [1, 2, 3])
+@pytest.mark.parametrize("level", ["frame", "sequence"])
+def test_pit_of_every_permutation_is_zero(slots, level):
+    generator = torch.manual_seed(slots)
+    doa = torch.nn.functional.normalize(torch.randn(2, 5, slots, 3, generator=generator), dim=-1)
+    activity = (torch.rand(2, 5, slots, generator=generator) > 0.4).float()
+    target = Target(doa * activity[..., None], activity)
+    for order in itertools.permutations(range(slots)):
+        localization = Localization(doa[:, :, list(order)], (activity[:, :, list(order)] - 0.5) * 200)
+        assert PITLoss(get_params(loss="pit", pit_level=level))(localization, target)["loss"] == pytest.approx(0, abs=1e-6)
+
+
+def test_sequence_pit_sees_a_slot_change_that_frame_pit_forgives():
+    target = track((X, Y), (X, Y))
+    changed = Localization(torch.stack([torch.stack([X, Y]), torch.stack([Y, X])])[None])
+    frame, sequence = (PITLoss(get_params(loss="pit", pit_level=level, activity=False)) for level in ("frame", "sequence"))
+    assert frame(changed, target)["loss"] == pytest.approx(0, abs=1e-6)
+    # one of two frames is wrong in both slots, squared distance of X and Y is 2: 20 · (2 + 2) / 4 references
+    assert sequence(changed, target)["loss"] == pytest.approx(20 * 4 / 4)
+
+
+def test_pit_without_any_source_has_no_nan():
+    doa = torch.stack([X, Y])[None, None].clone().requires_grad_()
+    loss = PITLoss(get_params(loss="pit"))(Localization(doa, torch.zeros(1, 1, 2)), track((None, None)))["loss"]
+    loss.backward()
+    assert torch.isfinite(loss) and torch.isfinite(doa.grad).all()

@@ -1,0 +1,114 @@
+"""Train DOAnet on extracted features, test it on the unseen fold, and leave checkpoints, logs and curves."""
+
+import argparse
+import sys
+
+from lightning_fabric import seed_everything
+
+from cls_data_generator import SequenceDataset, make_loader
+from cls_metric import format_score, selection_score
+from doanet_parameters import add_override_argument, get_params, split_words
+from doatools import checkpoint, plots
+from doatools.errors import UserError, exits_cleanly
+from doatools.files import write_json
+from doatools.training import Run, evaluate, fit, make_fabric
+from localizer import Localizer, build_criterion, recordings_of, score
+
+# What may differ between a run and its resumption: where things are and who loads them, not what they are.
+FREE_ON_RESUME = {"num_workers", "dataset_dir", "feat_label_dir", "results_dir", "device"}
+
+
+def build_parser():
+    parser = argparse.ArgumentParser(
+        description=__doc__, usage="%(prog)s [task-id [job-id]] [key=value ...] [--resume] [--overwrite]",
+        epilog="example: python3 train_doanet.py 4 myrun quick_test=False nb_epochs=40 dataset=mic",
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_override_argument(parser)
+    parser.add_argument("--resume", action="store_true", help="go on with a stopped run of the same task and job")
+    parser.add_argument("--overwrite", action="store_true", help="start anew although that run exists")
+    return parser
+
+
+@exits_cleanly
+def main(argv=None):
+    args = build_parser().parse_args(argv)
+    (task_id, job_id), overrides = split_words(args.overrides, "1", "first")
+    params = get_params(task_id, **overrides)
+    run = Run(f"{params['results_dir']}/{task_id}_{job_id}")
+    precision = claim(run, params, args.resume, args.overwrite)
+    datasets = {role: SequenceDataset(params, role) for role in ("train", "val", "test")}
+    fabric = make_fabric(params, precision)
+    precision = fabric._precision.precision
+    seed_everything(params["seed"], verbose=False)
+    localizer = Localizer(params, datasets["train"].scaler)
+    criterion = build_criterion(params)
+    loaders = {role: make_loader(dataset, params, train=role == "train", max_batches=2 if params["quick_test"] else None)
+               for role, dataset in datasets.items()}
+    announce(params, run, datasets, localizer, fabric, precision)
+    history, best = fit(
+        fabric, localizer.model, criterion, loaders,
+        score=lambda predictions: score(recordings_of(predictions, datasets["val"])), selection=selection_score,
+        params=params, run=run, content=localizer.content(precision), resume=args.resume)
+    plots.training_curve(history, run.folder / "training_curve.png", run.folder.name)
+    report(test(fabric, best, criterion, loaders["test"]), params, run, best)
+    return 0
+
+
+def claim(run, params, resume, overwrite):
+    """Take the run's folder; returns the precision that a resumed run must go on with, else None.
+
+    Raises UserError rather than mixing two runs in one folder.
+    """
+    if not run.last.is_file() or overwrite:
+        for path in (run.last, run.best, run.log):
+            path.unlink(missing_ok=True)
+        return None
+    saved = checkpoint.load(run.last)
+    if resume:
+        changed = [key for key, value in params.items()
+                   if key not in FREE_ON_RESUME and saved["params"].get(key) != value]
+        if changed:
+            told = ", ".join(f"{key}={saved['params'].get(key)}" for key in changed)
+            raise UserError(f"{run.folder}: this run was started with {told}; resume it with the same, "
+                            "or choose another job id")
+        return saved["precision"]
+    if not saved["quick_test"]:
+        raise UserError(f"{run.folder}: holds a run of {saved['epoch']} epochs; go on with it by --resume, start anew "
+                        "by --overwrite, or choose another job id")
+    return claim(run, params, resume=False, overwrite=True)
+
+
+def announce(params, run, datasets, localizer, fabric, precision):
+    weights = sum(p.numel() for p in localizer.model.parameters())
+    print(f"task {params['task_id']}: {params['dataset']}, loss {params['loss']}, "
+          f"{'with' if params['activity'] else 'without'} activity branch, {weights:,} weights")
+    print(f"data {params['dataset_dir']} ({params['mode']}): " + ", ".join(
+        f"{role} {len(data.recordings)} recordings = {len(data)} sequences" for role, data in datasets.items()))
+    print(f"device {fabric.device}, precision {precision}, {params['nb_epochs']} epochs at most -> {run.folder}/")
+    if params["quick_test"]:
+        print("quick test: 2 epochs of 2 batches, its scores mean nothing; add quick_test=False to train in full")
+
+
+def test(fabric, best, criterion, loader):
+    """Figures of the best epoch's weights on the test recordings."""
+    localizer = Localizer.from_content(best)
+    model = fabric.setup_module(localizer.model)
+    predictions, _ = evaluate(model, criterion, fabric.setup_dataloaders(loader, use_distributed_sampler=False))
+    return score(recordings_of(predictions, loader.dataset))
+
+
+def report(scores, params, run, best):
+    """Print the table of the test and keep it as scores.json."""
+    write_json(run.folder / "scores.json", {
+        "task": params["task_id"], "run": run.folder.name, "epoch": best["epoch"], "precision": best["precision"],
+        "quick_test": params["quick_test"], "validation": best["scores"], "test": scores})
+    print(f"\ntest fold, weights of epoch {best['epoch']} (the best on validation):")
+    print("  ".join(f"{name:>10}" for name in scores))
+    print("  ".join(f"{format_score(name, value):>10}" for name, value in scores.items()))
+    print(f"\ncheckpoint  {run.best}\nscores      {run.folder}/scores.json\ncurve       {run.folder}/training_curve.png")
+    print(f"see it: python3 visualize_doanet_output.py {run.folder.name.replace('_', ' ', 1)} "
+          f"results_dir={params['results_dir']}".replace(" results_dir=results", ""))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""Draw what a trained DOAnet finds in test recordings: features, azimuth, elevation and activity over time."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from cls_data_generator import SequenceDataset, make_loader
+from cls_metric import format_score
+from doanet_parameters import add_override_argument, get_params, split_words
+from doatools import checkpoint, plots
+from doatools.errors import UserError, exits_cleanly
+from doatools.training import evaluate, make_fabric
+from localizer import Localizer, build_criterion, find_checkpoint, recordings_of, score
+
+CHANGEABLE = ("dataset_dir", "feat_label_dir", "results_dir", "device", "num_workers")
+
+
+def build_parser():
+    parser = argparse.ArgumentParser(
+        description=__doc__, usage="%(prog)s [task-id job-id | checkpoint.pt] [key=value ...] [--count N]",
+        epilog="example: python3 visualize_doanet_output.py 1 first --count 3   (without words: the newest run)")
+    add_override_argument(parser)
+    parser.add_argument("--count", type=int, default=4, help="recordings to draw, from the first on (default 4)")
+    return parser
+
+
+@exits_cleanly
+def main(argv=None):
+    args = build_parser().parse_args(argv)
+    path, overrides = choose(args.overrides)
+    content = checkpoint.load(path)
+    params = content["params"] | {"quick_test": False} | overrides
+    if "dataset_dir" in overrides and "feat_label_dir" not in overrides:
+        params["feat_label_dir"] = f"{params['dataset_dir']}/features"
+    localizer = Localizer.from_content({**content, "params": params}, path)
+    tracks, dataset = predict(localizer, content["precision"])
+    folder = path.parent / "pictures"
+    for number, track in enumerate(tqdm(tracks[: args.count], unit="picture", leave=False)):
+        draw(folder / f"{track.stem}.png", localizer, dataset, number, track)
+    print(f"{min(args.count, len(tracks))} of {len(tracks)} test recordings drawn -> {folder}/")
+    return 0
+
+
+def choose(words):
+    """The words of the command line → (path of a checkpoint, overrides)."""
+    plain, overrides = split_words(words, None, None)
+    unknown = [key for key in overrides if key not in CHANGEABLE]
+    if unknown:
+        raise UserError(f"'{unknown[0]}' cannot be changed after training; here one can set {', '.join(CHANGEABLE)}")
+    results_dir = get_params(**overrides)["results_dir"]
+    if plain[0] and plain[0].endswith(".pt"):
+        return Path(plain[0]), overrides
+    if plain[0] and not plain[1]:
+        raise UserError("give a task id and a job id (1 first), a checkpoint's path, or nothing for the newest run")
+    path, quick = find_checkpoint(results_dir, f"{plain[0]}_{plain[1]}" if plain[0] else None)
+    print(f"checkpoint {path}" + (" (of a quick test: two epochs of two batches, do not expect much)" if quick else ""))
+    return path, overrides
+
+
+def predict(localizer, precision):
+    """Predictions of every test recording → (list of Track, the data set)."""
+    params = localizer.params
+    dataset = SequenceDataset(params, "test", scaler=localizer.scaler)
+    fabric = make_fabric(params, precision if params["device"] == "auto" else None)
+    loader = fabric.setup_dataloaders(make_loader(dataset, params, train=False), use_distributed_sampler=False)
+    predictions, _ = evaluate(fabric.setup_module(localizer.model), build_criterion(params).to(fabric.device), loader)
+    return recordings_of(predictions, dataset), dataset
+
+
+def draw(path, localizer, dataset, number, track):
+    """The picture of one recording, its own scores in the title."""
+    scores = score([track])
+    told = "   ".join(f"{name} {format_score(name, scores[name])}" for name in ("LE", "LF", "F20", "MOTA@20"))
+    features = localizer.features.as_channels(localizer.scaler.invert(dataset.features(number)))
+    plots.recording(path, f"{track.stem}\n{told}", features, localizer.features.names, track, localizer.params)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
