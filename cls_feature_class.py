@@ -10,9 +10,9 @@ mic: log-mels of the M = 4 capsules, then the GCC-PHAT of the pairs 01, 02, 03, 
 zero: C = 10. A further feature set is one class like these and one line in FEATURES.
 """
 
+import functools
 import itertools
 import math
-import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,8 @@ from doatools.freshness import digest, is_fresh, stamp
 FORMAT = 1  # of the files on disk; raise it when their content changes for the same parameters
 EPS = 1e-8  # added to every sample, and to the energy that intensities are divided by
 AMIN = 1e-10  # the least power a log is taken of (-100 dB)
+DATA_KEYS = ("dataset_dir", "feat_label_dir", "dataset", "mode", "augmented", "max_sources", "overflow", "fs",
+             "hop_len_s", "label_hop_len_s", "max_audio_len_s", "nb_mel_bins", "top_db")
 BLOCK = 128  # frames worked on at once: keeps a recording's spectra out of memory
 
 
@@ -40,6 +42,8 @@ class FoaFeatures:
     audio_channels = 4  # W, Y, Z, X
     log_mels = 4  # the first feature channels are powers, to be told in dB
     channels = 7
+    # What pictures show: channel, label, colours.
+    pictured = ((0, "log-mel of W (dB)", "magma"), (4, "intensity along y, left > 0", "RdBu_r"))
 
     def __init__(self, mel):
         self.mel = mel  # (K, F) float32
@@ -59,11 +63,12 @@ class FoaFeatures:
 
 
 class MicFeatures:
-    """Log-mels of four capsules and the GCC-PHAT of their pairs; a peak at lag d: the second hears d later."""
+    """Log-mels of four capsules and the GCC-PHAT of their pairs: a peak at lag d, n hears d later than m."""
 
     audio_channels = 4
     log_mels = 4
     channels = 10
+    pictured = ((0, "log-mel of capsule 1 (dB)", "magma"), (4, "GCC-PHAT of capsules 1 and 2", "RdBu_r"))
 
     def __init__(self, mel):
         self.mel = mel  # (K, F) float32
@@ -88,8 +93,7 @@ class FeatureClass:
 
     Attributes
     ----------
-    nb_feature_channels : int, C
-    nb_mel_bins : int, F
+    nb_feature_channels, nb_mel_bins : int, C and F
     nb_feature_frames, nb_label_frames : int, of a recording padded or cut to max_audio_len_s
     """
 
@@ -107,9 +111,15 @@ class FeatureClass:
             raise UserError(f"max_audio_len_s={params['max_audio_len_s']} is shorter than a label frame")
         self.max_samples = self.nb_feature_frames * self.hop
         self.window = _hann(2 * self.hop)
-        self.extractor = FEATURES[self.features](_mel_filters(self.fs, self.n_fft, self.nb_mel_bins))
-        self.audio_channels = self.extractor.audio_channels
-        self.nb_feature_channels = self.extractor.channels
+        kind = FEATURES[self.features]
+        self.audio_channels, self.nb_feature_channels = kind.audio_channels, kind.channels
+
+    @functools.cached_property
+    def extractor(self):
+        """The feature set with its mel filters: (K, F), 0 Hz to fs/2, Slaney's scale and norm."""
+        import librosa.filters  # takes a second, which who only asks for shapes and places need not wait
+        mel = librosa.filters.mel(sr=self.fs, n_fft=self.n_fft, n_mels=self.nb_mel_bins)
+        return FEATURES[self.features](np.ascontiguousarray(mel.T))
 
     def inspect_audio(self, path):
         """Samples of a recording, from its header; the errors of ``read_audio`` that need no sample."""
@@ -124,18 +134,23 @@ class FeatureClass:
         n_frames = len(audio) // self.hop
         # Half a window of zeros before the start, so that frame 0 is centred at sample 0. The windows fill
         # the FFT from its start rather than its middle: a delay all channels share, which no feature sees.
-        samples = np.zeros((self.audio_channels, self.hop + n_frames * self.hop), np.float32)
-        np.add(audio[: n_frames * self.hop].T, np.float32(EPS), out=samples[:, self.hop :])
-        frames = sliding_window_view(samples, 2 * self.hop, axis=1)[:, :: self.hop]  # (M, T, 2 hop)
+        samples = np.zeros((self.audio_channels, (n_frames + 2) * self.hop), np.float32)
+        used = slice(self.hop, (n_frames + 1) * self.hop)
+        np.add(audio[: n_frames * self.hop].T, np.float32(EPS), out=samples[:, used])
+        frames = sliding_window_view(samples, 2 * self.hop, axis=1)[:, :: self.hop]  # (M, T + 1, 2 hop)
         features = np.empty((n_frames, self.nb_feature_channels, self.nb_mel_bins), np.float32)
         for start in range(0, n_frames, BLOCK):
-            windowed = frames[:, start : start + BLOCK] * self.window
+            windowed = frames[:, start : min(start + BLOCK, n_frames)] * self.window  # (M, B, 2 hop)
             spectra = scipy.fft.rfft(windowed, self.n_fft, axis=-1)  # (M, B, K) complex64
             power = spectra.real**2
             power += spectra.imag**2
             self.extractor(spectra, power, features[start : start + BLOCK].swapaxes(0, 1))  # (C, B, F)
         self._to_decibels(features[:, : self.extractor.log_mels])
         return features.reshape(n_frames, -1)  # (T, C*F)
+
+    def as_channels(self, features):
+        """Features on disk (..., T, C*F) → (..., C, T, F), a view."""
+        return features.reshape(*features.shape[:-1], self.nb_feature_channels, -1).swapaxes(-3, -2)
 
     def fit_length(self, audio):
         """Pad or cut audio to max_audio_len_s: (max_samples, M).
@@ -168,12 +183,6 @@ class FeatureClass:
 def _hann(length):
     """Periodic Hann window, float32."""
     return np.sin(np.pi * np.arange(length) / length).astype(np.float32) ** 2
-
-
-def _mel_filters(fs, n_fft, nb_mel_bins):
-    """(K, F) float32, from 0 Hz to fs/2, Slaney's scale and norm."""
-    import librosa.filters  # takes a second; workers get the finished matrix
-    return np.ascontiguousarray(librosa.filters.mel(sr=fs, n_fft=n_fft, n_mels=nb_mel_bins).T)
 
 
 @dataclass(frozen=True)
@@ -244,7 +253,7 @@ class FeatureFiles:
     def labels_made_from(self, recording):
         made = self.feature_class
         return {"format": FORMAT, "label_hop_len_s": made.label_hop_len_s, "frames": made.nb_label_frames,
-                "source": stamp(recording.annotation)}
+                "source": stamp(recording.annotation), "audio": stamp(recording.audio)}
 
     def scaler_made_from(self, training):
         """``training``: the original recordings that means and scales are taken of."""
@@ -264,25 +273,25 @@ def training_recordings(params):
     return training
 
 
-def check_up_to_date(params, recordings):
-    """UserError unless normalised features and labels of all ``recordings`` are there and up to date."""
+def check_up_to_date(params, recordings, normalised=True):
+    """UserError unless features (normalised or as extracted) and labels of all recordings are up to date."""
     files = FeatureFiles(params)
-    scaler = files.scaler_made_from(training_recordings(params))
-    stale = [r.stem for r in recordings
-             if not is_fresh(files.normalised(r), files.normalised_made_from(r, scaler))
-             or not is_fresh(files.labels(r), files.labels_made_from(r))]
-    if stale or not is_fresh(files.scaler, scaler):
-        raise UserError(f"features of {len(stale)} of {len(recordings)} recordings are missing or out of date"
-                        f"{f' (first: {stale[0]})' if stale else ''}; run '{extraction_command(params)}'")
+    stale = [r.stem for r in recordings if not is_fresh(files.labels(r), files.labels_made_from(r))
+             or not is_fresh(files.features(r), files.features_made_from(r))]
+    if normalised and not stale:
+        scaler = files.scaler_made_from(training_recordings(params))
+        if not is_fresh(files.scaler, scaler):
+            stale = ["its scaler"]
+        stale += [r.stem for r in recordings
+                  if not is_fresh(files.normalised(r), files.normalised_made_from(r, scaler))]
+    if stale:
+        words = ["python3", "batch_feature_extraction.py", params["task_id"], *data_words(params)]
+        raise UserError(f"features of {params['dataset_dir']} are missing or out of date "
+                        f"(first: {stale[0]}); run: {shlex.join(words)}")
 
 
-def extraction_command(params):
-    """The batch_feature_extraction.py command line that makes the features these parameters need."""
-    words = ["python3", "batch_feature_extraction.py", params["task_id"]]
+def data_words(params):
+    """The key=value words that, after the task id, lead any script to the same recordings and features."""
     usual = get_params(params["task_id"], dataset_dir=params["dataset_dir"])
-    if os.path.normpath(params["dataset_dir"]) != os.path.normpath(get_params()["dataset_dir"]):
-        words.append(f"dataset_dir={params['dataset_dir']}")
-    words += [f"{key}={params[key]}" for key in (
-        "feat_label_dir", "dataset", "mode", "augmented", "max_sources", "overflow", "fs", "hop_len_s",
-        "label_hop_len_s", "max_audio_len_s", "nb_mel_bins", "top_db") if params[key] != usual[key]]
-    return shlex.join(words)
+    usual["dataset_dir"] = get_params()["dataset_dir"]
+    return [f"{key}={params[key]}" for key in DATA_KEYS if params[key] != usual[key]]

@@ -30,6 +30,7 @@ ROLES = {
     "dev": {"train": {"3", "4", "5", "6", "train"}, "val": {"2", "val"}, "test": {"1", "test"}},
     "eval": {"train": {"2", "3", "4", "5", "6", "train"}, "val": {"1", "val"}, "test": {"eval", "test"}},
 }
+LISTED = 20  # files that an error names one by one
 SPLITS = ("1", "2", "3", "4", "5", "6", "train", "val", "test")
 
 TAU_NAME = re.compile(r"fold(?P<split>[1-6])_room(?P<room>[^_]+)_(?:mix|aug)\d+(?:_ov(?P<overlap>\d+))?")
@@ -130,6 +131,17 @@ def _number_events(rows):
 def count_overlap(rows):
     """The most sources at once in EVENT_ROWS; 0 for a silent recording."""
     return int(np.unique(rows["frame"], return_counts=True)[1].max(initial=0))
+
+
+def refuse_overflow(overlaps, max_sources):
+    """``overlaps``: {annotation: the most sources at once}; UserError that lists those beyond max_sources."""
+    beyond = {path: count for path, count in overlaps.items() if count > max_sources}
+    if beyond:
+        named = "".join(f"\n  {path}: {count}" for path, count in list(beyond.items())[:LISTED])
+        more = f"\n  and {len(beyond) - LISTED} more" if len(beyond) > LISTED else ""
+        raise UserError(f"{len(beyond)} recording(s) have more than max_sources={max_sources} sources at "
+                        f"once; set max_sources={max(beyond.values())}, or overflow=drop to train without "
+                        f"the later born:{named}{more}")
 
 
 def assign_slots(rows, n_frames, max_sources, how="track", overflow="error"):

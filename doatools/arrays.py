@@ -4,10 +4,10 @@ Directions are unit vectors (x, y, z) toward the source (see geometry); frequenc
 Responses are relative to the sound at the array's centre, in the convention exp(+iωt) of numpy's FFT, so a
 capsule that the wave reaches before the centre has a positive phase.
 
-Ambisonics (FOA) is ACN order with SN3D gains: W, Y, Z, X = 1, y, z, x. The rigid sphere follows the formula of
-the TAU-NIGENS 2020 recordings (Politis, Adavanne and Virtanen, "A dataset of reverberant spatial sound scenes
-with moving sources for sound event localization and detection", DCASE 2020), for a capsule at the angle γ from
-the source, with x = ωR/c:
+Ambisonics (FOA) is ACN order with SN3D gains: W, Y, Z, X = 1, y, z, x. The rigid sphere follows the formula
+of the TAU-NIGENS 2020 recordings (Politis, Adavanne and Virtanen, "A dataset of reverberant spatial sound
+scenes with moving sources for sound event localization and detection", DCASE 2020), for a capsule at the
+angle γ from the source, with x = ωR/c:
 
     H(γ, ω) = 1/x² · Σ_n i^(n-1) / h_n'^(2)(x) · (2n+1) · P_n(cos γ)
 
@@ -56,7 +56,7 @@ class Array:
         return unit_vectors(azimuth, elevation)
 
     def angle_response(self, angles_deg, frequencies):
-        """Response of one capsule to sources at ``angles_deg`` (A,) from it → complex (A, F); 1 for ambisonics."""
+        """Response of a capsule to sources ``angles_deg`` (A,) from it → complex (A, F); 1 for ambisonics."""
         cosines = np.cos(np.deg2rad(np.asarray(angles_deg, dtype=float)))
         if self.kind == "ambisonic":
             return np.ones((len(cosines), len(frequencies)), dtype=complex)

@@ -32,8 +32,8 @@ def inspect_audio(path, fs, channels):
     if info.channels != channels:
         raise UserError(f"{path} has {info.channels} channel(s) where {channels} belong")
     if info.subtype not in SUBTYPES:
-        raise UserError(f"{path} holds {info.subtype} samples; only {', '.join(SUBTYPES)} keep levels and phases: "
-                        "make it again from the uncompressed recording")
+        raise UserError(f"{path} holds {info.subtype} samples; only {', '.join(SUBTYPES)} keep levels and "
+                        "phases: make it again from the uncompressed recording")
     _refuse_truncated(path)
     if info.frames == 0:
         raise UserError(f"{path} holds no samples; take it away or make it again")

@@ -52,14 +52,14 @@ def _figures(history, name):
     return np.array([entry["scores"][name] for entry in history], float)
 
 
-def recording(path, title, features, names, track, params):
+def recording(path, title, features, pictured, track, params):
     """One recording: log-mel and spatial feature, azimuth, elevation and activity over time.
 
     Parameters
     ----------
     features : (C, T', F) unscaled features
-    names : (str, str)
-        What the first and the last feature channel are.
+    pictured : two of (channel, label, colour map)
+        Which feature channels are worth seeing.
     track : of ``doa (T, N, 3)``, ``active (T, N)``, ``probability (T, N) | None``, ``ref_doa (T, M, 3)``,
         ``ref_id (T, M)``
     """
@@ -69,7 +69,7 @@ def recording(path, title, features, names, track, params):
     with figure(path, 5, 1, figsize=(13, 13), sharex=True,
                 height_ratios=[1.1, 1.1, 1.5, 1.2, 0.9]) as (fig, axes):
         fig.suptitle(title)
-        _draw_features(fig, axes, features, names, params)
+        _draw_features(fig, axes, features, pictured, params)
         for ax, part, limit in ((axes[2], 0, 180), (axes[3], 1, 90)):
             _draw_references(ax, seconds, track, part, colour)
             _draw_predictions(ax, seconds, track, part)
@@ -82,18 +82,17 @@ def recording(path, title, features, names, track, params):
         axes[4].set(xlabel="time (s)", xlim=(0, len(track.doa) * hop))
 
 
-def _draw_features(fig, axes, features, names, params):
-    frames = features.shape[1]
-    extent = (0, frames * params["hop_len_s"], 0, features.shape[2])
-    for ax, channel, name, cmap in ((axes[0], 0, names[0], "magma"), (axes[1], -1, names[1], "RdBu_r")):
+def _draw_features(fig, axes, features, pictured, params):
+    extent = (0, features.shape[1] * params["hop_len_s"], 0, features.shape[2])
+    for ax, (channel, label, colours) in zip(axes, pictured):
         values = features[channel].T
-        limits = {}
-        if cmap == "RdBu_r":
-            top = np.percentile(np.abs(values), 99)
-            limits = {"vmin": -top, "vmax": top}
-        image = ax.imshow(values, origin="lower", aspect="auto", extent=extent, cmap=cmap, **limits)
-        fig.colorbar(image, ax=ax, label=name, pad=0.01)
-        ax.set(ylabel="band or lag")
+        low, high = np.percentile(values, (1, 99.5))
+        if colours == "RdBu_r":  # signed values, white at zero
+            low, high = -max(-low, high), max(-low, high)
+        image = ax.imshow(values, origin="lower", aspect="auto", extent=extent, cmap=colours, vmin=low, vmax=high,
+                          interpolation="nearest")
+        fig.colorbar(image, ax=ax, label=label, pad=0.01)
+        ax.set(ylabel="mel band" if channel == 0 else "band or lag")
 
 
 def _slot_colours(track):

@@ -6,7 +6,7 @@ all arrays one after the other. The arrays share one centre.
 Early reflections are image sources (Allen and Berkley, "Image method for efficiently simulating small-room
 acoustics", JASA 1979). Each goes through the array's response in bins of its angle to a capsule, interpolated
 between neighbouring bins. Image density grows with the square of time, and past the mixing time (about
-sqrt(volume) ms, so 7 to 18 ms in the rooms drawn here) arrivals are dense and diffuse: after EARLY_S the
+sqrt(volume) ms, so 8 to 25 ms in the rooms of scenes.py) arrivals are dense and diffuse: after EARLY_S the
 response is Gaussian noise of the diffuse field, decaying 60 dB per RT60. Its level is no free choice: images
 fill space with density 1/volume, so the energy that arrives per second is 4πc/volume times the decay, for
 amplitudes 1/distance. Time is counted from the direct sound: there is no propagation delay to correct in the
@@ -53,10 +53,10 @@ class Room:
 
 
 def early_images(room, positions):
-    """Image sources up to EARLY_S after the direct sound, for sources at ``positions`` (K, 3) from the arrays.
+    """Image sources up to EARLY_S after the direct sound, of sources at ``positions`` (K, 3) from the arrays.
 
-    Yields, position by position, (directions (I, 3), delays (I,) in s after the direct sound, amplitudes (I,))
-    where a direct sound from 1 m has amplitude 1.
+    Yields, position by position, directions (I, 3), delays (I,) in s after the direct sound and amplitudes
+    (I,), 1 for a direct sound from 1 m.
     """
     farthest = np.linalg.norm(positions, axis=-1).max() + SPEED_OF_SOUND * EARLY_S
     order = int(np.ceil(farthest * np.linalg.norm(1 / np.asarray(room.size_m)))) + 3
@@ -96,7 +96,8 @@ class Renderer:
         frequencies = np.fft.rfftfreq(size, 1 / self.fs)
         shifts = (self.lead + np.arange(PHASES) / PHASES) / self.fs
         delay = np.exp(-2j * np.pi * np.outer(shifts, frequencies))
-        taps = fft.irfft(array.angle_response(angles, frequencies)[:, None] * delay, size)[..., : 2 * self.lead]
+        response = array.angle_response(angles, frequencies)[:, None] * delay
+        taps = fft.irfft(response, size)[..., : 2 * self.lead]
         ramp = np.sin(np.pi / 2 * np.clip((np.arange(self.lead) + 0.5) / 12, 0, 1)) ** 2
         return taps * np.concatenate([ramp, ramp[::-1]])
 
@@ -110,45 +111,38 @@ class Renderer:
         return np.linalg.cholesky(coherence + 1e-7 * np.eye(coherence.shape[1])).astype(np.complex64)
 
     def early_response(self, directions, delays, amplitudes):
-        """Sum of plane waves: directions (I, 3), delays (I,) in s, amplitudes (I,) → response (C, samples)."""
+        """Sum of plane waves: directions (I, 3), delays (I,) in s, amplitudes (I,) → (C, samples) float32."""
         steps = np.round(delays * self.fs * PHASES).astype(int)
         phase, taps = steps % PHASES, 2 * self.lead
         index = ((steps // PHASES)[:, None] + np.arange(taps)).ravel()
-        response = []
-        for array, table in zip(self.arrays, self.tables):
-            if array.kind == "ambisonic":
-                waves = table[0, phase]
-                response += [_scatter(index, waves * gain[:, None]) for gain in (foa_gains(directions).T * amplitudes)]
-                continue
-            angles = np.rad2deg(np.arccos(np.clip(array.capsules @ directions.T, -1, 1)))  # (M, I)
-            for angle in angles:
-                lower = angle.astype(int)
-                upper_share = angle - lower
-                waves = (amplitudes * (1 - upper_share))[:, None] * table[lower, phase]
-                waves += (amplitudes * upper_share)[:, None] * table[lower + 1, phase]
-                response.append(_scatter(index, waves))
-        length = int(np.ceil(EARLY_S * self.fs)) + taps
-        return np.stack([np.pad(r, (0, max(0, length - len(r))))[:length] for r in response])
+        length = round(EARLY_S * self.fs) + taps
+        return np.stack([np.bincount(index, (waves * amplitudes[:, None]).ravel(), minlength=length)
+                         for array, table in zip(self.arrays, self.tables)
+                         for waves in _waves(array, table, phase, directions)]).astype(np.float32)
 
     def diffuse_noise(self, samples, rng, exponent=0.0):
         """Stationary noise of a diffuse field (C, samples), unit variance at the centre.
 
-        The amplitude spectrum is frequency^-``exponent`` above 100 Hz: 0 is white, 0.5 pink.
+        The amplitude spectrum is frequency^-``exponent`` above 100 Hz and flat below: 0 is white, 0.5 pink.
         """
-        frames, hop = -(-samples // (BLOCK // 2)) + 1, BLOCK // 2
+        hop, chunk = BLOCK // 2, 256  # windows at a time, to bound the memory of long recordings
+        frames = -(-samples // hop) + 1
         frequencies = np.fft.rfftfreq(BLOCK, 1 / self.fs)
         spectrum = np.maximum(frequencies, 100.0) ** -exponent
-        if exponent:
-            spectrum *= np.minimum(1, frequencies / 50)
-        spectrum /= np.sqrt(np.mean(spectrum[1:] ** 2))
-        parts = rng.standard_normal((2, len(frequencies), self.channels, frames), dtype=np.float32)
-        white = (parts[0] + 1j * parts[1]) * np.float32(np.sqrt(BLOCK / 2))
-        shaped = (self.mixing * spectrum[:, None, None].astype(np.float32)) @ white  # (F, C, frames)
-        blocks = fft.irfft(shaped.transpose(1, 2, 0), BLOCK)  # (C, frames, BLOCK)
-        blocks *= np.sin(np.pi * (np.arange(BLOCK) + 0.5) / BLOCK).astype(np.float32)  # squares overlap to 1
+        mixing = self.mixing * (spectrum / np.sqrt(np.mean(spectrum**2)))[:, None, None].astype(np.float32)
+        window = np.sin(np.pi * (np.arange(BLOCK) + 0.5) / BLOCK).astype(np.float32)  # squares overlap to 1
         noise = np.zeros((self.channels, (frames + 1) * hop), np.float32)
-        noise[:, :-hop] += blocks[..., :hop].reshape(self.channels, -1)
-        noise[:, hop:] += blocks[..., hop:].reshape(self.channels, -1)
+        for first in range(0, frames, chunk):
+            count = min(chunk, frames - first)
+            shape = (len(frequencies), self.channels, count)
+            white = np.empty(shape, np.complex64)
+            white.real, white.imag = rng.standard_normal((2, *shape), dtype=np.float32)
+            shaped = (mixing @ white).transpose(1, 2, 0)  # (C, count, F)
+            blocks = fft.irfft(shaped, BLOCK) * (window * np.float32(np.sqrt(BLOCK / 2)))
+            start = first * hop
+            for half in (0, hop):
+                part = noise[:, start + half : start + half + count * hop]
+                part += blocks[..., half : half + hop].reshape(self.channels, -1)
         return noise[:, hop : hop + samples]
 
     def tail_response(self, room, distance, rng):
@@ -161,7 +155,7 @@ class Renderer:
         return np.pad(tail, ((0, 0), (self.lead, 0)))
 
     def source(self, room, dry, positions, rng):
-        """A source's ``dry`` signal (n,) as heard from ``positions`` (K, 3) m from the arrays, one every HOP_S.
+        """A source's ``dry`` signal (n,) as heard from ``positions`` (K, 3) m from the arrays, one a HOP_S.
 
         One position is a static source. The direct sound from the mean distance has gain 1. Returns (C, m),
         m > n, starting ``lead`` samples before the sound.
@@ -171,13 +165,8 @@ class Renderer:
         tail = self.tail_response(room, distance, rng)
         responses = [self.early_response(*images) for images in early_images(room, positions)]
         if len(responses) == 1:
-            response = _add_at(_add_at(np.zeros((self.channels, max(len(tail[0]), len(responses[0][0]))),
-                                                np.float32), tail, 0), responses[0], 0)
-            return distance * oaconvolve(dry[None], response.astype(np.float32), axes=1)
-        early = self._crossfaded(dry, responses)
-        heard = oaconvolve(dry[None], tail, axes=1)
-        output = np.zeros((self.channels, max(early.shape[1], heard.shape[1])), np.float32)
-        return distance * _add_at(_add_at(output, early, 0), heard, 0)
+            return distance * oaconvolve(dry[None], _sum(tail, responses[0]), axes=1)
+        return distance * _sum(self._crossfaded(dry, responses), oaconvolve(dry[None], tail, axes=1))
 
     def _crossfaded(self, dry, responses):
         """``dry`` through response k around the time k·HOP_S, with overlapping Hann windows."""
@@ -191,17 +180,24 @@ class Renderer:
         output = np.zeros((self.channels, len(padded) + size), np.float32)
         for k, response in enumerate(responses):
             segment = fft.rfft(padded[k * hop : (k + 2) * hop] * window, size)
-            output[:, k * hop : k * hop + size] += fft.irfft(segment * fft.rfft(response.astype(np.float32), size), size)
+            output[:, k * hop : k * hop + size] += fft.irfft(segment * fft.rfft(response, size), size)
         return output[:, hop : hop + len(dry) + length]
 
 
-def _scatter(index, waves):
-    return np.bincount(index, weights=waves.ravel())
+def _waves(array, table, phase, directions):
+    """Yield, channel by channel, plane waves of amplitude 1 from ``directions`` (I, 3) as taps (I, taps)."""
+    if array.kind == "ambisonic":
+        yield from foa_gains(directions).T[:, :, None] * table[0, phase]
+        return
+    for angles in np.rad2deg(np.arccos(np.clip(array.capsules @ directions.T, -1, 1))):  # (M, I)
+        lower = angles.astype(int)
+        share = (angles - lower)[:, None]
+        yield (1 - share) * table[lower, phase] + share * table[lower + 1, phase]
 
 
-def _add_at(output, signal, start):
-    """Add ``signal`` (C, m) to ``output`` (C, n) from sample ``start``, which may be negative; returns output."""
-    first, last = max(start, 0), min(start + signal.shape[1], output.shape[1])
-    if last > first:
-        output[:, first:last] += signal[:, first - start : last - start]
-    return output
+def _sum(a, b):
+    """Sum of signals (C, n) and (C, m) that start together."""
+    longer, shorter = (a, b) if a.shape[1] >= b.shape[1] else (b, a)
+    longer = longer.copy()
+    longer[:, : shorter.shape[1]] += shorter
+    return longer

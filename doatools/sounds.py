@@ -6,28 +6,32 @@ voices in each fold, files are dealt to folds.
 """
 
 import hashlib
-import zlib
+import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import librosa
 import numpy as np
 import soundfile
+import soxr
 from scipy.signal import lfilter
 
 from doatools.errors import UserError
 
 MAX_CLASSES = 14
 VOICES = 6  # of each kind in a fold
-LONGEST_READ_S = 30.0  # of a file in one event
 PAUSE_S = 0.15  # pauses inside an event are cut down to this
 SILENCE_DB = -40.0  # below the loudest 20 ms: silence
-SHORTEST_S = 0.3  # shorter files are joined to others, as all files are where an event is longer
 
 
-def normalized(sound):
-    """``sound`` at unit RMS, taken over the 20th of a second frames within 25 dB of the loudest."""
-    frames = np.pad(sound, (0, -len(sound) % 480)).reshape(-1, 480)
-    power = np.mean(frames**2, axis=1)
+def frame_power(sound, fs):
+    """Mean square of each 20 ms (frames,), the last padded with zeros."""
+    size = max(1, round(0.02 * fs))
+    return np.mean(np.pad(sound, (0, -len(sound) % size)).reshape(-1, size) ** 2, axis=1)
+
+
+def normalized(sound, fs):
+    """``sound`` at unit RMS over its active part: the frames within 25 dB of the loudest."""
+    power = frame_power(sound, fs)
     return sound / np.sqrt(np.mean(power[power > power.max() * 10**-2.5]) + 1e-20)
 
 
@@ -76,22 +80,24 @@ def _sequence(n, fs, hit, gap_s, rng, jitter=0.15):
 
 def _struck(modes, decays_s, levels, n, fs, rng):
     """Damped modes struck at once, with the noise of the strike."""
-    time = np.arange(n)[:, None] / fs
-    phases = rng.uniform(0, 2 * np.pi, len(modes))
-    ring = np.sin(2 * np.pi * np.asarray(modes) * time + phases) * np.exp(-time / np.asarray(decays_s))
-    strike = rng.standard_normal(n) * np.exp(-time[:, 0] / 0.004)
-    return ring @ np.asarray(levels) + 0.5 * strike
+    poles = (-1 / np.asarray(decays_s) + 2j * np.pi * np.asarray(modes)) / fs
+    start = np.asarray(levels) * np.exp(2j * np.pi * rng.random(len(poles)))
+    # exp(pole·(256a + b)) is a product of two small tables
+    coarse = np.exp(np.outer(np.arange(0, n, 256), poles)) * start
+    ring = (coarse @ np.exp(np.outer(poles, np.arange(256)))).imag.ravel()[:n]
+    return ring + 0.5 * rng.standard_normal(n) * np.exp(-np.arange(n) / (0.004 * fs))
 
 
-VOWELS = np.array([[730, 1090, 2440], [530, 1840, 2480], [270, 2290, 3010], [570, 840, 2410], [300, 870, 2240],
-                   [660, 1720, 2410], [440, 1020, 2240], [490, 1350, 1690]])  # Peterson and Barney 1952, Hz
+# Formants in Hz, Peterson and Barney 1952
+VOWELS = np.array([[730, 1090, 2440], [530, 1840, 2480], [270, 2290, 3010], [570, 840, 2410],
+                   [300, 870, 2240], [660, 1720, 2410], [440, 1020, 2240], [490, 1350, 1690]])
 
 
 def _syllable(voice, rng, fs, length_s):
     """Fricative noise, then a vowel: glottal pulses of gliding pitch through three formants and breath."""
     n = int(fs * length_s)
-    pitch = _range(85, 260, voice[0]) * np.exp(rng.normal(0, 0.12) + rng.uniform(-0.25, 0.15) * np.linspace(0, 1, n))
-    phase = np.cumsum(pitch / fs)
+    glide = rng.normal(0, 0.12) + rng.uniform(-0.25, 0.15) * np.linspace(0, 1, n)
+    phase = np.cumsum(_range(85, 260, voice[0]) * np.exp(glide) / fs)
     pulses = np.diff(np.floor(phase), prepend=0) * _range(1, 3, voice[2])
     source = _lowpass(pulses, _range(600, 2500, voice[1]), fs) + rng.standard_normal(n) * 0.01
     size = _range(0.85, 1.2, voice[3])
@@ -99,9 +105,10 @@ def _syllable(voice, rng, fs, length_s):
     voiced = sum(_resonance(source, f, 60 + 0.05 * f, fs) * level for f, level in zip(vowel, (1, 1.4, 2.0)))
     voiced += 0.8 * _resonance(source, 3600 * size, 300, fs)
     voiced *= _arch(n, fs, 0.03, 0.06) / (np.std(voiced) + 1e-9)
-    hiss = _resonance(rng.standard_normal(n), rng.uniform(2500, 7000) * size, 2000, fs)
-    hiss *= _arch(n, fs, 0.02, 0.05) * (np.arange(n) < n // 3) * rng.uniform(0.2, 0.9) / np.std(hiss)
-    return np.concatenate([lfilter(np.hanning(48) / 24, 1, hiss)[: n // 3], voiced])
+    m = n // 3
+    hiss = _highpass(_resonance(rng.standard_normal(m), rng.uniform(2500, 7000) * size, 2500, fs), 1500, fs)
+    hiss *= rng.uniform(0.1, 0.6) / np.std(hiss)
+    return np.concatenate([hiss * _arch(m, fs, 0.02, 0.02), voiced])
 
 
 def speech(voice, rng, n, fs):
@@ -127,11 +134,11 @@ def knock(voice, rng, n, fs):
 def bark(voice, rng, n, fs):
     def hit():
         m = int(fs * _range(0.12, 0.3, voice[1]) * rng.uniform(0.8, 1.2))
-        pitch = _range(200, 700, voice[0]) * rng.uniform(0.85, 1.15) * (1 + 0.6 * np.sin(np.pi * np.linspace(0, 1, m)))
-        phase = np.cumsum(pitch / fs)
+        rise = 1 + 0.6 * np.sin(np.pi * np.linspace(0, 1, m))
+        phase = np.cumsum(_range(200, 700, voice[0]) * rng.uniform(0.85, 1.15) * rise / fs)
         rough = 2 * (phase % 1) - 1 + rng.standard_normal(m) * _range(0.3, 1.2, voice[2])
-        throat = _resonance(rough, _range(600, 1400, voice[3]), 250, fs) + 0.6 * _resonance(rough, 2800, 700, fs)
-        return (throat + 0.05 * rough) * _arch(m, fs, 0.015, 0.08)
+        throat = _resonance(rough, _range(600, 1400, voice[3]), 250, fs)
+        return (throat + 0.6 * _resonance(rough, 2800, 700, fs) + 0.05 * rough) * _arch(m, fs, 0.015, 0.08)
 
     return _sequence(n, fs, hit, _range(0.3, 0.5, voice[4]), rng)
 
@@ -153,8 +160,9 @@ def engine(voice, rng, n, fs):
     phase = np.cumsum(speed / fs)
     pulses = np.exp(-_range(4, 12, voice[1]) * (phase % 1)) * (1 + 0.3 * np.sin(np.pi * phase))
     air = rng.standard_normal(n) * (0.2 + pulses)
-    body = sum(_resonance(pulses + 0.2 * air, _range(100, 200, voice[2]) * k, 80 * k, fs) for k in (1, 2.3, 5))
-    return _highpass(body, 40, fs) / np.std(body) + _range(0.1, 0.5, voice[3]) * _highpass(air, 800, fs)
+    exhaust = _range(100, 200, voice[2])
+    body = sum(_resonance(pulses + 0.2 * air, exhaust * k, 80 * k, fs) for k in (1, 2.3, 5))
+    return _highpass(body, 150, fs) / np.std(body) + _range(0.2, 1.0, voice[3]) * _highpass(air, 1000, fs)
 
 
 def piano(voice, rng, n, fs):
@@ -179,7 +187,7 @@ def footsteps(voice, rng, n, fs):
         time = np.arange(m) / fs
         heel = np.exp(-time / 0.02) * _resonance(rng.standard_normal(m), _range(80, 250, voice[0]), 80, fs)
         scrape = _resonance(rng.standard_normal(m), _range(1500, 5000, voice[1]), 2500, fs)
-        return 4 * heel + scrape * np.exp(-(((time - 0.06) / 0.04) ** 2)) + 0.3 * np.exp(-time / 0.003) * scrape
+        return 2 * heel + 2 * scrape * (np.exp(-(((time - 0.06) / 0.04) ** 2)) + np.exp(-time / 0.005))
 
     return _sequence(n, fs, hit, _range(0.25, 0.42, voice[2]), rng, 0.08)
 
@@ -212,7 +220,8 @@ def keys(voice, rng, n, fs):
 
     def hit():
         some = rng.choice(modes, 4, replace=False) * rng.uniform(0.98, 1.02, 4)
-        return _struck(some, _range(0.01, 0.06, voice[1]) * np.ones(4), rng.uniform(0.2, 1, 4), int(0.2 * fs), fs, rng)
+        decays = np.full(4, _range(0.01, 0.06, voice[1]))
+        return _struck(some, decays, rng.uniform(0.2, 1, 4), int(0.2 * fs), fs, rng)
 
     return _sequence(n, fs, hit, _range(0.04, 0.12, voice[2]), rng, 0.8)
 
@@ -237,15 +246,17 @@ def bird(voice, rng, n, fs):
         trill = 1 + _range(0.02, 0.15, voice[1]) * np.sin(2 * np.pi * _range(15, 60, voice[2]) * time)
         pitch = np.minimum(_range(1800, 4500, voice[3]) * glide * trill, 0.4 * fs)
         phase = 2 * np.pi * np.cumsum(pitch / fs)
-        return (np.sin(phase) + 0.2 * np.sin(2 * phase) + 0.1 * rng.standard_normal(m)) * _arch(m, fs, 0.01, 0.03)
+        tone = np.sin(phase) + 0.2 * np.sin(2 * phase) + 0.1 * rng.standard_normal(m)
+        return tone * _arch(m, fs, 0.01, 0.03)
 
     return _sequence(n, fs, hit, _range(0.1, 0.3, voice[4]), rng, 0.3)
 
 
 def fire(voice, rng, n, fs):
     """Crackles of random strength over a low roar."""
-    crackle = rng.standard_normal(n) * (rng.random(n) < _range(20, 120, voice[0]) / fs) * rng.exponential(1, n)
+    crackle = (rng.random(n) < _range(20, 120, voice[0]) / fs) * rng.laplace(0, 1, n)
     crackle = sum(_resonance(crackle, f, _range(300, 1500, voice[1]), fs) for f in (1200, 3100, 6500))
+    crackle = np.tanh(crackle / (6 * np.std(crackle))) * 6 * np.std(crackle)
     roar = _resonance(rng.standard_normal(n), _range(90, 300, voice[2]), 150, fs)
     hiss = _highpass(rng.standard_normal(n), 2000, fs)
     return crackle / np.std(crackle) + 0.5 * roar / np.std(roar) + _range(0.05, 0.3, voice[3]) * hiss
@@ -272,4 +283,107 @@ class GeneratedSounds:
         owner = np.random.default_rng([self.seed, fold, class_id, 1 + int(rng.integers(VOICES)), 1])
         n = round(duration_s * self.fs)
         sound = KINDS[class_id](owner.random(8), rng, n, self.fs)
-        return normalized(sound) * _arch(n, self.fs, 0.005, 0.02)
+        return normalized(sound, self.fs) * _arch(n, self.fs, 0.005, 0.02)
+
+
+# --- a user's folder -----------------------------------------------------------------------------------
+
+class FolderSounds:
+    """WAV, FLAC and OGG files anywhere under ``directory``, dealt to ``folds`` folds.
+
+    The class is the folder a file lies in; where all lie in one, the start of the name up to the first digit
+    or sign. Beyond MAX_CLASSES of them, some share an id. Channels are averaged, the rate is converted,
+    copies of a sound count once; ``skipped`` lists files that are silent, too short or unreadable.
+
+    Raises
+    ------
+    UserError
+        No such folder, no sound in it, or fewer sounds than folds.
+    """
+
+    def __init__(self, directory, seed, fs, folds):
+        self.directory, self.fs = Path(directory), fs
+        if not self.directory.is_dir():
+            raise UserError(f"{directory}: no such folder of sounds")
+        found = sorted(p for p in self.directory.rglob("*") if p.suffix.lower() in (".wav", ".flac", ".ogg"))
+        with ThreadPoolExecutor() as pool:
+            digests = list(pool.map(_content_digest, found))
+        self.skipped = [path for path, digest in zip(found, digests) if not digest]
+        first_of = {digest: path for path, digest in reversed(list(zip(found, digests))) if digest}
+        files = sorted(first_of.values())
+        if not files:
+            raise UserError(f"{directory}: no WAV, FLAC or OGG file with sound in it")
+        if len(files) < folds:
+            raise UserError(f"{directory}: {len(files)} different sounds cannot fill {folds} folds without "
+                            f"one being in two; add at least {folds - len(files)} more")
+        labels = _labels(files, self.directory)
+        self.names = tuple(sorted(set(labels)))
+        self.digest = hashlib.sha256("".join(sorted(first_of)).encode()).hexdigest()[:16]
+        self.files = self._deal(files, labels, folds, np.random.default_rng([seed, 1]))
+
+    def _deal(self, files, labels, folds, rng):
+        """{fold: {class id: [paths]}}; dealing goes on from class to class, so that every fold gets files."""
+        hands, fold = {f: {} for f in range(1, folds + 1)}, 0
+        for rank, name in enumerate(self.names):
+            of_class = [path for path, label in zip(files, labels) if label == name]
+            for k in rng.permutation(len(of_class)):
+                hands[fold + 1].setdefault(rank % MAX_CLASSES, []).append(of_class[k])
+                fold = (fold + 1) % folds
+        return hands
+
+    def classes(self, fold):
+        """Class ids that ``fold`` (from 1) can draw."""
+        return sorted(self.files[fold])
+
+    def draw(self, fold, class_id, duration_s, rng):
+        """A sound (round(duration_s·fs),) of the class: one file, or several in a row at unequal levels."""
+        n, parts, files = round(duration_s * self.fs), [], self.files[fold][class_id]
+        while sum(len(part) for part in parts) < n:
+            sound = _read(files[rng.integers(len(files))], self.fs, 2 + 2 * duration_s, rng)
+            sound = normalized(without_pauses(sound, self.fs), self.fs)[:n]
+            level = 10 ** (rng.uniform(-4, 0) / 20)
+            parts.append(level * sound * _arch(len(sound), self.fs, 0.005, 0.01))
+        return normalized(np.concatenate(parts)[:n], self.fs) * _arch(n, self.fs, 0.005, 0.02)
+
+
+def without_pauses(sound, fs):
+    """``sound`` without silence at its ends, and with inner silence cut down to PAUSE_S."""
+    power = frame_power(sound, fs)
+    loud = np.flatnonzero(power >= power.max() * 10 ** (SILENCE_DB / 10))
+    size, longest = max(1, round(0.02 * fs)), round(PAUSE_S / 0.02)
+    breaks = np.flatnonzero(np.diff(loud) > longest + 1)
+    starts = loud[np.r_[0, breaks + 1]]
+    ends = np.r_[loud[breaks] + 1 + longest, loud[-1] + 1]
+    return np.concatenate([sound[start * size : end * size] for start, end in zip(starts, ends)])
+
+
+def _labels(files, directory):
+    """A class name a file: its folder, or where all share one, the start of its name."""
+    if len({path.parent for path in files}) > 1:
+        return [str(path.parent.relative_to(directory)) for path in files]
+    return [re.split(r"[\W\d_]", path.stem)[0] for path in files]
+
+
+def _content_digest(path):
+    """Digest of a file's first 30 s as heard; '' if silent, shorter than 20 ms or unreadable."""
+    try:
+        with soundfile.SoundFile(path) as file:
+            rate = file.samplerate
+            sound = file.read(30 * rate, dtype="float32", always_2d=True).mean(axis=1)
+    except (soundfile.SoundFileError, OSError):
+        return ""
+    if len(sound) < 0.02 * rate or not np.isfinite(sound).all() or np.abs(sound).max() < 1e-4:
+        return ""
+    return hashlib.sha256(sound.tobytes()).hexdigest()
+
+
+def _read(path, fs, longest_s, rng):
+    """A file, or ``longest_s`` of it from a random start that is not silent, mono at ``fs``."""
+    with soundfile.SoundFile(path) as file:
+        length = round(longest_s * file.samplerate)
+        for start in (int(rng.integers(max(1, file.frames - length + 1))), 0):
+            file.seek(start)
+            sound = file.read(length, dtype="float32", always_2d=True).mean(axis=1)
+            if np.abs(sound).max() >= 1e-4:
+                break
+        return soxr.resample(sound, file.samplerate, fs)

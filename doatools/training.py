@@ -179,7 +179,7 @@ class Run:
                     entries.append(json.loads(line))
         return entries
 
-    def rewrite_log(self, entries):
+    def write_log(self, entries):
         with replacing(self.log) as temporary:
             temporary.write_text("".join(json.dumps(plain_json(entry)) + "\n" for entry in entries))
 
@@ -201,53 +201,57 @@ def fit(fabric, model, criterion, loaders, score, selection, params, run, conten
     content : dict
         What every checkpoint holds besides weights and scores (parameters, scaler, array, precision).
     """
-    model.to(memory_format=torch.channels_last)
-    optimizer = make_optimizer(model, params)
-    model, optimizer = fabric.setup(model, optimizer)
+    model, optimizer = fabric.setup(model.to(memory_format=torch.channels_last), make_optimizer(model, params))
     criterion = criterion.to(fabric.device)
     schedule = make_schedule(optimizer, params, len(loaders["train"]))
     state = {"epoch": 0, "best": math.inf, "best_epoch": 0}
     if resume and run.last.is_file():
         state = _restore(run, model, optimizer, schedule)
     history = [entry for entry in run.history() if entry["epoch"] <= state["epoch"]]
-    run.rewrite_log(history)
     train, val = (fabric.setup_dataloaders(loaders[k], use_distributed_sampler=False) for k in ("train", "val"))
-    writer = SummaryWriter(run.folder / "tensorboard", purge_step=state["epoch"] + 1)
-    bar = tqdm(total=len(train) + len(val), unit="batch", leave=False, dynamic_ncols=True)
-    for epoch in range(state["epoch"] + 1, params["nb_epochs"] + 1):
-        if epoch - 1 - state["best_epoch"] >= params["patience"] and state["best_epoch"]:
-            tqdm.write(f"stopped early: no better validation score for {params['patience']} epochs")
-            break
-        bar.reset()
-        bar.set_description(f"epoch {epoch}/{params['nb_epochs']}")
-        loaders["train"].batch_sampler.set_epoch(epoch)
-        seed_everything(params["seed"] + epoch, verbose=False)  # dropout follows from (seed, epoch) as well
-        started = time.perf_counter()
-        train_terms = train_epoch(fabric, model, criterion, optimizer, schedule, train, params["gradient_clip"], bar)
-        seconds = time.perf_counter() - started
-        predictions, val_terms = evaluate(model, criterion, val, bar)
-        scores = score(predictions)
-        selected = selection(scores)
-        entry = {"epoch": epoch, "seconds": round(seconds, 3), "lr": schedule.get_last_lr()[0],
-                 "selection": selected, "train": train_terms, "val": val_terms, "scores": scores}
-        state["epoch"] = epoch
-        weights = {**content, "model": fabric_state(model), "epoch": epoch, "scores": scores}
-        if selected < state["best"]:
-            state |= {"best": selected, "best_epoch": epoch}
-            checkpoint.save(run.best, weights)
-        history.append(entry)
-        run.rewrite_log(history)
-        _log_tensorboard(writer, entry)
-        checkpoint.save(run.last, {**weights, "training": {
-            **state, "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}})
-        tqdm.write(_summary(entry, params["nb_epochs"], better=state["best_epoch"] == epoch))
-    bar.close()
-    writer.close()
+    with SummaryWriter(run.folder / "tensorboard", purge_step=state["epoch"] + 1) as writer, \
+            tqdm(total=len(train) + len(val), unit="batch", leave=False, dynamic_ncols=True) as bar:
+        for epoch in range(state["epoch"] + 1, params["nb_epochs"] + 1):
+            if state["best_epoch"] and epoch > state["best_epoch"] + params["patience"]:
+                bar.write(f"stopped early: no better validation score for {params['patience']} epochs")
+                break
+            bar.reset()
+            bar.set_description(f"epoch {epoch}/{params['nb_epochs']}")
+            loaders["train"].batch_sampler.set_epoch(epoch)
+            seed_everything(params["seed"] + epoch, verbose=False)  # dropout follows from (seed, epoch) as well
+            started = time.perf_counter()
+            terms = train_epoch(fabric, model, criterion, optimizer, schedule, train, params["gradient_clip"], bar)
+            seconds = time.perf_counter() - started
+            predictions, val_terms = evaluate(model, criterion, val, bar)
+            scores = score(predictions)
+            entry = {"epoch": epoch, "seconds": round(seconds, 3), "lr": schedule.get_last_lr()[0],
+                     "selection": selection(scores), "train": terms, "val": val_terms, "scores": scores}
+            history.append(entry)
+            state = _keep(run, state, history, {**content, "model": plain_state(model)}, optimizer, schedule)
+            _log_tensorboard(writer, entry)
+            bar.write(_summary(entry, params["nb_epochs"], better=state["best_epoch"] == epoch))
     return history, checkpoint.load(run.best)
 
 
-def fabric_state(model):
-    """The state dict of a model, whether Fabric has wrapped it or not, without its wrapper's names."""
+def _keep(run, state, history, content, optimizer, schedule):
+    """Write the last epoch's checkpoints and log; returns what early stopping and resumption know.
+
+    The last checkpoint is written at the end: whatever a kill leaves undone is done again on resumption.
+    """
+    entry = history[-1]
+    content = {**content, "epoch": entry["epoch"], "scores": entry["scores"]}
+    state = {**state, "epoch": entry["epoch"]}
+    if entry["selection"] < state["best"]:
+        state |= {"best": entry["selection"], "best_epoch": entry["epoch"]}
+        checkpoint.save(run.best, content)
+    run.write_log(history)
+    training = {**state, "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}
+    checkpoint.save(run.last, {**content, "training": training})
+    return state
+
+
+def plain_state(model):
+    """A model's state dict on the CPU, in default memory layout."""
     return {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
 
 

@@ -1,0 +1,228 @@
+"""Scenes: which event sounds when and from where, their labels, and their signals at several arrays.
+
+Directions in degrees, lengths in m, times in s. Composition (``compose``, cheap) knows nothing of audio, and
+rendering (``render``) nothing of names of files. Every chance follows from (seed, fold, index of the
+recording), so a scene is the same whoever makes it, in whatever order. The kind of scenes is that of
+TAU-NIGENS 2020 (Politis et al., DCASE 2020): up to ``max_sources`` static and moving events in a reverberant
+room, in spatially diffuse ambient noise.
+"""
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from doatools.annotations import EVENT_ROWS
+from doatools.arrays import ARRAYS
+from doatools.errors import UserError
+from doatools.geometry import angular_distance, azimuth_elevation, unit_vectors
+from doatools.rooms import HOP_S, Renderer, Room
+
+# Purposes of random streams, the last word of a seed: streams of different purposes never meet.
+COMPOSITION, ROOM, EVENT, AMBIENCE = range(1, 5)
+DURATION_S = (0.8, 8.0)  # of an event, drawn on a logarithmic scale
+GAP_S = (0.2, 1.4)  # between two events of one track; the shortest leaves a silent label frame
+SPEED_DEG_S = (12.0, 50.0)  # of a moving event
+SEPARATION_DEG = 15.0  # at least, between an event and those already sounding when it starts
+DISTANCE_M = (1.0, 3.5)  # nearer where a wall is
+LEVEL_DB = (-4.0, 4.0)  # of an event's direct sound about NOMINAL_RMS
+NOMINAL_RMS = 0.03
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """A straight course in azimuth, with sways of elevation and distance; zero rates are a static source."""
+
+    azimuth: float
+    elevation: float
+    distance_m: float
+    azimuth_rate: float = 0.0  # degrees/s
+    elevation_sway: float = 0.0  # degrees
+    distance_sway: float = 0.0  # share of distance_m
+    sway_hz: float = 0.0
+    sway_phase: float = 0.0  # radians
+
+    @property
+    def moving(self):
+        return self.azimuth_rate != 0
+
+    def directions(self, times):
+        """Unit vectors (..., 3) at ``times`` (...,) after the event's start."""
+        elevation = self.elevation + self.elevation_sway * self._sway(times)
+        return unit_vectors(self.azimuth + self.azimuth_rate * np.asarray(times), elevation)
+
+    def positions(self, times, room):
+        """Positions (..., 3) from the arrays, kept inside ``room``."""
+        directions = self.directions(times)
+        wanted = self.distance_m * (1 + self.distance_sway * self._sway(np.asarray(times) * 0.7))
+        return directions * np.minimum(wanted, room.reach(directions))[..., None]
+
+    def _sway(self, times):
+        return np.sin(2 * np.pi * self.sway_hz * np.asarray(times) + self.sway_phase)
+
+
+@dataclass(frozen=True)
+class Event:
+    """One sound; events of a track never touch."""
+
+    class_id: int
+    track: int
+    onset_s: float
+    duration_s: float
+    level_db: float
+    trajectory: Trajectory
+
+    @property
+    def end_s(self):
+        return self.onset_s + self.duration_s
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a recording holds: ``key`` (seed, fold, index) seeds the chances of its rendering."""
+
+    key: tuple
+    room: Room
+    length_s: float
+    snr_db: float
+    events: tuple
+
+    def labels(self, hop_s=0.1):
+        """EVENT_ROWS, sorted by frame: an event is active in the frames whose centre it covers."""
+        rows = []
+        for number, event in enumerate(self.events):
+            frames = np.arange(int(event.onset_s / hop_s), int(np.ceil(event.end_s / hop_s)) + 1)
+            centres = (frames + 0.5) * hop_s
+            inside = (centres >= event.onset_s) & (centres < min(event.end_s, self.length_s))
+            angles = azimuth_elevation(event.trajectory.directions(centres[inside] - event.onset_s))
+            rows += [(frame, number, event.class_id, event.track, np.round(azimuth), np.round(elevation))
+                     for frame, azimuth, elevation in zip(frames[inside], *angles)]
+        return np.array(sorted(rows), dtype=EVENT_ROWS)
+
+
+def check_settings(params):
+    """Refuse simulation parameters that no scene can follow."""
+    for key, low, high in (("sim_rt60_s", 0.02, 5), ("sim_snr_db", -100, 200)):
+        values = params[key]
+        if len(values) != 2 or not low <= values[0] <= values[1] <= high:
+            raise UserError(f"parameter '{key}' takes [smallest, largest] between {low} and {high}, "
+                            f"not {values}")
+    for key, low, high in (("sim_moving", 0, 1), ("sim_elevation_deg", 0, 90), ("max_sources", 1, 20),
+                           ("sim_recording_len_s", 1, 3600), ("sim_recordings_per_fold", 1, 100000),
+                           ("sim_rooms_per_fold", 1, 1000), ("fs", 8000, 192000), ("seed", 0, 2**63)):
+        if not low <= params[key] <= high:
+            raise UserError(f"parameter '{key}' must be from {low} to {high}, not {params[key]}")
+
+
+def draw_room(params, fold, number):
+    """Room ``number`` (from 0) of a fold: size and RT60; the arrays stand in its middle."""
+    rng = _stream(ROOM, params["seed"], fold, number)
+    size = rng.uniform((5.0, 4.5, 2.9), (13.0, 10.0, 4.8))
+    return Room(tuple(size.tolist()), float(rng.uniform(*params["sim_rt60_s"])), tuple((size / 2).tolist()))
+
+
+def compose(params, fold, index, classes):
+    """Scene ``index`` (from 0) of a fold, its classes drawn from ``classes``.
+
+    Every second scene has max_sources tracks, those between 1 track, then 2 and so on up to max_sources - 1.
+    """
+    key, length = (params["seed"], fold, index), params["sim_recording_len_s"]
+    rng = _stream(COMPOSITION, *key)
+    room = draw_room(params, fold, room_number(params, index))
+    shift = rng.uniform(-0.08, 0.08, 3) * room.size_m
+    room = Room(room.size_m, room.rt60_s, tuple((room.sensor_m + shift).tolist()))
+    spans = sorted(span for track in range(n_tracks(params, index)) for span in _spans(track, length, rng))
+    n_moving = int(params["sim_moving"] * len(spans) + rng.random())
+    moving = set(rng.choice(len(spans), n_moving, replace=False).tolist())
+    events = []
+    for number, (onset, duration, track) in enumerate(spans):
+        heard = [event for event in events if event.end_s > onset]
+        trajectory = _trajectory(onset, number in moving, heard, params["sim_elevation_deg"], rng)
+        events.append(Event(int(rng.choice(list(classes))), track, onset, duration,
+                            float(rng.uniform(*LEVEL_DB)), trajectory))
+    return Scene(key, room, length, float(rng.uniform(*params["sim_snr_db"])), tuple(events))
+
+
+def n_tracks(params, index):
+    """Largest number of simultaneous events in scene ``index`` of a fold."""
+    most = params["max_sources"]
+    return most if index % 2 == 0 or most == 1 else 1 + index // 2 % (most - 1)
+
+
+def room_number(params, index):
+    """Number of the room in its fold, changing after each pair of scenes."""
+    return index // 2 % params["sim_rooms_per_fold"]
+
+
+def render(scene, sounds, renderer):
+    """The scene's signals (channels, samples) float32, the channels of ``renderer.arrays`` in a row."""
+    with threadpool_limits(1):  # the sums of a matrix product depend on how many threads share it
+        fs = renderer.fs
+        mix = np.zeros((renderer.channels, round(scene.length_s * fs)), np.float32)
+        active = np.zeros(mix.shape[1], bool)
+        for number, event in enumerate(scene.events):
+            rng = _stream(EVENT, *scene.key, number)
+            dry = sounds.draw(scene.key[1], event.class_id, event.duration_s, rng)
+            dry *= NOMINAL_RMS * 10 ** (event.level_db / 20)
+            steps = np.arange(int(np.ceil(event.duration_s / HOP_S)) + 1 if event.trajectory.moving else 1)
+            positions = event.trajectory.positions(steps * HOP_S, scene.room)
+            onset = round(event.onset_s * fs)
+            _add_at(mix, renderer.source(scene.room, dry, positions, rng), onset - renderer.lead)
+            active[onset : onset + len(dry)] = True
+        noise = renderer.diffuse_noise(mix.shape[1], _stream(AMBIENCE, *scene.key), exponent=0.5)
+        power = np.mean(mix[0, active] ** 2) if active.any() else NOMINAL_RMS**2
+        mix += noise * np.float32(np.sqrt(power) * 10 ** (-scene.snr_db / 20))
+        return mix * np.float32(min(1, 0.95 / np.abs(mix).max()))
+
+
+@functools.cache
+def tau_renderer(fs):
+    """Renderer of both TAU formats, FOA then MIC; made once in a process."""
+    return Renderer((ARRAYS["foa"], ARRAYS["mic"]), fs)
+
+
+def _add_at(mix, signal, start):
+    """Add ``signal`` (C, m) to ``mix`` (C, n) from sample ``start``, dropping what lies outside."""
+    first, last = max(start, 0), min(start + signal.shape[1], mix.shape[1])
+    mix[:, first:last] += signal[:, first - start : last - start]
+
+
+def _stream(purpose, *key):
+    return np.random.default_rng([*key, purpose])
+
+
+def _spans(track, length_s, rng):
+    """Yield (onset, duration, track) of a track's events."""
+    onset = rng.uniform(0, GAP_S[1] / 2)
+    while onset + DURATION_S[0] < length_s:
+        duration = min(np.exp(rng.uniform(*np.log(DURATION_S))), length_s - onset)
+        yield float(onset), float(duration), track
+        onset += duration + rng.uniform(*GAP_S)
+
+
+def _trajectory(onset, moving, heard, highest, rng):
+    """A course that starts away from the events ``heard`` at that time; at worst the best of many tries."""
+    others = np.array([event.trajectory.directions(onset - event.onset_s) for event in heard]).reshape(-1, 3)
+    best, widest = None, -1.0
+    for _ in range(100):
+        candidate = _draw_trajectory(moving, highest, rng)
+        angle = angular_distance(candidate.directions(0.0), others).min(initial=180.0)
+        if angle > widest:
+            best, widest = candidate, angle
+        if angle >= SEPARATION_DEG:
+            break
+    return best
+
+
+def _draw_trajectory(moving, highest, rng):
+    azimuth, elevation = rng.uniform(-180, 180), rng.uniform(-highest, highest)
+    distance = rng.uniform(*DISTANCE_M)
+    if not moving:
+        return Trajectory(azimuth, elevation, distance)
+    speed = rng.uniform(*SPEED_DEG_S)
+    sway = min(rng.uniform(0, 20), highest - abs(elevation))
+    rate = rng.choice([-1, 1]) * speed / max(0.5, np.cos(np.deg2rad(elevation)))
+    sway_hz = min(0.3, 0.5 * speed / (2 * np.pi * max(sway, 1.0)))
+    return Trajectory(azimuth, elevation, distance, float(rate), sway, rng.uniform(0, 0.25), sway_hz,
+                      rng.uniform(0, 2 * np.pi))

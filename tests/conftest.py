@@ -1,0 +1,18 @@
+"""Small data made once for all tests."""
+
+import pytest
+import torch
+from helpers import make_dataset
+
+torch.set_num_threads(1)  # two test processes share two cores
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory):
+    """A dataset of six folds of one 6 s recording, FOA and MIC, with features and labels extracted."""
+    import batch_feature_extraction
+    folder = make_dataset(tmp_path_factory.mktemp("tiny") / "data")
+    for dataset in ("foa", "mic"):
+        words = [f"dataset_dir={folder}", f"dataset={dataset}", "max_audio_len_s=6", "--jobs", "1"]
+        assert batch_feature_extraction.main(words) == 0
+    return folder

@@ -1,0 +1,111 @@
+"""Mixtures of single-source recordings: which pairs, what they hold, when they are made again."""
+
+import itertools
+import os
+from collections import Counter
+
+import numpy as np
+import pytest
+import soundfile
+from helpers import make_dataset, make_rows
+
+import augment_files
+from augment_files import draw_pairs, mix_annotations
+from doatools.annotations import count_overlap, find_recordings, read_dcase
+
+
+@pytest.mark.parametrize("count", [2, 3, 8, 9, 10, 11, 25, 50])
+def test_pairs_are_drawn_evenly(count):
+    pairs = draw_pairs(count, np.random.default_rng(0))
+    assert len(set(pairs)) == len(pairs) == min(4 * count, count * (count - 1) // 2)
+    assert all(i < j for i, j in pairs)
+    uses = Counter(itertools.chain.from_iterable(pairs))
+    assert set(uses.values()) == {2 * len(pairs) // count}  # each equally often
+    assert pairs == draw_pairs(count, np.random.default_rng(0))
+
+
+def test_tracks_stay_apart():
+    one, other = make_rows((0, 4, 0, 10, 0), (6, 8, 3, 20, 0)), make_rows((2, 7, 0, -30, 0))
+    rows = mix_annotations(one, other)
+    assert count_overlap(rows) == 2 and len(rows) == len(one) + len(other)
+    assert set(rows["track"][rows["azimuth"] == -30]) == {4}
+    assert (np.diff(rows["frame"]) >= 0).all()
+    silent = make_rows()
+    np.testing.assert_array_equal(mix_annotations(silent, other), other)
+    np.testing.assert_array_equal(mix_annotations(one, silent), one)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return make_dataset(tmp_path, recordings_per_fold=3, seconds=1.5, folds=(1, 3, 4))
+
+
+def run(folder, capsys):
+    assert augment_files.main([f"dataset_dir={folder}"]) == 0
+    return capsys.readouterr().out
+
+
+def contents(folder):
+    return {path.name + path.parent.name: path.read_bytes() for path in folder.glob("*_dev/*")}
+
+
+def test_mixtures(folder, capsys):
+    before = contents(folder)
+    assert "6 mixtures made" in run(folder, capsys)
+    after = contents(folder)
+    assert {name: after[name] for name in before} == before
+    for dataset in ("foa", "mic"):
+        found = find_recordings(folder, dataset, augmented=True)
+        mixed = [r for r in found if r.augmented]
+        assert [r.stem for r in mixed] == [f"fold{f}_room1_aug{pair}_ov1" for f in (3, 4)
+                                           for pair in ("001002", "001003", "002003")]  # never the test fold
+        one, other, mixture = (
+            soundfile.read(folder / f"{dataset}_dev" / f"fold3_room1_{name}_ov1.wav", dtype="float64")[0]
+            for name in ("mix001", "mix003", "aug001003"))
+        np.testing.assert_allclose(mixture, (one + other) / 2, atol=2**-15)
+        info = soundfile.info(mixed[0].audio)
+        assert (info.subtype, info.samplerate, info.channels) == ("PCM_16", 24000, 4)
+        rows = read_dcase(mixed[1].annotation, 15)
+        parts = [read_dcase(folder / f"metadata_dev/fold3_room1_mix{n}_ov1.csv") for n in ("001", "003")]
+        assert len(rows) == sum(map(len, parts)) and count_overlap(rows) == 2
+        assert set(rows["azimuth"]) == {part["azimuth"][0] for part in parts}
+
+
+def test_a_second_run_adds_nothing(folder, capsys):
+    run(folder, capsys)
+    before = contents(folder)
+    assert "0 mixtures made, 6 were up to date" in run(folder, capsys)
+    os.utime(folder / "mic_dev/fold4_room1_mix002_ov1.wav")  # in two of the three pairs
+    (folder / "foa_dev/fold3_room1_aug001002_ov1.wav").unlink()
+    assert "3 mixtures made, 3 were up to date" in run(folder, capsys)
+    assert contents(folder) == before
+
+
+def test_unlike_lengths(tmp_path, capsys):
+    folder = make_dataset(tmp_path, recordings_per_fold=2, seconds=1.5, folds=(3,), formats=("foa",))
+    path = folder / "foa_dev/fold3_room1_mix002_ov1.wav"
+    soundfile.write(path, soundfile.read(path)[0][:-5000], 24000)
+    assert "1 mixtures made" in run(folder, capsys)
+    assert soundfile.info(folder / "foa_dev/fold3_room1_aug001002_ov1.wav").frames == 36000
+
+
+def test_refusals(folder, capsys):
+    def refused():
+        assert augment_files.main([f"dataset_dir={folder}"]) == 2
+        return capsys.readouterr().err
+
+    (folder / "splits.csv").write_text("file,split\n")
+    assert "splits.csv" in refused()
+    (folder / "splits.csv").unlink()
+    csv = folder / "metadata_dev/fold3_room1_mix001_ov1.csv"
+    kept = csv.read_text()
+    csv.write_text(kept + "5,0,8,0,0\n5,0,9,0,0\n")
+    assert "named single-source" in refused()
+    csv.write_text(kept)
+    (folder / "mic_dev/fold3_room1_mix001_ov1.wav").unlink()
+    assert "mic_dev" in refused()
+    for path in folder.glob("*_dev/fold[34]*"):
+        path.unlink()
+    assert "no two single-source training recordings" in refused()
+    assert augment_files.main([f"dataset_dir={folder / 'nowhere'}"]) == 2
+    assert "simulate_dataset.py" in capsys.readouterr().err

@@ -1,0 +1,183 @@
+"""Every script on tiny data, as a user would run it, and every mistake a user can make told in one line."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+import batch_feature_extraction
+import train_doanet
+import visualize_doanet_output
+from doanet_parameters import TASKS
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = ["max_audio_len_s=6", "label_sequence_length=10", "batch_size=4", "nb_cnn2d_filt=8", "rnn_size=8",
+         "fnn_size=8", "device=cpu"]
+SCRIPTS = sorted(path.name for path in ROOT.glob("*.py") if 'if __name__ == "__main__"' in path.read_text())
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_shows_an_example(script):
+    done = subprocess.run([sys.executable, ROOT / script, "--help"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and f"python3 {script}" in done.stdout
+
+
+@pytest.fixture(scope="module")
+def with_mixtures(tiny_data, tmp_path_factory):
+    """The tiny data with mixtures of augment_files.py and features of both formats."""
+    import augment_files
+    folder = tmp_path_factory.mktemp("augmented") / "data"
+    shutil.copytree(tiny_data, folder)
+    _second_single_source(folder)
+    assert augment_files.main([f"dataset_dir={folder}"]) == 0
+    assert list((folder / "foa_dev").glob("*_aug*.wav"))
+    for task in ("6", "11"):
+        assert batch_feature_extraction.main([task, f"dataset_dir={folder}", "max_audio_len_s=6", "--jobs", "1"]) == 0
+    return folder
+
+
+def _second_single_source(folder):
+    """A twin of every single-source training recording, so that there are pairs to mix."""
+    for audio in folder.glob("*_dev/fold[3-6]*.wav"):
+        shutil.copy(audio, audio.with_name(audio.name.replace("mix0", "mix1")))
+    for csv in folder.glob("metadata_dev/fold[3-6]*.csv"):
+        shutil.copy(csv, csv.with_name(csv.name.replace("mix0", "mix1")))
+
+
+@pytest.mark.parametrize("task", sorted(TASKS, key=int))
+def test_every_task_trains_tests_and_draws(task, with_mixtures, tmp_path, capsys):
+    words = [f"dataset_dir={with_mixtures}", f"results_dir={tmp_path}"]
+    assert train_doanet.main([task, "job", *words, *SMALL]) == 0
+    assert "test fold" in capsys.readouterr().out
+    assert visualize_doanet_output.main([*words, "--count", "1"]) == 0
+    assert "of a quick test" in capsys.readouterr().out
+    pictures = list((tmp_path / f"{task}_job" / "pictures").glob("*.png"))
+    assert len(pictures) == 1 and pictures[0].stat().st_size > 20_000
+
+
+@pytest.mark.parametrize("words", [["loss=pit"], ["loss=pit", "pit_level=sequence"], ["label_slots=frame"],
+                                   ["ids=switch"], ["self_attn=True"], ["optimizer=adamw", "gradient_clip=1"]])
+def test_every_choice_trains(words, tiny_data, tmp_path):
+    assert train_doanet.main(["1", "job", f"dataset_dir={tiny_data}", f"results_dir={tmp_path}", *SMALL, *words]) == 0
+
+
+def fails(capsys, script, *words):
+    """What a script tells on stderr, progress apart, before it exits with 2."""
+    assert script.main(list(words)) == 2
+    progress, error, told = capsys.readouterr().err.partition("error: ")
+    assert error and "Traceback" not in progress + told
+    return told
+
+
+def test_unknown_task_and_parameter(capsys):
+    assert "Did you mean" in fails(capsys, train_doanet, "1", "job", "nb_epoch=3")
+    assert "unknown task '1000'" in fails(capsys, train_doanet, "1000")
+
+
+def test_missing_and_empty_folders(tmp_path, capsys):
+    told = fails(capsys, batch_feature_extraction, f"dataset_dir={tmp_path}/nowhere")
+    assert "nowhere" in told and "simulate_dataset.py" in told
+    (tmp_path / "foa_dev").mkdir()
+    (tmp_path / "metadata_dev").mkdir()
+    assert "foa_dev" in fails(capsys, batch_feature_extraction, f"dataset_dir={tmp_path}")
+
+
+def test_training_without_features_says_what_to_run(tiny_data, tmp_path, capsys):
+    told = fails(capsys, train_doanet, "1", "job", f"dataset_dir={tiny_data}", f"feat_label_dir={tmp_path}", *SMALL)
+    assert "batch_feature_extraction.py" in told
+
+
+@pytest.fixture
+def own_copy(tiny_data, tmp_path):
+    shutil.copytree(tiny_data, tmp_path / "data", ignore=shutil.ignore_patterns("features"))
+    return tmp_path / "data"
+
+
+def spoil(path, how):
+    audio, rate = soundfile.read(path)
+    if how == "rate":
+        soundfile.write(path, audio, 44100)
+    elif how == "channels":
+        soundfile.write(path, audio[:, :2], rate)
+    elif how == "subtype":
+        soundfile.write(path, audio, rate, subtype="ULAW")
+    elif how == "nan":
+        audio[100] = np.nan
+        soundfile.write(path, audio, rate, subtype="FLOAT")
+    elif how == "truncated":
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    elif how == "lonely wav":
+        (path.parent.parent / "metadata_dev" / f"{path.stem}.csv").unlink()
+    elif how == "lonely csv":
+        path.unlink()
+
+
+@pytest.mark.parametrize(("how", "told"), [
+    ("rate", "44100"), ("channels", "4"), ("subtype", "ULAW"), ("nan", "NaN"), ("truncated", "promises"),
+    ("lonely wav", "no annotation"), ("lonely csv", "no recording")])
+def test_bad_audio_is_named_and_the_rest_stays_valid(how, told, own_copy, capsys):
+    words = [f"dataset_dir={own_copy}", "max_audio_len_s=6", "--jobs", "1"]
+    victim = sorted((own_copy / "foa_dev").glob("*.wav"))[2]
+    original = victim.read_bytes()
+    csv = (own_copy / "metadata_dev" / f"{victim.stem}.csv").read_bytes()
+    spoil(victim, how)
+    line = fails(capsys, batch_feature_extraction, *words)
+    assert line.count("\n") == 1
+    assert victim.stem in line and told.lower() in line.lower()
+    victim.write_bytes(original)
+    (own_copy / "metadata_dev" / f"{victim.stem}.csv").write_bytes(csv)
+    assert batch_feature_extraction.main(words) == 0
+
+
+@pytest.mark.parametrize(("line", "told"), [
+    ("3,1,0,20", "column"), ("3,1,zero,20,0", "number"), ("3,1,0,190,0", "azimuth"), ("3,1,0,20,95", "elevation"),
+    ("-1,1,0,20,0", "frame")])
+def test_a_bad_csv_line_is_named_by_its_number(line, told, own_copy, capsys):
+    victim = sorted((own_copy / "metadata_dev").glob("*.csv"))[1]
+    lines = victim.read_text().splitlines()
+    lines.insert(4, line)
+    victim.write_text("\n".join(lines) + "\n")
+    message = fails(capsys, batch_feature_extraction, f"dataset_dir={own_copy}", "max_audio_len_s=6")
+    assert victim.name in message and "line 5" in message.replace(f"{victim.name}:5", "line 5") and told in message.lower()
+
+
+def test_more_sources_than_slots_are_listed_before_work_starts(own_copy, capsys):
+    crowded = sorted((own_copy / "metadata_dev").glob("*.csv"))[:2]
+    for csv in crowded:
+        csv.write_text("".join(f"0,1,{track},{track * 30},0\n" for track in range(3)))
+    message = fails(capsys, batch_feature_extraction, f"dataset_dir={own_copy}", "max_audio_len_s=6")
+    assert all(csv.stem in message for csv in crowded) and "max_sources" in message
+    assert batch_feature_extraction.main([f"dataset_dir={own_copy}", "max_audio_len_s=6", "overflow=drop"]) == 0
+
+
+def test_missing_and_foreign_checkpoints(tmp_path, capsys):
+    assert "train_doanet.py" in fails(capsys, visualize_doanet_output, f"results_dir={tmp_path}")
+    assert "no such checkpoint" in fails(capsys, visualize_doanet_output, "1", "job", f"results_dir={tmp_path}")
+    (tmp_path / "x.pt").write_bytes(b"nonsense")
+    assert "not a readable checkpoint" in fails(capsys, visualize_doanet_output, f"{tmp_path}/x.pt")
+
+
+def test_a_checkpoint_of_another_shape_is_refused(tiny_data, tmp_path, capsys):
+    from doatools import checkpoint
+    assert train_doanet.main(["1", "job", f"dataset_dir={tiny_data}", f"results_dir={tmp_path}", *SMALL]) == 0
+    path = tmp_path / "1_job" / "best.pt"
+    content = checkpoint.load(path)
+    content["params"]["rnn_size"] = 16
+    checkpoint.save(path, content)
+    assert "another shape" in fails(capsys, visualize_doanet_output, f"results_dir={tmp_path}")
+
+
+def test_a_full_disk_is_told_in_one_line(tiny_data, tmp_path, capsys, monkeypatch):
+    import errno
+
+    import torch
+
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(torch, "save", full)
+    line = fails(capsys, train_doanet, "1", "job", f"dataset_dir={tiny_data}", f"results_dir={tmp_path}", *SMALL)
+    assert "No space left" in line and "best.pt" in line
