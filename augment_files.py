@@ -7,6 +7,7 @@ recordings in the room, each of which is used equally often.
 """
 
 import argparse
+import io
 import itertools
 import re
 import sys
@@ -117,8 +118,10 @@ def make_mixture(dataset_dir, datasets, name, pair, fs):
         mixture = np.zeros((max(len(one), len(other)), CHANNELS), np.float32)
         mixture[: len(one)] += 0.5 * one
         mixture[: len(other)] += 0.5 * other
+        wav = io.BytesIO()  # on a full disk soundfile's own writing tells nothing
+        soundfile.write(wav, mixture, fs, format="WAV", subtype=soundfile.info(sources[0]).subtype)
         with replacing(_audio(dataset_dir, dataset, name)) as temporary:
-            soundfile.write(temporary, mixture, fs, subtype=soundfile.info(sources[0]).subtype)
+            temporary.write_bytes(wav.getbuffer())
 
 
 def mix_annotations(one, other):

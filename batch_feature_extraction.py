@@ -121,7 +121,8 @@ def _extract(feature_class, audio_path, path, made_from):
             audio = feature_class.read_audio(audio_path, feature_class.max_samples)
         except UserError as error:
             return str(error)
-        features = feature_class.extract(feature_class.fit_length(audio))
+        with np.errstate(over="ignore", invalid="ignore"):  # looked at right after
+            features = feature_class.extract(feature_class.fit_length(audio))
         if not np.isfinite(features).all():
             return f"{audio_path} holds samples too large to compute with (full scale is 1); mend it"
         _save(path, made_from, features)

@@ -146,7 +146,7 @@ class FeatureClass:
             power += spectra.imag**2
             self.extractor(spectra, power, features[start : start + BLOCK].swapaxes(0, 1))  # (C, B, F)
         self._to_decibels(features[:, : self.extractor.log_mels])
-        return features.reshape(n_frames, -1)  # (T, C*F)
+        return features.reshape(n_frames, self.nb_feature_channels * self.nb_mel_bins)  # (T, C*F)
 
     def as_channels(self, features):
         """Features on disk (..., T, C*F) → (..., C, T, F), a view."""

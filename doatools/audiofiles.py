@@ -53,11 +53,11 @@ def read_audio(path, fs, channels, max_samples=-1):
         audio, _ = soundfile.read(path, frames=max_samples, dtype="float32", always_2d=True)
     except soundfile.SoundFileError as error:
         raise UserError(f"{path} cannot be read as audio ({error}); get or make the file again") from None
-    if not np.isfinite(np.sum(audio)):  # one pass; a finite sum means finite samples
-        bad = np.argwhere(~np.isfinite(audio))
-        if len(bad):
-            raise UserError(f"{path}: sample {bad[0][0]} ({bad[0][0] / fs:.3f} s) of channel {bad[0][1]} is "
-                            f"{audio[tuple(bad[0])]}; mend the recording or take it away")
+    finite = np.isfinite(audio)
+    if not finite.all():
+        sample, channel = np.argwhere(~finite)[0]
+        raise UserError(f"{path}: sample {sample} ({sample / fs:.3f} s) of channel {channel} is "
+                        f"{audio[sample, channel]}; mend the recording or take it away")
     return audio
 
 

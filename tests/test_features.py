@@ -325,6 +325,13 @@ def test_one_bad_file_leaves_the_others_valid(folder, capsys):
     assert "1 extracted, 6 normalised" in extract(folder, capsys)
 
 
+def test_samples_too_large_to_compute_with(folder, capsys):
+    path = folder / "foa_dev/fold5_room1_mix001_ov1.wav"
+    soundfile.write(path, np.full((FS * 2, 4), 1e30), FS, subtype="FLOAT")
+    assert batch_feature_extraction.main([f"dataset_dir={folder}", "max_audio_len_s=2", "--jobs", "1"]) == 2
+    assert f"{path} holds samples too large" in capsys.readouterr().err
+
+
 def test_cut_recordings_are_told(folder, capsys):
     told = extract(folder, capsys, "max_audio_len_s=1")
     assert "6 recording(s) are longer than max_audio_len_s=1 and were cut" in told
@@ -332,25 +339,24 @@ def test_cut_recordings_are_told(folder, capsys):
 
 def test_killed_runs_end_alike(tmp_path):
     """SIGKILL at a few moments, then a run to the end: the same bytes as of one undisturbed run."""
-    root = Path(batch_feature_extraction.__file__).parent
     folder = make_dataset(tmp_path / "data", recordings_per_fold=4, seconds=1.0, formats=("foa",))
-
-    def start(feat_label_dir):
-        command = [sys.executable, root / "batch_feature_extraction.py", f"dataset_dir={folder}", "--jobs", "1",
-                   f"feat_label_dir={feat_label_dir}", "max_audio_len_s=20"]
-        return subprocess.Popen(command, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    words = [f"dataset_dir={folder}", "max_audio_len_s=12", "--jobs", "1"]
 
     def made(name):
         return {path.relative_to(tmp_path / name): path.read_bytes()
                 for path in (tmp_path / name).rglob("*") if path.is_file()}
 
-    for count in (20, 60, 90):  # of at most 146 files: 24 recordings · 3 arrays · 2, the scaler · 2
-        process = start(tmp_path / "killed")
-        while process.poll() is None and len(made("killed")) < count:
+    ends = []
+    for count in (55, 95):  # of 146 files: 24 recordings · (labels, features, normalised) · 2, the scaler · 2
+        process = subprocess.Popen(
+            [sys.executable, "batch_feature_extraction.py", *words, f"feat_label_dir={tmp_path / 'killed'}"],
+            cwd=Path(batch_feature_extraction.__file__).parent, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL)
+        while process.poll() is None and len(list((tmp_path / "killed").rglob("*.*"))) < count:
             time.sleep(0.002)
         process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert len(made("killed")) < 146
-    assert start(tmp_path / "killed").wait() == 0
-    assert start(tmp_path / "undisturbed").wait() == 0
+        ends.append(process.wait())
+    assert -signal.SIGKILL in ends
+    for name in ("killed", "undisturbed"):
+        assert batch_feature_extraction.main([*words, f"feat_label_dir={tmp_path / name}"]) == 0
     assert made("killed") == made("undisturbed") and len(made("killed")) == 146

@@ -1,5 +1,6 @@
 """Sequences and batches: what they hold, in which order, shared by how many."""
 
+import itertools
 import pickle
 import shutil
 
@@ -34,7 +35,8 @@ def test_an_item_is_a_piece_of_a_recording(params):
     rows = np.load(FeatureFiles(params).normalised(data.recordings[1]))  # (300, 7*64)
     assert item["features"].shape == (7, 125, 64) and item["index"] == 4
     for channel in range(7):
-        np.testing.assert_array_equal(item["features"][channel], rows[125:250, 64 * channel : 64 * channel + 64])
+        bands = slice(64 * channel, 64 * channel + 64)
+        np.testing.assert_array_equal(item["features"][channel], rows[125:250, bands])
     doa, event = data.references(1)
     assert item["doa"].shape == (25, 2, 3) and doa.shape == (60, 1, 3)
     np.testing.assert_array_equal(item["doa"][:, 0], doa[25:50, 0])
@@ -102,7 +104,12 @@ def test_more_sources_than_slots(tiny_data, tmp_path):
     assert data[0]["activity"][:, 1].nonzero().flatten().tolist() == list(range(5, 21))
 
 
-# --- order ----------------------------------------------------------------------------------------------------
+# --- order --------------------------------------------------------------------------------------------------
+
+def joined(lists):
+    return list(itertools.chain.from_iterable(lists))
+
+
 
 def batches(size=103, batch_size=10, shuffle=True, epoch=0, **kwargs):
     sampler = EpochSampler(size, batch_size, shuffle, 1234, **kwargs)
@@ -114,9 +121,9 @@ def batches(size=103, batch_size=10, shuffle=True, epoch=0, **kwargs):
 
 def test_order_follows_from_seed_and_epoch():
     assert batches(epoch=3) == batches(epoch=3) != batches(epoch=4)
-    assert sorted(sum(batches(), [])) == list(range(103))  # the last, smaller batch is kept
+    assert sorted(joined(batches())) == list(range(103))  # the last, smaller batch is kept
     assert [len(b) for b in batches()] == [10] * 10 + [3]
-    assert sum(batches(shuffle=False), []) == list(range(103))
+    assert joined(batches(shuffle=False)) == list(range(103))
     assert batches(max_batches=2) == batches()[:2]
 
 
@@ -124,11 +131,12 @@ def test_order_follows_from_seed_and_epoch():
 def test_ranks_share_each_batch(world):
     alone = batches()
     shares = [batches(rank=rank, world=world) for rank in range(world)]
-    whole = [sum(parts, []) for parts in zip(*shares)]
+    whole = [joined(parts) for parts in zip(*shares)]
     if world == 4:  # three samples are too few for four: they join the batch before
         alone = [*alone[:9], alone[9] + alone[10]]
     assert whole == alone
-    assert all(max(map(len, parts)) - min(map(len, parts)) <= 1 and min(map(len, parts)) for parts in zip(*shares))
+    sizes = [[len(part) for part in parts] for parts in zip(*shares)]
+    assert all(min(batch) >= 1 and max(batch) - min(batch) <= 1 for batch in sizes)
 
 
 def test_too_many_processes():
