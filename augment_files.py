@@ -39,7 +39,7 @@ def build_parser():
 
 @exits_cleanly
 def main(argv=None):
-    _, overrides = split_words(build_parser().parse_args(argv).overrides)
+    _, overrides = split_words(build_parser().parse_intermixed_args(argv).overrides)
     params = get_params(**overrides)
     dataset_dir = Path(params["dataset_dir"])
     datasets = [name for name in CHOICES["dataset"] if (dataset_dir / f"{name}_dev").is_dir()]

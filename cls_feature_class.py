@@ -43,7 +43,8 @@ class FoaFeatures:
     log_mels = 4  # the first feature channels are powers, to be told in dB
     channels = 7
     # What pictures show: channel, label, colours.
-    pictured = ((0, "log-mel of W (dB)", "magma"), (4, "intensity along y, left > 0", "RdBu_r"))
+    pictured = ((0, "mel band", "log-mel of W (dB)", "magma"),
+                (4, "mel band", "intensity along y, left > 0", "RdBu_r"))
 
     def __init__(self, mel):
         self.mel = mel  # (K, F) float32
@@ -68,7 +69,8 @@ class MicFeatures:
     audio_channels = 4
     log_mels = 4
     channels = 10
-    pictured = ((0, "log-mel of capsule 1 (dB)", "magma"), (4, "GCC-PHAT of capsules 1 and 2", "RdBu_r"))
+    pictured = ((0, "mel band", "log-mel of capsule 1 (dB)", "magma"),
+                (4, "lag (samples)", "GCC-PHAT of capsules 1 and 2", "RdBu_r"))
 
     def __init__(self, mel):
         self.mel = mel  # (K, F) float32

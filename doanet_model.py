@@ -116,11 +116,12 @@ class DOAnet(nn.Module):
         return Localization(doa, logits)
 
 
+_ATTENTION = {"q": "query", "k": "key", "v": "value", "o": "out"}
 # Names in published DOAnet state dicts → ours; a published convolution block is three entries of its list
 # (convolution, pool, dropout), a published head a list of linear layers without the ReLUs between.
 _PUBLISHED = (
     (r"^conv_block_list\.(\d+)\.(conv|bn)\.", lambda m: f"blocks.{int(m[1]) // 3}.{m[2]}."),
-    (r"^attn\.fc_([qkvo])\.", lambda m: f"attention.{dict(q='query', k='key', v='value', o='out')[m[1]]}."),
+    (r"^attn\.fc_([qkvo])\.", lambda m: f"attention.{_ATTENTION[m[1]]}."),
     (r"^fnn_list\.(\d+)\.", lambda m: f"doa_head.{2 * int(m[1])}."),
     (r"^fnn_act_list\.(\d+)\.", lambda m: f"activity_head.{2 * int(m[1])}."),
 )

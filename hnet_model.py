@@ -10,7 +10,7 @@ Two architectures behind the same call:
 
 - ``exchangeable`` (default): layers in which each element of the matrix sees itself and summaries of its row,
   its column and the whole (Hartford et al. 2018, "Deep Models of Interactions Across Sets"). Permuting rows
-  or columns of D permutes A, and transposing D transposes A, by construction.
+  or columns of D permutes A, but for exact ties: there the place in the matrix, a further input, decides.
 - ``gru``: the one published with Adavanne et al. 2021, "Differentiable Tracking-Based Training of Deep
   Learning Sound Source Localizers": a GRU over the rows and self-attention. Its published weights load.
 """
@@ -21,6 +21,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from doatools.association import places
 from doatools.errors import UserError, nearest
 from doatools.files import replacing
 
@@ -30,35 +31,44 @@ GRU_SIZE = 128
 class ExchangeableLayer(nn.Module):
     """(M, N, N, C_in) → (M, N, N, C_out): a linear map of each element, its row, its column and the whole.
 
-    Row and column share their weights, so that predictions and references are treated alike.
+    Rows and columns share their weights: predictions and references are treated alike.
     """
 
     def __init__(self, size_in, size_out):
         super().__init__()
         self.element = nn.Linear(size_in, size_out)
-        self.line = nn.Linear(2 * size_in, size_out, bias=False)
+        self.line = nn.Linear(size_in, size_out, bias=False)
         self.whole = nn.Linear(size_in, size_out, bias=False)
 
     def forward(self, x):
-        rows = torch.cat([x.mean(2), x.amax(2)], -1)  # (M, N, 2 C_in)
-        columns = torch.cat([x.mean(1), x.amax(1)], -1)
-        whole = self.whole(x.mean((1, 2)))  # (M, C_out)
-        return (self.element(x) + self.line(rows)[:, :, None] + self.line(columns)[:, None]
-                + whole[:, None, None])
+        n = x.shape[1]
+        rows, columns = x.mean(2), x.mean(1)  # (M, N, C_in) each
+        lines = self.line(torch.cat([rows, columns], 1))  # (M, 2 N, C_out)
+        rows = lines[:, :n] + self.whole(rows.mean(1, keepdim=True))
+        return self.element(x) + rows[:, :, None] + lines[:, None, n:]
 
 
 class ExchangeableNet(nn.Module):
-    """Residual exchangeable layers: D (M, N, N) → logits (M, N, N); any N."""
+    """Residual exchangeable layers: D (M, N, N) → logits (M, N, N)."""
 
-    def __init__(self, channels=64, layers=4):
+    def __init__(self, max_sources, channels=64, layers=4):
         super().__init__()
-        self.first = ExchangeableLayer(2, channels)
+        self.register_buffer("places", places(max_sources))
+        self.first = ExchangeableLayer(4, channels)
         self.layers = nn.ModuleList(ExchangeableLayer(channels, channels) for _ in range(layers - 1))
         self.last = nn.Linear(channels, 1)
 
+    def inputs(self, distance):
+        """D (M, N, N) → (M, N, N, 4): what is near, what is out of reach, what is at no distance, the place.
+
+        Costs of active pairs are below 3 and pass unchanged. Two inactive vectors both at (10, 10, 10) are at
+        no distance, closer than any two directions need to be told apart (0.02, about 1°).
+        """
+        return torch.stack([distance.clamp(max=4), (distance - 3).clamp(0, 1), torch.exp(-distance / 0.02),
+                            self.places.expand_as(distance)], -1)
+
     def forward(self, distance):
-        x = torch.stack([distance.clamp(max=4), torch.log1p(distance)], -1)  # (M, N, N, 2)
-        x = F.silu(self.first(x))
+        x = F.silu(self.first(self.inputs(distance)))
         for layer in self.layers:
             x = x + F.silu(layer(x))
         return self.last(x).squeeze(-1)
@@ -90,18 +100,23 @@ class GruNet(nn.Module):
         self.fc1 = nn.Linear(GRU_SIZE, max_sources)
 
     def forward(self, distance):
-        rows, _ = self.gru(distance)  # (M, N, 128)
+        # cuDNN refuses the backward pass of a GRU in eval mode, which is how a frozen Hnet is used.
+        with torch.backends.cudnn.flags(enabled=self.training):
+            rows, _ = self.gru(distance)  # (M, N, 128)
         return self.fc1(torch.tanh(self.attn(rows)))
 
 
+ARCHITECTURES = {"exchangeable": ExchangeableNet, "gru": GruNet}
+
+
 class HNet(nn.Module):
-    """Distances D (..., N, N) → logits of the association (..., N, N), whichever the architecture.
+    """Distances D (..., N, N) → logits of the association (..., N, N), in float32 whatever the autocast.
 
     Parameters
     ----------
     max_sources : N
     arch : 'exchangeable' or 'gru'
-    options : of the architecture (channels, layers of 'exchangeable')
+    options : of the architecture (channels and layers of 'exchangeable')
     """
 
     def __init__(self, max_sources, arch="exchangeable", **options):
@@ -116,25 +131,21 @@ class HNet(nn.Module):
         n = self.max_sources
         if distance.shape[-2:] != (n, n):
             raise ValueError(f"this Hnet takes distances (..., {n}, {n}), not {tuple(distance.shape)}")
-        return self.net(distance.reshape(-1, n, n)).reshape(distance.shape)
-
-
-ARCHITECTURES = {
-    "exchangeable": lambda max_sources, **options: ExchangeableNet(**options),
-    "gru": GruNet,
-}
+        with torch.autocast(distance.device.type, enabled=False):
+            logits = self.net(distance.float().reshape(-1, n, n))  # (M, N, N)
+        return logits.reshape(distance.shape)
 
 
 def marginals(logits):
-    """Logits (..., N, N) → row maxima (..., N) over the columns, column maxima (..., N) over the rows."""
+    """Matrices (..., N, N) → row maxima (..., N) over the columns, column maxima (..., N) over the rows."""
     return logits.amax(-1), logits.amax(-2)
 
 
 def save_hnet(path, model, scores=None):
-    """Write weights, architecture and scores (plain types) as one file that ``load_hnet`` rebuilds unaided."""
-    stored = {"kind": "hnet", "arch": model.arch, "max_sources": model.max_sources, "options": dict(model.options),
-              "weights": {name: value.detach().cpu().clone() for name, value in model.net.state_dict().items()},
-              "scores": scores or {}}
+    """Write weights, architecture and scores (plain types) as one file for ``load_hnet`` to rebuild."""
+    weights = {name: value.detach().cpu().clone() for name, value in model.net.state_dict().items()}
+    stored = {"kind": "hnet", "arch": model.arch, "max_sources": model.max_sources,
+              "options": dict(model.options), "weights": weights, "scores": scores or {}}
     with replacing(path) as temporary:
         torch.save(stored, temporary)
 
@@ -146,7 +157,7 @@ def load_hnet(path, max_sources):
     ----------
     path : file of ``save_hnet``, or a bare state dict of the published names; None for the shipped
         models/hnet_N.pt
-    max_sources : N the network must have been trained for
+    max_sources : N, the number the network must have been trained for
 
     Raises
     ------
@@ -158,15 +169,21 @@ def load_hnet(path, max_sources):
     if not path.is_file():
         raise UserError(f"no Hungarian network at {path}; {remedy}")
     try:
-        stored = torch.load(path, map_location="cpu", weights_only=True)
-        if "fc1.bias" in stored:
-            stored = {"arch": "gru", "max_sources": len(stored["fc1.bias"]), "options": {}, "weights": stored}
-        model = HNet(stored["max_sources"], stored["arch"], **stored["options"])
-        model.net.load_state_dict(stored["weights"])
-    except UserError:
+        model = _rebuild(torch.load(path, map_location="cpu", weights_only=True))
+    except OSError:
         raise
     except Exception as error:
         raise UserError(f"{path} holds no Hungarian network ({type(error).__name__}); {remedy}") from error
     if model.max_sources != max_sources:
-        raise UserError(f"{path} is a Hungarian network for {model.max_sources} sources, not {max_sources}; {remedy}")
+        raise UserError(f"{path} is a Hungarian network for {model.max_sources} sources, not {max_sources}; "
+                        f"{remedy}")
     return model.eval().requires_grad_(False)
+
+
+def _rebuild(stored):
+    """Content of a file → HNet; a bare state dict is one of the published architecture."""
+    if "fc1.bias" in stored:
+        stored = {"arch": "gru", "max_sources": len(stored["fc1.bias"]), "options": {}, "weights": stored}
+    model = HNet(stored["max_sources"], stored["arch"], **stored["options"])
+    model.net.load_state_dict(stored["weights"])
+    return model

@@ -50,7 +50,7 @@ def build_parser():
 
 @exits_cleanly
 def main(argv=None):
-    args = build_parser().parse_args(argv)
+    args = build_parser().parse_intermixed_args(argv)
     params = get_params(**parse_overrides(args.overrides))
     scenes.check_settings(params)
     sounds = _open_sounds(args.sounds, params)

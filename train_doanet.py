@@ -7,10 +7,11 @@ from lightning_fabric import seed_everything
 
 from cls_data_generator import SequenceDataset, make_loader
 from cls_metric import format_score, selection_score
-from doanet_parameters import add_override_argument, get_params, split_words
+from doanet_parameters import DEFAULTS, add_override_argument, get_params, split_words
 from doatools import checkpoint, plots
 from doatools.errors import UserError, exits_cleanly
 from doatools.files import write_json
+from doatools.freshness import remove_leftovers
 from doatools.training import Run, evaluate, fit, make_fabric
 from localizer import Localizer, build_criterion, recordings_of, score
 
@@ -31,7 +32,7 @@ def build_parser():
 
 @exits_cleanly
 def main(argv=None):
-    args = build_parser().parse_args(argv)
+    args = build_parser().parse_intermixed_args(argv)
     (task_id, job_id), overrides = split_words(args.overrides, "1", "first")
     params = get_params(task_id, **overrides)
     run = Run(f"{params['results_dir']}/{task_id}_{job_id}")
@@ -42,7 +43,8 @@ def main(argv=None):
     seed_everything(params["seed"], verbose=False)
     localizer = Localizer(params, datasets["train"].scaler)
     criterion = build_criterion(params)
-    loaders = {role: make_loader(dataset, params, train=role == "train", max_batches=2 if params["quick_test"] else None)
+    max_batches = 2 if params["quick_test"] else None
+    loaders = {role: make_loader(dataset, params, train=role == "train", max_batches=max_batches)
                for role, dataset in datasets.items()}
     announce(params, run, datasets, localizer, fabric, precision)
     history, best = fit(
@@ -59,6 +61,7 @@ def claim(run, params, resume, overwrite):
 
     Raises UserError rather than mixing two runs in one folder.
     """
+    remove_leftovers(run.folder)
     if not run.last.is_file() or overwrite:
         for path in (run.last, run.best, run.log):
             path.unlink(missing_ok=True)
@@ -105,9 +108,10 @@ def report(scores, params, run, best):
     print(f"\ntest fold, weights of epoch {best['epoch']} (the best on validation):")
     print("  ".join(f"{name:>10}" for name in scores))
     print("  ".join(f"{format_score(name, value):>10}" for name, value in scores.items()))
-    print(f"\ncheckpoint  {run.best}\nscores      {run.folder}/scores.json\ncurve       {run.folder}/training_curve.png")
-    print(f"see it: python3 visualize_doanet_output.py {run.folder.name.replace('_', ' ', 1)} "
-          f"results_dir={params['results_dir']}".replace(" results_dir=results", ""))
+    print(f"\ncheckpoint  {run.best}\nscores      {run.folder}/scores.json")
+    print(f"curve       {run.folder}/training_curve.png")
+    elsewhere = "" if params["results_dir"] == DEFAULTS["results_dir"] else f" results_dir={params['results_dir']}"
+    print(f"see it: python3 visualize_doanet_output.py {run.folder.name.replace('_', ' ', 1)}{elsewhere}")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def build_parser():
 
 @exits_cleanly
 def main(argv=None):
-    args = build_parser().parse_args(argv)
+    args = build_parser().parse_intermixed_args(argv)
     path, overrides = choose(args.overrides)
     content = checkpoint.load(path)
     params = content["params"] | {"quick_test": False} | overrides

@@ -8,7 +8,8 @@ prediction and a reference are paired and 0 elsewhere, at most one 1 in a row an
 
 The exact association pairs as many active predictions with active references as there can be pairs,
 min(n_pred, n_ref), at the least sum of distances (the Hungarian algorithm's answer). For small N it is found
-for a whole batch at once by going through all N! permutations.
+for a whole batch at once by going through all N! permutations. Its soft twin weighs every such assignment by
+exp(-cost / temperature) and adds them up.
 """
 
 import functools
@@ -17,7 +18,9 @@ import itertools
 import torch
 from scipy.optimize import linear_sum_assignment
 
-INACTIVE = 10.0  # x = y = z of an inactive vector: far from every direction, so its distances are 15.8 to 18.8
+from doatools.errors import UserError
+
+INACTIVE = 10.0  # x = y = z of an inactive vector, so far from every direction: 15.8 to 18.8
 COST_TOLERANCE = 1e-3  # an assignment this close to the least cost is as right as the least
 LARGEST_ENUMERATED = 6  # 6! = 720 permutations; above, one matrix after the other by scipy
 
@@ -45,13 +48,29 @@ def optimal_association(cost, active=None):
     active : bool tensor (..., N, N), pairs that may be associated (see ``active_pairs``); None for all
     """
     shape = cost.shape
-    cost = cost.detach().reshape(-1, *shape[-2:])
-    active = torch.ones_like(cost, dtype=torch.bool) if active is None else active.expand(shape).reshape(cost.shape)
+    active = torch.ones_like(cost, dtype=torch.bool) if active is None else active.expand(shape)
+    cost, active = cost.detach().reshape(-1, *shape[-2:]), active.reshape(-1, *shape[-2:])
     if shape[-1] > LARGEST_ENUMERATED:
         best = torch.stack([_scipy_association(c, a) for c, a in zip(cost, active)])
     else:
         best = _permutations(shape[-1], cost.device)[assignment_costs(cost, active).argmin(-1)] * active
     return best.to(cost.dtype).reshape(shape)
+
+
+def soft_association(cost, active, temperature):
+    """The mean association when each assignment has the weight exp(-cost / temperature), without gradient.
+
+    (..., N, N) and bool (..., N, N) → (..., N, N) in [0, 1]. As the temperature (in units of the cost) goes
+    to 0 it becomes the exact association. Up to N = LARGEST_ENUMERATED.
+    """
+    if cost.shape[-1] > LARGEST_ENUMERATED:
+        raise UserError(f"soft associations are found for up to {LARGEST_ENUMERATED} sources, "
+                        f"not {cost.shape[-1]}; above, use exact ones (--temperature 0)")
+    shape = cost.shape
+    cost, active = cost.detach().reshape(-1, *shape[-2:]), active.reshape(-1, *shape[-2:])
+    weight = torch.softmax(-assignment_costs(cost, active) / temperature, -1)  # (M, N!)
+    mean = (weight @ _permutations(shape[-1], cost.device).flatten(1)).reshape(active.shape) * active
+    return mean.clamp(0, 1).to(cost.dtype).reshape(shape)
 
 
 def assignment_costs(cost, active):
@@ -98,6 +117,17 @@ def is_right(association, cost, active):
     return excess_cost(association, cost, active) <= COST_TOLERANCE
 
 
+def places(n):
+    """A number in [0, 1) for each place of the matrix, (n, n): which of two equally good answers to prefer.
+
+    Any two rows, two columns, and the two ways of pairing two rows with two columns differ in it (for n = 2
+    to 4 by 0.05 at least), so that a small multiple of it added to the costs breaks every tie between them.
+    """
+    row = torch.arange(n)[:, None]
+    column = torch.arange(n)
+    return (0.85 * row + 0.4 * column + 0.4 * row * column) % 1
+
+
 @functools.cache
 def _permutations(n, device):
     """All permutation matrices, float64 (N!, N, N)."""
@@ -112,3 +142,25 @@ def _scipy_association(cost, active):
     paired = linear_sum_assignment(cost[rows][:, columns].cpu().numpy())
     best[rows[paired[0]], columns[paired[1]]] = 1
     return best
+
+
+def near_enough(distance):
+    """Pairs whose reference is active, bool (..., N, N), told by the distance: an inactive one is far away.
+
+    A unit prediction is at most 2 from an active reference (3 with the penalty of an inactive prediction) and
+    at least 15.3 from an inactive one.
+    """
+    return distance < 6
+
+
+def sinkhorn_association(distance, active, temperature=0.05, iterations=30):
+    """The soft association of entropic optimal transport (Cuturi 2013): (..., N, N) → (..., N, N) in [0, 1].
+
+    Rows and columns of exp(-distance / temperature) are normalised in turn; inactive columns cost the same
+    for every row, so that they take the rows that are left over, and are 0 in the answer.
+    """
+    logits = torch.where(active, -distance / temperature, 0.0)
+    for _ in range(iterations):
+        logits = logits - logits.logsumexp(-1, keepdim=True)
+        logits = logits - logits.logsumexp(-2, keepdim=True)
+    return logits.exp() * active

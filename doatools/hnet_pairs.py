@@ -13,8 +13,8 @@ Three sources of pairs:
   vectors of both sets at (10, 10, 10) in half of the examples, far away at random in the other half; rows or
   columns shuffled.
 - ``published`` with directions uniform on the ``sphere``: the same otherwise.
-- ``slots``: what the network meets inside DOAnet's loss. All N predictions are unit vectors, 0 to N references
-  are active, the others stand at (10, 10, 10). Predictions are anywhere, or near the references; a cost
+- ``slots``: what the network meets inside DOAnet's loss. All N predictions are unit vectors, 0 to N
+  references are active, the others stand at (10, 10, 10). Predictions are anywhere, or near the references; a cost
   per prediction between 0 and 1 may be added to the distances (an inactive prediction is a worse partner).
 """
 
@@ -23,6 +23,7 @@ from typing import NamedTuple
 import torch
 
 from doatools.association import INACTIVE, active_pairs, optimal_association, pairwise_distance
+from doatools.geometry import unit_vectors
 
 RESOLUTIONS = (1, 2, 3, 4, 5, 10, 15, 20, 30)  # degrees
 LARGEST_ON_GRID = 7  # a resolution of 30° has seven elevations
@@ -51,8 +52,8 @@ def draw_cells(count, max_doas, balance, generator):
     if balance == "pairs":
         smaller = cells.amin(-1)
         share = 1 / torch.bincount(smaller)[smaller]
-    edges = (share.cumsum(0) / share.sum() * count).round().long()
-    chosen = torch.repeat_interleave(torch.arange(len(cells)), edges.diff(prepend=torch.zeros(1, dtype=torch.long)))
+    edges = (share.cumsum(0) / share.sum() * count).round().long()  # where each cell's examples end
+    chosen = torch.searchsorted(edges, torch.arange(count), right=True)
     chosen = chosen[torch.randperm(count, generator=generator)]
     return cells[chosen, 0], cells[chosen, 1]
 
@@ -93,8 +94,7 @@ def draw_slots(count, max_doas, generator, near=0.0, penalty=0.0):
     rank = torch.rand(shape, generator=generator).argsort(-1)
     ref_active = rank < n_ref[:, None]
     ref = torch.where(ref_active[..., None], ref, INACTIVE)
-    offset = torch.rand(count, max_doas, 1, generator=generator) ** 0.5
-    offset = offset.round() * torch.rand(count, max_doas, 1, generator=generator)
+    offset = torch.rand(count, max_doas, 1, generator=generator)
     offset = offset * (torch.rand(count, 1, 1, generator=generator) < penalty)
     return _pairs(pairwise_distance(pred, ref) + offset, torch.ones(shape, dtype=torch.bool), ref_active)
 
@@ -107,7 +107,8 @@ def random_directions(shape, generator):
 def _pairs(distance, pred_active, ref_active):
     """Distances (M, N, N) and active flags (M, N) → Pairs with the exact association."""
     active = active_pairs(pred_active, ref_active)
-    return Pairs(distance, optimal_association(distance, active), active, ref_active.sum(-1), pred_active.sum(-1))
+    association = optimal_association(distance, active)
+    return Pairs(distance, association, active, ref_active.sum(-1), pred_active.sum(-1))
 
 
 def _reordered(vectors, active, order):
@@ -126,8 +127,7 @@ def _grid_directions(resolution, max_doas, generator):
     """Resolution (M,) → unit vectors (M, N, 3), no azimuth and no elevation twice in a set."""
     azimuth = resolution[:, None] * _distinct(360 // resolution, max_doas, generator) - 180
     elevation = resolution[:, None] * _distinct(180 // resolution + 1, max_doas, generator) - 90
-    azimuth, elevation = azimuth.float().deg2rad(), elevation.float().deg2rad()
-    return torch.stack([azimuth.cos() * elevation.cos(), azimuth.sin() * elevation.cos(), elevation.sin()], -1)
+    return torch.from_numpy(unit_vectors(azimuth.numpy(), elevation.numpy())).float()
 
 
 def _distinct(sizes, n, generator):

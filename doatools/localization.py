@@ -13,7 +13,7 @@ class Localization(NamedTuple):
 
     doa: Tensor  # (B, T, N, 3) unit vectors
     activity_logits: Tensor | None = None  # (B, T, N); None for a model without an activity branch
-    extras: dict = {}  # named tensors for pictures (attention maps, say); no loss or metric reads it
+    extras: dict | None = None  # named tensors for pictures (attention maps, say); no loss or metric reads it
 
 
 class Target(NamedTuple):

@@ -9,7 +9,7 @@ from doatools.files import replacing
 from doatools.geometry import azimuth_elevation
 
 matplotlib.use("Agg")
-from matplotlib import pyplot  # noqa: E402
+from matplotlib import pyplot
 
 COLOURS = pyplot.get_cmap("tab10").colors
 
@@ -34,7 +34,8 @@ def training_curve(history, path, title):
     with figure(path, 1, 3, figsize=(15, 4.2)) as (fig, axes):
         fig.suptitle(f"{title}: epoch {best} kept")
         for split, style in (("train", "-"), ("val", "--")):
-            axes[0].plot(epochs, [entry[split]["loss"] for entry in history], style, color="k", marker=mark, label=split)
+            losses = [entry[split]["loss"] for entry in history]
+            axes[0].plot(epochs, losses, style, color="k", marker=mark, label=split)
         axes[0].set(ylabel="loss")
         axes[1].plot(epochs, _figures(history, "LE"), color=COLOURS[0], marker=mark, label="LE")
         axes[1].set(ylabel="localization error (°)", ylim=(0, None))
@@ -58,7 +59,7 @@ def recording(path, title, features, pictured, track, params):
     Parameters
     ----------
     features : (C, T', F) unscaled features
-    pictured : two of (channel, label, colour map)
+    pictured : two of (channel, its vertical axis, its values, colour map)
         Which feature channels are worth seeing.
     track : of ``doa (T, N, 3)``, ``active (T, N)``, ``probability (T, N) | None``, ``ref_doa (T, M, 3)``,
         ``ref_id (T, M)``
@@ -83,16 +84,18 @@ def recording(path, title, features, pictured, track, params):
 
 
 def _draw_features(fig, axes, features, pictured, params):
-    extent = (0, features.shape[1] * params["hop_len_s"], 0, features.shape[2])
-    for ax, (channel, label, colours) in zip(axes, pictured):
+    seconds, bands = features.shape[1] * params["hop_len_s"], features.shape[2]
+    for ax, (channel, vertical, label, colours) in zip(axes, pictured):
         values = features[channel].T
+        bottom = -bands // 2 if vertical.startswith("lag") else 0
+        extent = (0, seconds, bottom, bottom + bands)
         low, high = np.percentile(values, (1, 99.5))
         if colours == "RdBu_r":  # signed values, white at zero
             low, high = -max(-low, high), max(-low, high)
         image = ax.imshow(values, origin="lower", aspect="auto", extent=extent, cmap=colours, vmin=low, vmax=high,
                           interpolation="nearest")
         fig.colorbar(image, ax=ax, label=label, pad=0.01)
-        ax.set(ylabel="mel band" if channel == 0 else "band or lag")
+        ax.set(ylabel=vertical)
 
 
 def _slot_colours(track):
@@ -133,11 +136,11 @@ def _draw_activity(ax, seconds, track):
             ax.plot(seconds, track.probability[:, slot], color=COLOURS[slot % len(COLOURS)], lw=1, alpha=0.8,
                     label=f"activity of slot {slot + 1}")
     ax.set(ylabel="count, probability", ylim=(-0.1, max(2, track.doa.shape[1]) + 0.2))
-    ax.legend(loc="upper right", ncols=4, fontsize=8)
+    ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, fontsize=8, frameon=False)
 
 
 def _legend(ax, track):
     handles = [pyplot.Line2D([], [], color="0.5", lw=7, alpha=0.35, label="reference")]
     handles += [pyplot.Line2D([], [], ls="", marker=".", color=COLOURS[slot % len(COLOURS)], label=f"slot {slot + 1}")
                 for slot in range(track.doa.shape[1])]
-    ax.legend(handles=handles, loc="upper right", ncols=4, fontsize=8)
+    ax.legend(handles=handles, loc="lower right", bbox_to_anchor=(1, 1), ncols=4, fontsize=8, frameon=False)

@@ -158,8 +158,8 @@ def evaluate(model, criterion, loader, progress=None):
             activity.append(torch.sigmoid(localization.activity_logits.float()).cpu().numpy())
         if progress is not None:
             progress.update()
-    predictions = Predictions(np.concatenate(index), np.concatenate(doa), np.concatenate(activity) if activity else None)
-    return predictions, watch.means()
+    index, doa, activity = (np.concatenate(parts) if parts else None for parts in (index, doa, activity))
+    return Predictions(index, doa, activity), watch.means()
 
 
 class Run:

@@ -86,7 +86,8 @@ def test_dmot_with_the_shipped_hnet_pulls_predictions_to_references():
     criterion = build_criterion(get_params(activity=False))
     assert not any(p.requires_grad for p in criterion.parameters())
     target = track((X, Y), (X, None))
-    start = torch.nn.functional.normalize(target.doa + 0.3 * torch.randn(1, 2, 2, 3, generator=torch.manual_seed(0)), dim=-1)
+    noise = 0.3 * torch.randn(1, 2, 2, 3, generator=torch.manual_seed(0))
+    start = torch.nn.functional.normalize(target.doa + noise, dim=-1)
     doa = start.clone().requires_grad_()
     before = criterion(Localization(doa), target)["loss"]
     before.backward()
@@ -109,13 +110,15 @@ def test_pit_of_every_permutation_is_zero(slots, level):
     target = Target(doa * activity[..., None], activity)
     for order in itertools.permutations(range(slots)):
         localization = Localization(doa[:, :, list(order)], (activity[:, :, list(order)] - 0.5) * 200)
-        assert PITLoss(get_params(loss="pit", pit_level=level))(localization, target)["loss"] == pytest.approx(0, abs=1e-6)
+        criterion = PITLoss(get_params(loss="pit", pit_level=level))
+        assert criterion(localization, target)["loss"] == pytest.approx(0, abs=1e-6)
 
 
 def test_sequence_pit_sees_a_slot_change_that_frame_pit_forgives():
     target = track((X, Y), (X, Y))
     changed = Localization(torch.stack([torch.stack([X, Y]), torch.stack([Y, X])])[None])
-    frame, sequence = (PITLoss(get_params(loss="pit", pit_level=level, activity=False)) for level in ("frame", "sequence"))
+    frame, sequence = (PITLoss(get_params(loss="pit", pit_level=level, activity=False))
+                       for level in ("frame", "sequence"))
     assert frame(changed, target)["loss"] == pytest.approx(0, abs=1e-6)
     # one of two frames is wrong in both slots, squared distance of X and Y is 2: 20 · (2 + 2) / 4 references
     assert sequence(changed, target)["loss"] == pytest.approx(20 * 4 / 4)

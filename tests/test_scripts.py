@@ -142,7 +142,8 @@ def test_a_bad_csv_line_is_named_by_its_number(line, told, own_copy, capsys):
     lines.insert(4, line)
     victim.write_text("\n".join(lines) + "\n")
     message = fails(capsys, batch_feature_extraction, f"dataset_dir={own_copy}", "max_audio_len_s=6")
-    assert victim.name in message and "line 5" in message.replace(f"{victim.name}:5", "line 5") and told in message.lower()
+    assert f"{victim.name}:5" in message or (victim.name in message and "line 5" in message)
+    assert told in message.lower()
 
 
 def test_more_sources_than_slots_are_listed_before_work_starts(own_copy, capsys):

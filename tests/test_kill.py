@@ -1,0 +1,75 @@
+"""SIGKILL at ten random moments each, with workers and bf16 on: the same files and weights in the end."""
+
+import hashlib
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import make_dataset
+
+from doatools import checkpoint
+
+ROOT = Path(__file__).resolve().parent.parent
+KILLS = 10
+
+pytestmark = pytest.mark.slow
+
+
+def run(*words):
+    done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def killed_and_finished(whole_s, rng, *words):
+    """Start a script KILLS times and kill each within the time of a whole run, then let it finish."""
+    kills = 0
+    while kills < KILLS:
+        process = subprocess.Popen([sys.executable, *words], cwd=ROOT, stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.DEVNULL, start_new_session=True)
+        time.sleep(rng.uniform(0.2, 0.9) * whole_s)
+        process.kill()  # its workers notice that it is gone
+        process.wait()
+        kills += 1
+    run(*words)
+
+
+def digests(folder):
+    return {path.relative_to(folder): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return make_dataset(tmp_path_factory.mktemp("kill") / "data", recordings_per_fold=3, seconds=12.0)
+
+
+def test_killed_extraction(data, tmp_path):
+    def words(name):
+        return ["batch_feature_extraction.py", f"dataset_dir={data}", f"feat_label_dir={tmp_path / name}",
+                "max_audio_len_s=12", "--jobs", "2"]
+    started = time.perf_counter()
+    run(*words("whole"))
+    killed_and_finished(time.perf_counter() - started, random.Random(0), *words("killed"))
+    whole, killed = digests(tmp_path / "whole"), digests(tmp_path / "killed")
+    assert whole == killed and len(whole) > 36
+
+
+def test_killed_training(data, tmp_path):
+    run("batch_feature_extraction.py", f"dataset_dir={data}", "max_audio_len_s=12", "--jobs", "2")
+
+    def words(name):
+        return ["train_doanet.py", "1", "job", f"dataset_dir={data}", f"results_dir={tmp_path / name}", "--resume",
+                "quick_test=False", "nb_epochs=40", "max_audio_len_s=12", "label_sequence_length=10", "batch_size=8",
+                "nb_cnn2d_filt=8", "rnn_size=8", "fnn_size=8", "dropout_rate=0.1", "num_workers=2", "device=cpu",
+                "precision=bf16-mixed"]
+    started = time.perf_counter()
+    run(*words("whole"))
+    killed_and_finished(time.perf_counter() - started, random.Random(1), *words("killed"))
+    for name in ("last.pt", "best.pt"):
+        whole, killed = (checkpoint.load(tmp_path / kind / "1_job" / name) for kind in ("whole", "killed"))
+        assert whole["epoch"] == killed["epoch"] and whole["scores"] == killed["scores"]
+        assert all(torch.equal(whole["model"][key], killed["model"][key]) for key in whole["model"])
