@@ -11,7 +11,7 @@ demo: .venv/installed
 	$(RUN) simulate_dataset.py $(DEMO) sim_recordings_per_fold=8
 	$(RUN) batch_feature_extraction.py 1 $(DEMO)
 	$(RUN) train_doanet.py 1 demo $(DEMO) $(DEMO_RUN) quick_test=False --overwrite \
-	    nb_epochs=40 batch_size=32 learning_rate=7e-4 optimizer=adamw lr_schedule=onecycle
+	    nb_epochs=36 batch_size=32 gradient_clip=1 optimizer=adamw lr_schedule=onecycle
 	$(RUN) visualize_doanet_output.py 1 demo $(DEMO_RUN)
 
 test: .venv/installed-dev

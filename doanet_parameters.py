@@ -49,6 +49,7 @@ DEFAULTS = {
     "activity": True,  # the activity branch; without it every slot counts as active
     # --- loss ----------------------------------------------------------------------------------------
     "loss": "dmot",  # dmot | mse | pit
+    "association": "hnet",  # hnet | hungarian (exact, no gradient) | sinkhorn; what pairs slots and references in dmot
     "dmotp_weight": 50.0,  # w_p inside dMOTp
     "dmota_weight": 1.0,  # w_a of dMOTa
     "ids_weight": 1.0,  # w_i of identity switches inside dMOTa
@@ -102,6 +103,7 @@ CHOICES = {
     "label_slots": ("track", "frame"),
     "overflow": ("error", "drop"),
     "loss": ("dmot", "mse", "pit"),
+    "association": ("hnet", "hungarian", "sinkhorn"),
     "ids": ("published", "switch"),
     "pit_level": ("frame", "sequence"),
     "optimizer": ("adam", "adamw"),

@@ -141,6 +141,16 @@ def marginals(logits):
     return logits.amax(-1), logits.amax(-2)
 
 
+def hnet_loss(logits, target):
+    """Cross-entropies of association, row maxima and column maxima, (M, N, N) each → scalar.
+
+    As published, with the mean over elements for the sum. Of an exact association, row maxima and row sums
+    are the same.
+    """
+    pairs = zip((logits, *marginals(logits)), (target, *marginals(target)))
+    return sum(F.binary_cross_entropy_with_logits(found, wanted) for found, wanted in pairs)
+
+
 def save_hnet(path, model, scores=None):
     """Write weights, architecture and scores (plain types) as one file for ``load_hnet`` to rebuild."""
     weights = {name: value.detach().cpu().clone() for name, value in model.net.state_dict().items()}

@@ -17,6 +17,7 @@ from cls_metric import Scores
 from doanet_model import DOAnet, from_published
 from doatools import checkpoint
 from doatools.arrays import ARRAYS
+from doatools.association import near_enough, optimal_association, sinkhorn_association
 from doatools.errors import UserError
 from doatools.losses import DMOTLoss, MSELoss, PITLoss
 from hnet_model import load_hnet
@@ -35,8 +36,13 @@ class HnetAssociation(nn.Module):
         return torch.sigmoid(self.hnet(distance))
 
 
+ASSOCIATIONS = {
+    "hnet": HnetAssociation,
+    "hungarian": lambda params: lambda distance: optimal_association(distance, near_enough(distance)),
+    "sinkhorn": lambda params: lambda distance: sinkhorn_association(distance, near_enough(distance)),
+}
 LOSSES = {
-    "dmot": lambda params: DMOTLoss(HnetAssociation(params), params),
+    "dmot": lambda params: DMOTLoss(ASSOCIATIONS[params["association"]](params), params),
     "mse": lambda params: MSELoss(),
     "pit": PITLoss,
 }

@@ -14,15 +14,21 @@ Three sources of pairs:
   columns shuffled.
 - ``published`` with directions uniform on the ``sphere``: the same otherwise.
 - ``slots``: what the network meets inside DOAnet's loss. All N predictions are unit vectors, 0 to N
-  references are active, the others stand at (10, 10, 10). Predictions are anywhere, or near the references; a cost
-  per prediction between 0 and 1 may be added to the distances (an inactive prediction is a worse partner).
+  references are active, the others stand at (10, 10, 10). Predictions are anywhere, or near the
+  references; a cost per prediction between 0 and 1 may be added to the distances (an inactive prediction is
+  a worse partner).
 """
 
+import zipfile
+from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from doatools.association import INACTIVE, active_pairs, optimal_association, pairwise_distance
+from doatools.errors import UserError
+from doatools.files import replacing
 from doatools.geometry import unit_vectors
 
 RESOLUTIONS = (1, 2, 3, 4, 5, 10, 15, 20, 30)  # degrees
@@ -37,6 +43,37 @@ class Pairs(NamedTuple):
     active: torch.Tensor  # bool (M, N, N), pairs that may be associated
     n_ref: torch.Tensor  # int64 (M,)
     n_pred: torch.Tensor  # int64 (M,)
+
+    def take(self, index):
+        """The examples of an index, slice or mask → Pairs."""
+        return Pairs(*(part[index] for part in self))
+
+
+def joined(parts):
+    """Several Pairs one after the other → Pairs."""
+    return Pairs(*(torch.cat(part) for part in zip(*parts)))
+
+
+def save_pairs(path, pairs):
+    """Pairs → .npz with one array a field: distance, association, active, n_ref, n_pred."""
+    with replacing(path) as temporary:
+        np.savez(temporary, **{name: part.numpy() for name, part in pairs._asdict().items()})
+
+
+def load_pairs(path, max_doas):
+    """.npz of ``save_pairs`` → Pairs; UserError where it is none or not for ``max_doas``."""
+    path = Path(path)
+    remedy = f"make it with: python3 generate_hnet_training_data.py --max-doas {max_doas} --out {path}"
+    if not path.is_file():
+        raise UserError(f"no training pairs at {path}; {remedy}")
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            pairs = Pairs(*(torch.from_numpy(stored[name]) for name in Pairs._fields))
+    except (ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} holds no training pairs ({type(error).__name__}); {remedy}") from error
+    if pairs.distance.shape[1:] != (max_doas, max_doas):
+        raise UserError(f"{path} is for {pairs.distance.shape[-1]} sources, not {max_doas}; {remedy}")
+    return pairs
 
 
 def draw_cells(count, max_doas, balance, generator):
@@ -59,7 +96,13 @@ def draw_cells(count, max_doas, balance, generator):
 
 
 def draw_published(count, max_doas, generator, directions="grid", balance="cells"):
-    """``count`` pairs of the published distribution → Pairs."""
+    """``count`` pairs of the published distribution → Pairs.
+
+    directions : 'grid' or 'sphere'; balance : see ``draw_cells``
+    """
+    if directions == "grid" and max_doas > LARGEST_ON_GRID:
+        raise UserError(f"the coarsest grid (30°) has {LARGEST_ON_GRID} elevations, too few for {max_doas} sources: "
+                        "use --directions sphere")
     n_ref, n_pred = draw_cells(count, max_doas, balance, generator)
     if directions == "grid":
         resolution = torch.tensor(RESOLUTIONS)[torch.randint(len(RESOLUTIONS), (count,), generator=generator)]

@@ -210,7 +210,7 @@ def fit(fabric, model, criterion, loaders, score, selection, params, run, conten
     history = [entry for entry in run.history() if entry["epoch"] <= state["epoch"]]
     train, val = (fabric.setup_dataloaders(loaders[k], use_distributed_sampler=False) for k in ("train", "val"))
     with SummaryWriter(run.folder / "tensorboard", purge_step=state["epoch"] + 1) as writer, \
-            tqdm(total=len(train) + len(val), unit="batch", leave=False, dynamic_ncols=True) as bar:
+            tqdm(total=len(train) + len(val), unit="batch", leave=False, disable=None) as bar:
         for epoch in range(state["epoch"] + 1, params["nb_epochs"] + 1):
             if state["best_epoch"] and epoch > state["best_epoch"] + params["patience"]:
                 bar.write(f"stopped early: no better validation score for {params['patience']} epochs")

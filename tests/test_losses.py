@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from doanet_parameters import get_params
-from doatools.association import optimal_association
+from doatools.association import near_enough, optimal_association, sinkhorn_association
 from doatools.localization import Localization, Target
 from doatools.losses import DMOTLoss, MSELoss, PITLoss, dmota, dmotp, switches
 
@@ -14,8 +14,19 @@ X, Y, Z = torch.eye(3)
 
 
 def hungarian(distance):
-    """The hard twin of Hnet: the exact assignment among pairs closer than any inactive reference."""
-    return optimal_association(distance, distance < 5)
+    """The hard twin of Hnet: the exact assignment among pairs of active references."""
+    return optimal_association(distance, near_enough(distance))
+
+
+def test_sinkhorn_is_a_soft_twin_of_the_exact_assignment():
+    target = track((X, Y, None), (Z, None, None), (None, None, None))
+    doa = torch.stack([Z + 0.2 * X, Y, X + 0.3 * Z]).expand(1, 3, 3, 3).clone().requires_grad_()
+    references = torch.where(target.activity[..., None] > 0, target.doa, 10.0)
+    distance = torch.linalg.vector_norm(doa[..., None, :] - references[..., None, :, :], dim=-1)
+    soft = sinkhorn_association(distance, near_enough(distance), temperature=0.01)
+    assert torch.allclose(soft, hungarian(distance), atol=0.05)
+    soft.square().sum().backward()
+    assert torch.isfinite(doa.grad).all() and doa.grad.abs().sum() > 0
 
 
 def track(*frames):

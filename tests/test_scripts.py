@@ -60,7 +60,8 @@ def test_every_task_trains_tests_and_draws(task, with_mixtures, tmp_path, capsys
 
 
 @pytest.mark.parametrize("words", [["loss=pit"], ["loss=pit", "pit_level=sequence"], ["label_slots=frame"],
-                                   ["ids=switch"], ["self_attn=True"], ["optimizer=adamw", "gradient_clip=1"]])
+                                   ["ids=switch"], ["association=hungarian"], ["association=sinkhorn"],
+                                   ["self_attn=True"], ["optimizer=adamw", "gradient_clip=1"]])
 def test_every_choice_trains(words, tiny_data, tmp_path):
     assert train_doanet.main(["1", "job", f"dataset_dir={tiny_data}", f"results_dir={tmp_path}", *SMALL, *words]) == 0
 
@@ -182,3 +183,19 @@ def test_a_full_disk_is_told_in_one_line(tiny_data, tmp_path, capsys, monkeypatc
     monkeypatch.setattr(torch, "save", full)
     line = fails(capsys, train_doanet, "1", "job", f"dataset_dir={tiny_data}", f"results_dir={tmp_path}", *SMALL)
     assert "No space left" in line and "best.pt" in line
+
+
+def test_runs_are_compared_in_one_table(tiny_data, tmp_path, capsys):
+    import compare_runs
+    for job, seed, loss in (("a", 1, "pit"), ("b", 2, "pit"), ("c", 1, "dmot")):
+        words = [f"dataset_dir={tiny_data}", f"results_dir={tmp_path}", f"seed={seed}", f"loss={loss}"]
+        assert train_doanet.main(["1", job, *words, *SMALL]) == 0
+    capsys.readouterr()
+    runs = [str(tmp_path / f"1_{job}") for job in "abc"]
+    assert compare_runs.main(runs) == 0
+    table = capsys.readouterr().out.splitlines()
+    assert len(table) == 2 + 3 and "1_a: loss=pit" in table[2] and "1_c: loss=dmot" in table[4]
+    assert compare_runs.main([*runs, "--seeds"]) == 0
+    table = capsys.readouterr().out.splitlines()
+    assert len(table) == 2 + 2 and "2 seeds: loss=pit" in table[2] and "±" in table[2]
+    assert "--resume" in fails(capsys, compare_runs, str(tmp_path / "nothing"))

@@ -1,0 +1,75 @@
+"""A Markdown table of finished runs: what they differ in, their scores on the test fold, seconds an epoch."""
+
+import argparse
+import json
+import statistics
+import sys
+from pathlib import Path
+
+from cls_metric import UNITS, format_score
+from doatools import checkpoint
+from doatools.errors import UserError, exits_cleanly
+from doatools.training import Run
+
+# What does not tell one experiment from another: where things are, who computes them, and the seed.
+INCIDENTAL = {"seed", "task_id", "dataset_dir", "feat_label_dir", "results_dir", "hnet_weights", "num_workers"}
+
+
+def build_parser():
+    parser = argparse.ArgumentParser(description=__doc__, epilog="example: python3 compare_runs.py results/* --seeds")
+    parser.add_argument("runs", nargs="*", help="folders of runs (default: all in results/)")
+    parser.add_argument("--seeds", action="store_true",
+                        help="put runs that differ in their seed alone together: mean ± standard deviation")
+    return parser
+
+
+@exits_cleanly
+def main(argv=None):
+    args = build_parser().parse_args(argv)
+    folders = [Path(run) for run in args.runs] or sorted(path.parent for path in Path("results").glob("*/scores.json"))
+    runs = [read_run(folder) for folder in folders]
+    if not runs:
+        raise UserError("no finished run in results/; train one with: python3 train_doanet.py <task-id> <job-id>")
+    groups = {}
+    for run in runs:
+        groups.setdefault(json.dumps(run["settings"], sort_keys=True) if args.seeds else run["name"], []).append(run)
+    names = [name for name in UNITS if name in runs[0]["scores"]]
+    print(f"| run | {' | '.join(names)} | precision | s/epoch |\n|{'---|' * (len(names) + 3)}")
+    for group in groups.values():
+        cells = [spread(name, [run["scores"][name] for run in group]) for name in names]
+        seconds = statistics.median(run["seconds"] for run in group)
+        print(f"| {label(group, runs)} | {' | '.join(cells)} | {group[0]['precision']} | {seconds:.1f} |")
+    return 0
+
+
+def read_run(folder):
+    """Name, settings, test scores, precision and median seconds of a training epoch of a finished run."""
+    path = folder / "scores.json"
+    if not path.is_file():
+        raise UserError(f"{path}: not there; the run has not been tested yet, finish it with --resume")
+    told = json.loads(path.read_text())
+    params = checkpoint.load(folder / "best.pt")["params"]
+    scores = {name: float("nan") if value is None else value for name, value in told["test"].items()}
+    return {"name": folder.name, "scores": scores, "precision": told["precision"],
+            "settings": {key: value for key, value in params.items() if key not in INCIDENTAL},
+            "seconds": statistics.median(entry["seconds"] for entry in Run(folder).history())}
+
+
+def label(group, runs):
+    """The runs of a group, and the settings in which not all runs agree."""
+    settings = group[0]["settings"]
+    differing = [key for key in settings if len({json.dumps(run["settings"].get(key)) for run in runs}) > 1]
+    told = ", ".join(f"{key}={settings[key]}" for key in differing)
+    names = group[0]["name"] if len(group) == 1 else f"{len(group)} seeds"
+    return f"{names}: {told}" if told else names
+
+
+def spread(name, values):
+    """'12.3°' of one run, '12.3 ± 0.4°' of several."""
+    if len(values) == 1:
+        return format_score(name, values[0])
+    return f"{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}{UNITS[name]}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

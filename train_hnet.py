@@ -1,0 +1,146 @@
+"""Train a Hungarian network on pairs drawn on the fly (never the same twice) or from a file.
+
+The weights best on validation pairs are written to models/hnet_N.pt; figures on separate test pairs, the
+training curve and all scores to results/hnet_N/.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from doatools.errors import UserError, exits_cleanly
+from doatools.files import replacing
+from doatools.hnet_pairs import LARGEST_ON_GRID, draw_published, draw_slots, load_pairs
+from doatools.hnet_training import batches_of, batches_on_the_fly, fit, score, table
+from hnet_model import ARCHITECTURES, HNet, hnet_loss, save_hnet
+
+STEPS = {1: 1000, 2: 6000, 3: 6000}  # above, as many as LONGEST
+LONGEST = 8000
+LAYERS = {1: 4, 2: 4}  # above, DEEPEST
+DEEPEST = 6
+
+
+def build_parser():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+                                     epilog="example: python3 train_hnet.py --max-doas 2")
+    add = parser.add_argument
+    add("--max-doas", type=int, default=2, help="N, sources at once (default 2)")
+    add("--arch", choices=tuple(ARCHITECTURES), default="exchangeable", help="gru is the published one")
+    add("--data", help=".npz of generate_hnet_training_data.py: 80 %% train, 10 %% validation, 10 %% test")
+    add("--steps", type=int, help="batches to train on (default 6000 for 2 and 3 sources, 8000 above)")
+    add("--epochs", type=int, help="with --data, times through the training pairs, in place of --steps")
+    add("--batch-size", type=int, default=1024)
+    add("--learning-rate", type=float, default=3e-3)
+    add("--schedule", choices=("onecycle", "constant"), default="onecycle")
+    add("--temperature", type=float, help="of the soft association to learn, in units of distance; 0: exact, as "
+        "published (default 0.02 for 2 sources, 0.015 above, 0 for gru)")
+    add("--patience", type=int, default=0, help="stop after so many of the 20 validations without a better one "
+        "(default: never)")
+    add("--held-out", type=int, default=40500, help="pairs for validation, and as many of each kind for the test")
+    add("--seed", type=int, default=1234)
+    add("--out", help="weights (default models/hnet_N.pt)")
+    add("--results", help="folder for curve and scores (default results/hnet_N)")
+    return parser
+
+
+@exits_cleanly
+def main(argv=None):
+    args = build_parser().parse_args(argv)
+    check(args)
+    n, start = args.max_doas, time.monotonic()
+    torch.manual_seed(args.seed)
+    batches, steps, validation, tests = prepare(args)
+    options = {"layers": LAYERS.get(n, DEEPEST)} if args.arch == "exchangeable" else {}
+    model = HNet(n, args.arch, **options)
+    temperature = default_temperature(args) if args.temperature is None else args.temperature
+    history = fit(model, hnet_loss, batches, steps, validation, temperature=temperature, patience=args.patience,
+                  learning_rate=args.learning_rate, schedule=args.schedule)
+    seconds = time.monotonic() - start
+    model.eval()
+    scores = {name: score(model, pairs, torch.Generator().manual_seed(args.seed)) for name, pairs in tests.items()}
+    for name, figures in scores.items():
+        report(name, figures, n)
+    out = Path(args.out or f"models/hnet_{n}.pt")
+    save_hnet(out, model, scores)
+    folder = Path(args.results or f"results/hnet_{n}")
+    write_results(folder, {"arguments": vars(args), "temperature": temperature, "seconds": seconds,
+                           "history": history, "test": scores})
+    print(f"trained in {seconds:.0f} s, {sum(p.numel() for p in model.parameters())} parameters -> {out}, {folder}/")
+    return 0
+
+
+def check(args):
+    """Values that argparse lets pass."""
+    for name in ("max_doas", "steps", "epochs", "batch_size", "held_out"):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            raise UserError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(args, name)}")
+    if args.epochs and not args.data:
+        raise UserError("--epochs counts times through a file: give --data as well, or --steps")
+
+
+def default_temperature(args):
+    return 0.0 if args.arch == "gru" else 0.02 if args.max_doas <= 2 else 0.015
+
+
+def prepare(args):
+    """Arguments → (iterator of batches, number of steps, validation Pairs, {name: test Pairs}).
+
+    Training, validation and test are different pairs: parts of a file, or draws from different seeds.
+    """
+    training, held_out, test = (torch.Generator().manual_seed(3 * args.seed + part) for part in range(3))
+    n, count = args.max_doas, args.held_out
+    steps = args.steps or STEPS.get(n, LONGEST)
+    if args.data:
+        pairs = load_pairs(args.data, n)
+        tenth = len(pairs.distance) // 10
+        if tenth < 1:
+            raise UserError(f"{args.data} has {len(pairs.distance)} pairs; ten are needed to split it")
+        order = torch.randperm(len(pairs.distance), generator=held_out)
+        train = pairs.take(order[2 * tenth:])
+        if args.epochs:
+            steps = -(-args.epochs * len(train.distance) // args.batch_size)
+        batches = batches_of(train, args.batch_size, steps, training)
+        return batches, steps, pairs.take(order[:tenth]), {"file": pairs.take(order[tenth:2 * tenth])}
+    directions = "grid" if n <= LARGEST_ON_GRID else "sphere"
+    tests = {"published": draw_published(count, n, test, directions, "pairs"),
+             "published, cells alike": draw_published(count, n, test, directions, "cells"),
+             "slots": draw_slots(count, n, test),
+             "slots, near": draw_slots(count, n, test, near=1.0)}
+    validation = draw_published(count, n, held_out, directions, "pairs")
+    return batches_on_the_fly(n, args.batch_size, steps, training), steps, validation, tests
+
+
+def report(name, figures, max_doas):
+    print(f"\n{name} ({figures['pairs']} test pairs): right {100 * figures['right']:.3f} %, label-exact "
+          f"{100 * figures['label_exact']:.3f} %, weighted F1 {figures['f1']:.5f}, excess cost "
+          f"{figures['excess_cost']:.1e}, equivariant {100 * figures['equivariant']:.3f} %")
+    print(table(figures, max_doas))
+
+
+def write_results(folder, content):
+    """scores.json and curve.png."""
+    from doatools.plots import figure  # slow to import, and needed once, at the end
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(folder / "scores.json") as temporary:
+        temporary.write_text(json.dumps(content, indent=1))
+    history = content["history"]
+    steps = [entry["step"] for entry in history]
+    kept = [entry for entry in history if entry["kept"]][-1]
+    with figure(folder / "curve.png", 1, 2, figsize=(10, 4)) as (fig, axes):
+        fig.suptitle(f"Hungarian network, step {kept['step']} kept")
+        axes[0].semilogy(steps, [entry["loss"] for entry in history], "k.-")
+        axes[0].set(xlabel="step", ylabel="training loss")
+        wrong = [max(1 - entry["right"], 1e-6) for entry in history]
+        axes[1].semilogy(steps, wrong, "k.-", label="matrices not right")
+        axes[1].semilogy(steps, [max(1 - entry["f1"], 1e-6) for entry in history], "C0.--", label="1 - weighted F1")
+        axes[1].set(xlabel="step", ylabel="validation")
+        axes[1].legend()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
