@@ -6,6 +6,8 @@ import statistics
 import sys
 from pathlib import Path
 
+import numpy as np
+
 from cls_metric import UNITS, format_score
 from doatools import checkpoint
 from doatools.errors import UserError, exits_cleanly
@@ -68,7 +70,9 @@ def spread(name, values):
     """'12.3°' of one run, '12.3 ± 0.4°' of several."""
     if len(values) == 1:
         return format_score(name, values[0])
-    return f"{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}{UNITS[name]}"
+    if np.isnan(values).any():
+        return format_score(name, float("nan"))
+    return f"{np.mean(values):.1f} ± {np.std(values, ddof=1):.1f}{UNITS[name]}"
 
 
 if __name__ == "__main__":

@@ -57,6 +57,7 @@ DEFAULTS = {
     "activity_weight": 10.0,  # of the activity term (binary cross-entropy)
     "pit_distance_weight": 20.0,  # of PIT's mean squared distance
     "pit_level": "frame",  # pit: one permutation a frame | sequence
+    "init_weights": "",  # start from these: a checkpoint of this toolkit or a published DOAnet state dict
     # --- training ------------------------------------------------------------------------------------
     "nb_epochs": 200,
     "optimizer": "adam",  # adam | adamw

@@ -125,13 +125,11 @@ class Localizer:
         checkpoint.load_weights(localizer.model, content["model"], origin)
         return localizer
 
-    def load_published(self, path):
-        """Take the weights of a published DOAnet state dict (names as its authors gave them)."""
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, ValueError) as error:
-            raise UserError(f"{path}: not a readable state dict ({str(error).splitlines()[0]})") from error
-        checkpoint.load_weights(self.model, from_published(state), path)
+    def load_weights(self, path):
+        """Take the weights of a checkpoint, or of a published DOAnet state dict in its authors' names."""
+        content = checkpoint.read(path)
+        state = content["model"] if checkpoint.is_ours(content) else from_published(content)
+        checkpoint.load_weights(self.model, state, path)
 
     def content(self, precision):
         """What a checkpoint holds besides weights and scores; plain types and tensors only."""

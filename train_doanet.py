@@ -42,6 +42,8 @@ def main(argv=None):
     precision = fabric._precision.precision
     seed_everything(params["seed"], verbose=False)
     localizer = Localizer(params, datasets["train"].scaler)
+    if params["init_weights"]:
+        localizer.load_weights(params["init_weights"])
     criterion = build_criterion(params)
     max_batches = 2 if params["quick_test"] else None
     loaders = {role: make_loader(dataset, params, train=role == "train", max_batches=max_batches)

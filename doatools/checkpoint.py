@@ -23,13 +23,13 @@ def save(path, content):
         torch.save({"format": FORMAT, "version": VERSION, **content}, temporary)
 
 
-def load(path):
-    """Read a checkpoint dict onto the CPU.
+def read(path):
+    """Read a dict that torch.save wrote, a checkpoint of ours or a bare state dict, onto the CPU.
 
     Raises
     ------
     UserError
-        The file is missing, damaged, or not a checkpoint of this toolkit.
+        The file is missing, damaged, or holds something else.
     """
     path = Path(path)
     if not path.is_file():
@@ -38,7 +38,19 @@ def load(path):
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
         raise UserError(f"{path}: not a readable checkpoint ({str(error).splitlines()[0]})") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: holds no weights")
+    return content
+
+
+def is_ours(content):
+    return content.get("format") == FORMAT
+
+
+def load(path):
+    """Read a checkpoint of this toolkit onto the CPU; UserError where that cannot be."""
+    content = read(path)
+    if not is_ours(content):
         raise UserError(f"{path}: not a checkpoint of this toolkit")
     if content["version"] > VERSION:
         raise UserError(f"{path}: written by a newer version of the toolkit; update it to read this file")

@@ -11,6 +11,7 @@ stopped run, resumed, ends with the weights of one that was never stopped.
 import contextlib
 import ctypes
 import json
+import logging
 import math
 import time
 from pathlib import Path
@@ -61,6 +62,7 @@ def make_fabric(params, precision=None):
         precision = "bf16-mixed" if fast_bf16(accelerator) else "32-true"
     if accelerator == "cpu":
         _keep_freed_memory()
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # the caller tells device and precision
     fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)
     fabric.launch()
     return fabric

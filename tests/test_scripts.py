@@ -199,3 +199,18 @@ def test_runs_are_compared_in_one_table(tiny_data, tmp_path, capsys):
     table = capsys.readouterr().out.splitlines()
     assert len(table) == 2 + 2 and "2 seeds: loss=pit" in table[2] and "±" in table[2]
     assert "--resume" in fails(capsys, compare_runs, str(tmp_path / "nothing"))
+
+
+def test_training_starts_from_given_weights(tiny_data, tmp_path, capsys):
+    import torch
+
+    from doatools import checkpoint
+    words = [f"dataset_dir={tiny_data}", f"results_dir={tmp_path}", *SMALL]
+    assert train_doanet.main(["1", "first", *words]) == 0
+    first = tmp_path / "1_first" / "best.pt"
+    assert train_doanet.main(["1", "tuned", *words, f"init_weights={first}", "learning_rate=0"]) == 0
+    states = [checkpoint.load(tmp_path / run / "best.pt")["model"] for run in ("1_first", "1_tuned")]
+    weights = [{name: value for name, value in state.items() if ".bn." not in name} for state in states]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    capsys.readouterr()
+    assert "another shape" in fails(capsys, train_doanet, "1", "other", *words, f"init_weights={first}", "rnn_size=4")
