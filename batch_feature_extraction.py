@@ -20,6 +20,7 @@ from cls_feature_class import FeatureFiles, Scaler, data_words
 from doanet_parameters import add_override_argument, get_params, split_words
 from doatools.annotations import LISTED, count_overlap, find_recordings, refuse_overflow, select
 from doatools.errors import UserError, exits_cleanly
+from doatools.files import in_memory
 from doatools.freshness import forget, is_fresh, making, remove_leftovers
 
 
@@ -141,7 +142,7 @@ def _normalise(scaler, source, path, made_from):
 
 def _save(path, made_from, array):
     with making(path, made_from) as temporary:
-        np.save(temporary, array)
+        temporary.write_bytes(in_memory(lambda file: np.save(file, array)))
 
 
 def _in_parallel(tasks, jobs, what, total):

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from doatools.errors import UserError
-from doatools.files import replacing
+from doatools.files import in_memory, replacing
 
 FORMAT = "doa-toolkit"
 VERSION = 1
@@ -20,7 +20,8 @@ VERSION = 1
 def save(path, content):
     """Write a checkpoint dict; the file is replaced at once or not at all."""
     with replacing(path) as temporary:
-        torch.save({"format": FORMAT, "version": VERSION, **content}, temporary)
+        temporary.write_bytes(in_memory(lambda file: torch.save(
+            {"format": FORMAT, "version": VERSION, **content}, file)))
 
 
 def read(path):

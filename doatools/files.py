@@ -1,6 +1,7 @@
 """Files are written under a temporary name and renamed, so that a reader never sees half of one."""
 
 import contextlib
+import io
 import json
 import math
 import os
@@ -26,6 +27,17 @@ def replacing(path):
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def in_memory(write):
+    """The bytes that ``write(file)`` writes.
+
+    Libraries that write arrays and weights hide a full disk behind errors of their own; plain bytes, written
+    by Python, are refused with an OSError that says so.
+    """
+    buffer = io.BytesIO()
+    write(buffer)
+    return buffer.getbuffer()
 
 
 def plain_json(value):

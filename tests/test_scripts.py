@@ -176,13 +176,16 @@ def test_a_checkpoint_of_another_shape_is_refused(tiny_data, tmp_path, capsys):
 def test_a_full_disk_is_told_in_one_line(tiny_data, tmp_path, capsys, monkeypatch):
     import errno
 
-    import torch
-
     def full(*args, **kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
-    monkeypatch.setattr(torch, "save", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     line = fails(capsys, train_doanet, "1", "job", f"dataset_dir={tiny_data}", f"results_dir={tmp_path}", *SMALL)
     assert "No space left" in line and "best.pt" in line
+    line = fails(capsys, batch_feature_extraction, f"dataset_dir={tiny_data}", f"feat_label_dir={tmp_path}/f",
+                 "max_audio_len_s=6", "--jobs", "1")
+    assert "No space left" in line and ".npy" in line
+    monkeypatch.undo()
+    assert not list(tmp_path.rglob("*.partial-*"))
 
 
 def test_runs_are_compared_in_one_table(tiny_data, tmp_path, capsys):
