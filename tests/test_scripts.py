@@ -217,3 +217,13 @@ def test_training_starts_from_given_weights(tiny_data, tmp_path, capsys):
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     capsys.readouterr()
     assert "another shape" in fails(capsys, train_doanet, "1", "other", *words, f"init_weights={first}", "rnn_size=4")
+
+
+def test_three_sources_at_once_need_nothing_but_the_parameter(tmp_path, capsys):
+    import simulate_dataset
+    words = [f"dataset_dir={tmp_path}/three", "max_sources=3"]
+    length = ["sim_recording_len_s=6", "sim_recordings_per_fold=1"]
+    assert simulate_dataset.main([*words, *length, "--jobs", "1"]) == 0
+    assert batch_feature_extraction.main([*words, "max_audio_len_s=6", "--jobs", "1"]) == 0
+    assert train_doanet.main(["1", "three", *words, f"results_dir={tmp_path}/results", *SMALL]) == 0
+    assert "test fold" in capsys.readouterr().out
