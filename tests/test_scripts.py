@@ -227,3 +227,16 @@ def test_three_sources_at_once_need_nothing_but_the_parameter(tmp_path, capsys):
     assert batch_feature_extraction.main([*words, "max_audio_len_s=6", "--jobs", "1"]) == 0
     assert train_doanet.main(["1", "three", *words, f"results_dir={tmp_path}/results", *SMALL]) == 0
     assert "test fold" in capsys.readouterr().out
+
+
+def test_evaluation_mode_tests_on_the_evaluation_set(own_copy, tmp_path, capsys):
+    for kind, suffix in (("foa", ".wav"), ("metadata", ".csv")):
+        (own_copy / f"{kind}_eval").mkdir()
+        source = sorted((own_copy / f"{kind}_dev").glob(f"*{suffix}"))[0]
+        shutil.copy(source, own_copy / f"{kind}_eval" / f"mix001{suffix}")
+    words = [f"dataset_dir={own_copy}", "mode=eval"]
+    assert batch_feature_extraction.main([*words, "max_audio_len_s=6", "--jobs", "1"]) == 0
+    assert train_doanet.main(["1", "eval", *words, f"results_dir={tmp_path}", *SMALL]) == 0
+    assert "train 5 recordings" in capsys.readouterr().out
+    assert visualize_doanet_output.main([f"results_dir={tmp_path}"]) == 0
+    assert [p.name for p in (tmp_path / "1_eval" / "pictures").iterdir()] == ["mix001.png"]
