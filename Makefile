@@ -2,7 +2,6 @@
 PYTHON ?= python3
 RUN := .venv/bin/python
 DEMO := dataset_dir=datasets/demo
-DEMO_RUN := results_dir=results/demo
 
 .PHONY: demo test slow lint bench clean
 
@@ -10,9 +9,9 @@ DEMO_RUN := results_dir=results/demo
 demo: .venv/installed
 	$(RUN) simulate_dataset.py $(DEMO) sim_recordings_per_fold=8
 	$(RUN) batch_feature_extraction.py 1 $(DEMO)
-	$(RUN) train_doanet.py 1 demo $(DEMO) $(DEMO_RUN) quick_test=False --overwrite \
+	$(RUN) train_doanet.py 1 demo $(DEMO) quick_test=False --overwrite \
 	    nb_epochs=36 batch_size=32 gradient_clip=1 optimizer=adamw lr_schedule=onecycle
-	$(RUN) visualize_doanet_output.py 1 demo $(DEMO_RUN)
+	$(RUN) visualize_doanet_output.py 1 demo
 
 test: .venv/installed-dev
 	$(RUN) -m pytest -n 2 -m "not slow"
@@ -27,7 +26,7 @@ bench: .venv/installed-dev
 	$(RUN) benchmarks/run.py
 
 clean:
-	rm -rf .venv datasets/demo results/demo .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv datasets/demo results/1_demo .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/installed: requirements.txt

@@ -26,11 +26,6 @@ def ratio(numerator, denominator):
     return float(numerator) / float(denominator) if denominator else float("nan")
 
 
-def harmonic(precision, recall):
-    """Harmonic mean of two rates; 0 where both are 0, NaN where one has no meaning."""
-    return 2 * precision * recall / (precision + recall) if precision + recall != 0 else 0.0
-
-
 def assign(cost):
     """The cheapest one-to-one assignment of each frame.
 
@@ -90,14 +85,14 @@ class FrameScores:
 
     def compute(self):
         c = self.counts
-        recall, precision = ratio(c["common"], c["references"]), ratio(c["common"], c["predicted"])
-        hit_recall, hit_precision = ratio(c["hits"], c["references"]), ratio(c["hits"], c["predicted"])
+        both = c["predicted"] + c["references"]  # an F-score is the harmonic mean of recall and precision
         mota = 1 - ratio(c["miscounted"] + c["onsets"], c["references"]) if self.has_activity else float("nan")
         return {
             "LE": ratio(c["angle"], c["pairs"]),
-            "LR": 100 * recall, "LP": 100 * precision, "LF": 100 * harmonic(precision, recall),
+            "LR": 100 * ratio(c["common"], c["references"]), "LP": 100 * ratio(c["common"], c["predicted"]),
+            "LF": 100 * ratio(2 * c["common"], both),
             "MOTA'": 100 * mota,
-            f"F{self.gate:.0f}": 100 * harmonic(hit_precision, hit_recall),
+            f"F{self.gate:.0f}": 100 * ratio(2 * c["hits"], both),
         }
 
 

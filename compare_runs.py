@@ -28,7 +28,7 @@ def build_parser():
 @exits_cleanly
 def main(argv=None):
     args = build_parser().parse_args(argv)
-    folders = [Path(run) for run in args.runs] or sorted(path.parent for path in Path("results").glob("*/scores.json"))
+    folders = [Path(run) for run in args.runs] or sorted(path.parent for path in Path("results").glob("*/best.pt"))
     runs = [read_run(folder) for folder in folders]
     if not runs:
         raise UserError("no finished run in results/; train one with: python3 train_doanet.py <task-id> <job-id>")
@@ -63,6 +63,8 @@ def label(group, runs):
     differing = [key for key in settings if len({json.dumps(run["settings"].get(key)) for run in runs}) > 1]
     told = ", ".join(f"{key}={settings[key]}" for key in differing)
     names = group[0]["name"] if len(group) == 1 else f"{len(group)} seeds"
+    if settings["quick_test"]:
+        names += " (quick test, means nothing)"
     return f"{names}: {told}" if told else names
 
 

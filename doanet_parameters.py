@@ -6,6 +6,7 @@ parameter can be overridden for one run: ``python3 train_doanet.py 4 myrun nb_ep
 
 import ast
 import copy
+import math
 
 from doatools.errors import UserError, nearest
 
@@ -17,7 +18,7 @@ DEFAULTS = {
     "dataset_dir": "datasets/simulated",  # holds foa_dev, mic_dev, metadata_dev (and *_eval)
     "feat_label_dir": "",  # features and labels; '' stands for <dataset_dir>/features
     "results_dir": "results",  # checkpoints, logs and pictures of each run
-    "hnet_weights": "models/hnet_{max_sources}.pt",  # frozen Hungarian network, by number of slots
+    "hnet_weights": "",  # frozen Hungarian network; '' stands for the shipped models/hnet_<max_sources>.pt
     # --- data ----------------------------------------------------------------------------------------
     "dataset": "foa",  # foa (ACN/SN3D ambisonics) | mic (array of capsules)
     "mode": "dev",  # dev: train folds 3-6, validate 2, test 1 | eval: train 2-6, validate 1, test *_eval
@@ -34,7 +35,7 @@ DEFAULTS = {
     "top_db": 80.0,  # log-mel floor below the file's maximum, dB; <= 0 for no such floor
     # --- batches -------------------------------------------------------------------------------------
     "label_sequence_length": 50,  # label frames in a training sequence
-    "batch_size": 64,  # sequences, over all devices
+    "batch_size": 64,  # sequences
     "num_workers": 0,  # data-loading processes
     # --- network -------------------------------------------------------------------------------------
     "nb_cnn2d_filt": 128,
@@ -46,7 +47,7 @@ DEFAULTS = {
     "nb_fnn_layers": 2,
     "fnn_size": 128,
     "dropout_rate": 0.0,
-    "activity": True,  # the activity branch; without it every slot counts as active
+    "activity": True,  # the activity branch; without it every slot counts as active (mse trains none)
     # --- loss ----------------------------------------------------------------------------------------
     "loss": "dmot",  # dmot | mse | pit
     "association": "hnet",  # hnet | hungarian (exact, no gradient) | sinkhorn; what pairs slots and references in dmot
@@ -111,6 +112,19 @@ CHOICES = {
     "lr_schedule": ("constant", "onecycle"),
     "device": ("auto", "cpu", "cuda", "mps"),
     "precision": ("auto", "32-true", "bf16-mixed", "16-mixed"),
+}
+
+
+# Smallest and largest value of numbers, and of each number in a list.
+RANGES = {
+    "seed": (0, 2**32 - 1000), "max_sources": (1, 20), "fs": (1000, 400_000), "hop_len_s": (1e-4, 10),
+    "label_hop_len_s": (1e-4, 10), "max_audio_len_s": (1e-3, 1e6), "nb_mel_bins": (1, 1024),
+    "label_sequence_length": (1, 100_000), "batch_size": (1, 100_000), "num_workers": (0, 256),
+    "nb_cnn2d_filt": (1, 4096), "f_pool_size": (1, 64), "nb_rnn_layers": (1, 32), "rnn_size": (1, 8192),
+    "nb_heads": (1, 256), "nb_fnn_layers": (0, 32), "fnn_size": (1, 8192), "dropout_rate": (0, 0.95),
+    "dmotp_weight": (0, 1e9), "dmota_weight": (0, 1e9), "ids_weight": (0, 1e9), "activity_weight": (0, 1e9),
+    "pit_distance_weight": (0, 1e9), "nb_epochs": (1, 1_000_000), "learning_rate": (0, 100),
+    "weight_decay": (0, 100), "gradient_clip": (0, 1e9), "patience": (1, 1_000_000), "top_db": (-1e9, 1e9),
 }
 
 
@@ -186,23 +200,25 @@ def _checked(key, value):
     if key in CHOICES and value not in CHOICES[key]:
         raise UserError(f"parameter '{key}' is one of {', '.join(CHOICES[key])}, not {value!r}."
                         f"{nearest(value, CHOICES[key])}")
-    if wanted is list and not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in value):
+    if wanted is list and not (value and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in value)):
         raise UserError(f"parameter '{key}' takes numbers such as {default!r}, not {value!r}")
+    if wanted is list and all(type(v) is int for v in default) and not all(type(v) is int for v in value):
+        raise UserError(f"parameter '{key}' takes whole numbers such as {default!r}, not {value!r}")
+    low, high = RANGES.get(key, (-math.inf, math.inf))
+    if wanted in (int, float, list) and not all(low <= v <= high for v in (value if wanted is list else [value])):
+        raise UserError(f"parameter '{key}' must be from {low} to {high}, not {value}")
     return value
 
 
 def _derive(params):
     """Values that follow from others, and the checks that need several of them."""
-    for key in ("max_sources", "batch_size", "nb_epochs", "label_sequence_length", "fs", "nb_mel_bins", "patience"):
-        if params[key] < 1:
-            raise UserError(f"parameter '{key}' must be at least 1, not {params[key]}")
     ratio = params["label_hop_len_s"] / params["hop_len_s"]
     if abs(ratio - round(ratio)) > 1e-6 or ratio < 1:
         raise UserError("label_hop_len_s must be a whole multiple of hop_len_s "
                         f"({params['label_hop_len_s']} s is not one of {params['hop_len_s']} s)")
     params["feature_label_resolution"] = round(ratio)  # feature frames a label frame
     params["feat_label_dir"] = params["feat_label_dir"] or f"{params['dataset_dir']}/features"
-    params["hnet_weights"] = params["hnet_weights"].format(max_sources=params["max_sources"])
+    params["activity"] = params["activity"] and params["loss"] != "mse"
     if params["quick_test"]:
         params["nb_epochs"] = min(params["nb_epochs"], 2)
     return params

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from doatools.association import places
 from doatools.errors import UserError, nearest
-from doatools.files import replacing
+from doatools.files import in_memory, replacing
 
 GRU_SIZE = 128
 
@@ -157,7 +157,7 @@ def save_hnet(path, model, scores=None):
     stored = {"kind": "hnet", "arch": model.arch, "max_sources": model.max_sources,
               "options": dict(model.options), "weights": weights, "scores": scores or {}}
     with replacing(path) as temporary:
-        torch.save(stored, temporary)
+        temporary.write_bytes(in_memory(lambda file: torch.save(stored, file)))
 
 
 def load_hnet(path, max_sources):

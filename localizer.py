@@ -5,6 +5,7 @@ too, so that training, testing and pictures score the same way.
 """
 
 import dataclasses
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from torch import nn
 from cls_feature_class import FeatureClass, Scaler
 from cls_metric import Scores
 from doanet_model import DOAnet, from_published
+from doanet_parameters import DEFAULTS
 from doatools import checkpoint
 from doatools.arrays import ARRAYS
 from doatools.association import near_enough, optimal_association, sinkhorn_association
@@ -30,7 +32,7 @@ class HnetAssociation(nn.Module):
 
     def __init__(self, params):
         super().__init__()
-        self.hnet = load_hnet(params["hnet_weights"], params["max_sources"])
+        self.hnet = load_hnet(params["hnet_weights"] or None, params["max_sources"])
 
     def forward(self, distance):
         return torch.sigmoid(self.hnet(distance))
@@ -121,7 +123,7 @@ class Localizer:
     @classmethod
     def from_content(cls, content, origin="checkpoint"):
         scaler = Scaler(content["scaler"]["mean"].numpy(), content["scaler"]["scale"].numpy())
-        localizer = cls(content["params"], scaler)
+        localizer = cls(DEFAULTS | content["params"], scaler)  # parameters that are newer than the checkpoint
         checkpoint.load_weights(localizer.model, content["model"], origin)
         return localizer
 
@@ -164,10 +166,14 @@ def find_checkpoint(results_dir, name=None):
             raise UserError(f"{path}: no such checkpoint. Runs in {folder}: {', '.join(runs) or 'none yet'}; "
                             "train one with: python3 train_doanet.py <task-id> <job-id>")
         return path, checkpoint.load(path)["quick_test"]
-    newest = sorted(folder.glob("*/best.pt"), key=lambda p: p.stat().st_mtime, reverse=True)
-    if not newest:
+    quick_tests = []
+    for path in sorted(folder.glob("*/best.pt"), key=lambda p: p.stat().st_mtime, reverse=True):
+        try:
+            if not checkpoint.load(path)["quick_test"]:
+                return path, False
+            quick_tests.append(path)
+        except UserError as error:
+            print(f"passed over: {error}", file=sys.stderr)
+    if not quick_tests:
         raise UserError(f"{folder}: no checkpoint yet; train one with: python3 train_doanet.py <task-id> <job-id>")
-    for path in newest:
-        if not checkpoint.load(path)["quick_test"]:
-            return path, False
-    return newest[0], True
+    return quick_tests[0], True

@@ -2,7 +2,9 @@
 
 import argparse
 import sys
+from pathlib import Path
 
+import numpy as np
 from lightning_fabric import seed_everything
 
 from cls_data_generator import SequenceDataset, make_loader
@@ -35,10 +37,14 @@ def main(argv=None):
     args = build_parser().parse_intermixed_args(argv)
     (task_id, job_id), overrides = split_words(args.overrides, "1", "first")
     params = get_params(task_id, **overrides)
+    if Path(job_id).name != job_id:
+        raise UserError(f"job id '{job_id}' names a folder in {params['results_dir']}/ and takes no slash")
     run = Run(f"{params['results_dir']}/{task_id}_{job_id}")
-    precision = claim(run, params, args.resume, args.overwrite)
+    saved = find_run(run, params, args.resume, args.overwrite)
     datasets = {role: SequenceDataset(params, role) for role in ("train", "val", "test")}
-    fabric = make_fabric(params, precision)
+    if saved:
+        check_same_data(run, saved, datasets["train"].scaler)
+    fabric = make_fabric(params, saved and saved["precision"])
     precision = fabric._precision.precision
     seed_everything(params["seed"], verbose=False)
     localizer = Localizer(params, datasets["train"].scaler)
@@ -49,38 +55,48 @@ def main(argv=None):
     loaders = {role: make_loader(dataset, params, train=role == "train", max_batches=max_batches)
                for role, dataset in datasets.items()}
     announce(params, run, datasets, localizer, fabric, precision)
+    if not saved:
+        run.clear()
     history, best = fit(
         fabric, localizer.model, criterion, loaders,
         score=lambda predictions: score(recordings_of(predictions, datasets["val"])), selection=selection_score,
-        params=params, run=run, content=localizer.content(precision), resume=args.resume)
+        params=params, run=run, content=localizer.content(precision), resume=bool(saved))
     plots.training_curve(history, run.folder / "training_curve.png", run.folder.name)
-    report(test(fabric, best, criterion, loaders["test"]), params, run, best)
+    report(test(fabric, best, loaders["test"]), params, run, best)
     return 0
 
 
-def claim(run, params, resume, overwrite):
-    """Take the run's folder; returns the precision that a resumed run must go on with, else None.
+def find_run(run, params, resume, overwrite):
+    """The last checkpoint of the run that is to be resumed, or None for a run from the start.
 
-    Raises UserError rather than mixing two runs in one folder.
+    Changes nothing. UserError rather than mixing two runs in one folder.
     """
     remove_leftovers(run.folder)
-    if not run.last.is_file() or overwrite:
-        for path in (run.last, run.best, run.log):
-            path.unlink(missing_ok=True)
+    if resume and not run.last.is_file():
+        print(f"{run.folder} holds no finished epoch: the run starts from the beginning")
         return None
-    saved = checkpoint.load(run.last)
+    if overwrite or not run.exists():
+        return None
+    saved = checkpoint.load(run.last if run.last.is_file() else run.best)
     if resume:
-        changed = [key for key, value in params.items()
-                   if key not in FREE_ON_RESUME and saved["params"].get(key) != value]
+        before = DEFAULTS | saved["params"]
+        changed = [key for key, value in params.items() if key not in FREE_ON_RESUME and before[key] != value]
         if changed:
-            told = ", ".join(f"{key}={saved['params'].get(key)}" for key in changed)
+            told = ", ".join(f"{key}={before[key]}" for key in changed)
             raise UserError(f"{run.folder}: this run was started with {told}; resume it with the same, "
                             "or choose another job id")
-        return saved["precision"]
+        return saved
     if not saved["quick_test"]:
         raise UserError(f"{run.folder}: holds a run of {saved['epoch']} epochs; go on with it by --resume, start anew "
                         "by --overwrite, or choose another job id")
-    return claim(run, params, resume=False, overwrite=True)
+    return None
+
+
+def check_same_data(run, saved, scaler):
+    """UserError where the features are not scaled as they were: the recordings or their features have changed."""
+    if not all(np.array_equal(saved["scaler"][name].numpy(), getattr(scaler, name)) for name in ("mean", "scale")):
+        raise UserError(f"{run.folder}: the training recordings are not those that this run was started with; "
+                        "start anew by --overwrite, or choose another job id")
 
 
 def announce(params, run, datasets, localizer, fabric, precision):
@@ -94,11 +110,11 @@ def announce(params, run, datasets, localizer, fabric, precision):
         print("quick test: 2 epochs of 2 batches, its scores mean nothing; add quick_test=False to train in full")
 
 
-def test(fabric, best, criterion, loader):
+def test(fabric, best, loader):
     """Figures of the best epoch's weights on the test recordings."""
     localizer = Localizer.from_content(best)
     model = fabric.setup_module(localizer.model)
-    predictions, _ = evaluate(model, criterion, fabric.setup_dataloaders(loader, use_distributed_sampler=False))
+    predictions, _ = evaluate(model, None, fabric.setup_dataloaders(loader, use_distributed_sampler=False))
     return score(recordings_of(predictions, loader.dataset))
 
 

@@ -12,7 +12,7 @@ from doanet_parameters import add_override_argument, get_params, split_words
 from doatools import checkpoint, plots
 from doatools.errors import UserError, exits_cleanly
 from doatools.training import evaluate, make_fabric
-from localizer import Localizer, build_criterion, find_checkpoint, recordings_of, score
+from localizer import Localizer, find_checkpoint, recordings_of, score
 
 CHANGEABLE = ("dataset_dir", "feat_label_dir", "results_dir", "device", "num_workers")
 
@@ -31,10 +31,7 @@ def main(argv=None):
     args = build_parser().parse_intermixed_args(argv)
     path, overrides = choose(args.overrides)
     content = checkpoint.load(path)
-    params = content["params"] | {"quick_test": False} | overrides
-    if "dataset_dir" in overrides and "feat_label_dir" not in overrides:
-        params["feat_label_dir"] = f"{params['dataset_dir']}/features"
-    localizer = Localizer.from_content({**content, "params": params}, path)
+    localizer = Localizer.from_content({**content, "params": content["params"] | overrides}, path)
     tracks, dataset = predict(localizer, content["precision"])
     folder = path.parent / "pictures"
     for number, track in enumerate(tqdm(tracks[: args.count], unit="picture", leave=False)):
@@ -49,7 +46,11 @@ def choose(words):
     unknown = [key for key in overrides if key not in CHANGEABLE]
     if unknown:
         raise UserError(f"'{unknown[0]}' cannot be changed after training; here one can set {', '.join(CHANGEABLE)}")
-    results_dir = get_params(**overrides)["results_dir"]
+    params = get_params(**overrides)
+    overrides = {key: params[key] for key in overrides}  # as checked, each of its own type
+    if "dataset_dir" in overrides:
+        overrides["feat_label_dir"] = params["feat_label_dir"]
+    results_dir = params["results_dir"]
     if plain[0] and plain[0].endswith(".pt"):
         return Path(plain[0]), overrides
     if plain[0] and not plain[1]:
@@ -65,7 +66,7 @@ def predict(localizer, precision):
     dataset = SequenceDataset(params, "test", scaler=localizer.scaler)
     fabric = make_fabric(params, precision if params["device"] == "auto" else None)
     loader = fabric.setup_dataloaders(make_loader(dataset, params, train=False), use_distributed_sampler=False)
-    predictions, _ = evaluate(fabric.setup_module(localizer.model), build_criterion(params).to(fabric.device), loader)
+    predictions, _ = evaluate(fabric.setup_module(localizer.model), None, loader)
     return recordings_of(predictions, dataset), dataset
 
 

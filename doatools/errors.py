@@ -16,6 +16,12 @@ def nearest(name, known):
     return f" Did you mean '{near[0]}'?" if near else ""
 
 
+# What to do about errors of the file system that are a user's to mend.
+_TOLD = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free some space (or choose another folder)")
+_TOLD |= dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "get the right to use it (or choose another place)")
+_TOLD |= dict.fromkeys((errno.ENOTDIR, errno.EISDIR, errno.EEXIST), "choose another place")
+
+
 def exits_cleanly(main):
     """Decorate a script's ``main(argv=None) -> int``: user errors become one line on stderr and status 2."""
 
@@ -27,11 +33,10 @@ def exits_cleanly(main):
             print(f"error: {error}", file=sys.stderr)
             return 2
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            if error.errno not in _TOLD:
                 raise
-            print(f"error: cannot write {error.filename or 'a file'}: {error.strerror}. "
-                  "What was finished before stays valid; free some space (or choose another folder) "
-                  "and run the same command again.", file=sys.stderr)
+            print(f"error: {error.filename or 'a file'}: {error.strerror}. What was finished before stays valid; "
+                  f"{_TOLD[error.errno]} and run the same command again.", file=sys.stderr)
             return 2
         except KeyboardInterrupt:
             print("stopped; what was finished stays valid, run the same command again to go on",

@@ -13,6 +13,8 @@ import ctypes
 import json
 import logging
 import math
+import os
+import shutil
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -60,6 +62,8 @@ def make_fabric(params, precision=None):
     precision = precision or params["precision"]
     if precision == "auto":
         precision = "bf16-mixed" if fast_bf16(accelerator) else "32-true"
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise UserError("training runs in one process; start it by plain python3 rather than torchrun or srun")
     if accelerator == "cpu":
         _keep_freed_memory()
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # the caller tells device and precision
@@ -119,8 +123,9 @@ class LossWatch:
         self.recent = []
         if bad:
             raise UserError("the loss is not a finite number any more. It went wrong on: "
-                            f"{'; '.join(self.describe(bad[0]))}. Check these recordings for odd samples or labels, "
-                            "or lower learning_rate or set gradient_clip=1; --resume goes on from the last epoch")
+                            f"{'; '.join(self.describe(bad[0]))}. Check these recordings for odd samples or labels; "
+                            "or start another job with gradient_clip=1 or a lower learning_rate (and "
+                            "init_weights=<this run>/last.pt, to go on from its last epoch)")
 
     def means(self):
         self.check()
@@ -147,13 +152,14 @@ def train_epoch(fabric, model, criterion, optimizer, schedule, loader, gradient_
 
 @torch.no_grad()
 def evaluate(model, criterion, loader, progress=None):
-    """Predictions of every sequence of a loader, and the mean of each loss term."""
+    """Predictions of every sequence of a loader, and the mean of each loss term (none without a criterion)."""
     model.eval()
     watch = LossWatch(loader.dataset.describe)
     index, doa, activity = [], [], []
     for batch in loader:
         localization = model(_features(batch))
-        watch.add(criterion(localization, _to_target(batch)), batch["index"])
+        if criterion is not None:
+            watch.add(criterion(localization, _to_target(batch)), batch["index"])
         index.append(batch["index"].cpu().numpy())
         doa.append(localization.doa.float().cpu().numpy())
         if localization.activity_logits is not None:
@@ -171,6 +177,16 @@ class Run:
         self.folder = Path(folder)
         self.best, self.last = self.folder / "best.pt", self.folder / "last.pt"
         self.log = self.folder / "log.jsonl"
+
+    def exists(self):
+        return self.last.is_file() or self.best.is_file()
+
+    def clear(self):
+        """Remove what a former run left, so that no file tells of a run that is gone."""
+        for name in ("last.pt", "best.pt", "log.jsonl", "scores.json", "training_curve.png"):
+            (self.folder / name).unlink(missing_ok=True)
+        for name in ("tensorboard", "pictures"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def history(self):
         """The logged epochs, as dicts; a line cut short by a kill is not one."""

@@ -2,6 +2,8 @@
 
 import hashlib
 import random
+import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -24,17 +26,16 @@ def run(*words):
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-def killed_and_finished(whole_s, rng, *words):
-    """Start a script KILLS times and kill each within the time of a whole run, then let it finish."""
-    kills = 0
-    while kills < KILLS:
-        process = subprocess.Popen([sys.executable, *words], cwd=ROOT, stdout=subprocess.DEVNULL,
-                                   stderr=subprocess.DEVNULL, start_new_session=True)
-        time.sleep(rng.uniform(0.2, 0.9) * whole_s)
-        process.kill()  # its workers notice that it is gone
-        process.wait()
-        kills += 1
-    run(*words)
+def kill_while_working(progress, rng, *words):
+    """Start a script and SIGKILL it after a random amount of progress and time; whether it was still at work."""
+    process = subprocess.Popen([sys.executable, *words], cwd=ROOT, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL, start_new_session=True)
+    wanted = progress() + rng.randint(1, 5)
+    while process.poll() is None and progress() < wanted:
+        time.sleep(0.005)
+    time.sleep(rng.uniform(0, 0.15))
+    process.kill()  # its workers notice that it is gone
+    return process.wait() == -signal.SIGKILL
 
 
 def digests(folder):
@@ -51,9 +52,14 @@ def test_killed_extraction(data, tmp_path):
     def words(name):
         return ["batch_feature_extraction.py", f"dataset_dir={data}", f"feat_label_dir={tmp_path / name}",
                 "max_audio_len_s=12", "--jobs", "2"]
-    started = time.perf_counter()
     run(*words("whole"))
-    killed_and_finished(time.perf_counter() - started, random.Random(0), *words("killed"))
+    rng, kills = random.Random(0), 0
+    while kills < KILLS:
+        if kill_while_working(lambda: len(list((tmp_path / "killed").rglob("*.npy"))), rng, *words("killed")):
+            kills += 1
+        else:  # all the work was done: begin again
+            shutil.rmtree(tmp_path / "killed")
+    run(*words("killed"))
     whole, killed = digests(tmp_path / "whole"), digests(tmp_path / "killed")
     assert whole == killed and len(whole) > 36
 
@@ -63,12 +69,15 @@ def test_killed_training(data, tmp_path):
 
     def words(name):
         return ["train_doanet.py", "1", "job", f"dataset_dir={data}", f"results_dir={tmp_path / name}", "--resume",
-                "quick_test=False", "nb_epochs=40", "max_audio_len_s=12", "label_sequence_length=10", "batch_size=8",
+                "quick_test=False", "nb_epochs=80", "max_audio_len_s=12", "label_sequence_length=10", "batch_size=8",
                 "nb_cnn2d_filt=8", "rnn_size=8", "fnn_size=8", "dropout_rate=0.1", "num_workers=2", "device=cpu",
                 "precision=bf16-mixed"]
-    started = time.perf_counter()
     run(*words("whole"))
-    killed_and_finished(time.perf_counter() - started, random.Random(1), *words("killed"))
+    log = tmp_path / "killed" / "1_job" / "log.jsonl"
+    rng = random.Random(1)
+    for _ in range(KILLS):
+        assert kill_while_working(lambda: log.read_text().count("\n") if log.exists() else 0, rng, *words("killed"))
+    run(*words("killed"))
     for name in ("last.pt", "best.pt"):
         whole, killed = (checkpoint.load(tmp_path / kind / "1_job" / name) for kind in ("whole", "killed"))
         assert whole["epoch"] == killed["epoch"] and whole["scores"] == killed["scores"]

@@ -71,6 +71,15 @@ def test_figures_without_meaning_are_not_a_number():
     assert np.isnan(ClearMOT().compute()["MOTA@20"])
 
 
+def test_a_model_that_predicts_nothing_scores_nothing():
+    doa, active = drawn([(None, None)] * 3)
+    scores = Scores()
+    scores.update(doa, active, *referenced([(0, 90)] * 3, [(1, 2)] * 3))
+    figures = scores.compute()
+    assert figures["F20"] == figures["LF"] == figures["LR"] == figures["MOTA@20"] == 0
+    assert np.isnan(figures["LE"]) and np.isnan(figures["LP"]) and selection_score(figures) == 1
+
+
 def test_a_swap_of_slots_is_two_mismatches():
     doa, active = drawn([(0, 90), (90, 0), (90, 0)])
     clear = ClearMOT()

@@ -22,7 +22,6 @@ def test_defaults_then_task_then_overrides_then_derived():
     params = get_params("12", nb_epochs=1, dataset_dir="there", max_sources=3)
     assert (params["activity"], params["augmented"], params["ids_weight"]) == (False, True, 0.0)
     assert params["feat_label_dir"] == "there/features"
-    assert params["hnet_weights"] == "models/hnet_3.pt"
     assert params["feature_label_resolution"] == 5
 
 
@@ -44,7 +43,11 @@ def test_defaults_are_never_changed_by_a_caller():
     ("1", {"quick_test": 1}, "'quick_test' takes a bool"),
     ("1", {"dataset": "fao"}, "Did you mean 'foa'"),
     ("1", {"f_pool_size": [2, "two"]}, "takes numbers"),
-    ("1", {"batch_size": 0}, "at least 1"),
+    ("1", {"batch_size": 0}, "'batch_size' must be from 1"),
+    ("1", {"seed": -1}, "'seed' must be from 0"),
+    ("1", {"learning_rate": float("nan")}, "'learning_rate' must be from 0"),
+    ("1", {"f_pool_size": []}, "takes numbers"),
+    ("1", {"f_pool_size": [2.0, 2, 2]}, "takes whole numbers"),
     ("1", {"label_hop_len_s": 0.03}, "whole multiple"),
 ])
 def test_what_is_wrong_is_named(task, overrides, told):
@@ -64,6 +67,19 @@ def test_command_line_words():
         split_words(["4", "job", "extra"], "1", "first")
     with pytest.raises(ValueError, match="key=value"):
         parse_overrides(["nb_epochs"])
+
+
+@pytest.mark.parametrize("key", [key for key, value in DEFAULTS.items()
+                                 if type(value) in (int, float) and not key.startswith("sim_")])
+def test_every_number_has_a_range_that_its_default_keeps(key):
+    low, high = doanet_parameters.RANGES[key]
+    assert low <= DEFAULTS[key] <= high
+    with pytest.raises(ValueError, match=f"'{key}' must be from"):
+        get_params(**{key: low - 1})
+
+
+def test_mse_trains_no_activity_branch():
+    assert not get_params(loss="mse")["activity"]
 
 
 def test_every_choice_belongs_to_a_parameter():

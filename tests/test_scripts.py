@@ -197,10 +197,11 @@ def test_runs_are_compared_in_one_table(tiny_data, tmp_path, capsys):
     runs = [str(tmp_path / f"1_{job}") for job in "abc"]
     assert compare_runs.main(runs) == 0
     table = capsys.readouterr().out.splitlines()
-    assert len(table) == 2 + 3 and "1_a: loss=pit" in table[2] and "1_c: loss=dmot" in table[4]
+    assert len(table) == 2 + 3 and "loss=pit" in table[2] and "loss=dmot" in table[4]
+    assert all("quick test" in line for line in table[2:])
     assert compare_runs.main([*runs, "--seeds"]) == 0
     table = capsys.readouterr().out.splitlines()
-    assert len(table) == 2 + 2 and "2 seeds: loss=pit" in table[2] and "±" in table[2]
+    assert len(table) == 2 + 2 and "2 seeds" in table[2] and "±" in table[2]
     assert "--resume" in fails(capsys, compare_runs, str(tmp_path / "nothing"))
 
 
