@@ -3,13 +3,15 @@
 Each mixture is half the sum of two recordings of one fold and room, both annotations joined (the track ids of
 the second are raised above those of the first). From fold3_room1_mix001_ov1 and fold3_room1_mix007_ov1 comes
 fold3_room1_aug001007_ov1, in foa_dev and mic_dev alike, up to four times as many as there are single-source
-recordings in the room, each of which is used equally often.
+recordings in the room, each of which is used equally often. Former mixtures that are none of these (after a
+change of seed or of recordings) are removed.
 """
 
 import argparse
 import io
 import itertools
 import re
+import shlex
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -18,8 +20,9 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
+from cls_feature_class import data_words
 from doanet_parameters import CHOICES, add_override_argument, get_params, split_words
-from doatools.annotations import count_overlap, find_recordings, read_dcase, select, write_dcase
+from doatools.annotations import count_overlap, find_recordings, is_mixture, read_dcase, select, write_dcase
 from doatools.audiofiles import read_audio
 from doatools.errors import UserError, exits_cleanly
 from doatools.files import replacing
@@ -27,6 +30,7 @@ from doatools.files import replacing
 SINGLE_NAME = re.compile(r"(?P<place>fold\d+_room[^_]+)_mix(?P<number>\d+)_ov1")
 MIXTURES_PER_RECORDING = 4
 CHANNELS = 4
+TASK = "5"  # one that trains on mixtures, for the command to go on with
 
 
 def build_parser():
@@ -40,21 +44,23 @@ def build_parser():
 @exits_cleanly
 def main(argv=None):
     _, overrides = split_words(build_parser().parse_intermixed_args(argv).overrides)
-    params = get_params(**overrides)
+    params = get_params(TASK, **overrides)
     dataset_dir = Path(params["dataset_dir"])
     datasets = [name for name in CHOICES["dataset"] if (dataset_dir / f"{name}_dev").is_dir()]
+    if datasets and params["dataset"] not in datasets:
+        params["dataset"] = datasets[0]
     groups = single_source_recordings(dataset_dir, datasets or [params["dataset"]])
     mixtures = plan_mixtures(groups, params["seed"])
+    n_removed = remove_others(dataset_dir, datasets, mixtures)
     todo = [(name, pair) for name, pair in mixtures.items()
             if not _is_made(dataset_dir, datasets, name, pair)]
     for name, pair in tqdm(todo, desc="mixtures", unit="file", leave=False):
         make_mixture(dataset_dir, datasets, name, pair, params["fs"])
     print(f"{len(todo)} mixtures made, {len(mixtures) - len(todo)} were up to date: "
           f"{', '.join(f'{name}_dev' for name in datasets)} and metadata_dev in {dataset_dir}/")
-    former = {path.stem for path in (dataset_dir / "metadata_dev").glob("*_aug*.csv")} - mixtures.keys()
-    if former:
-        print(f"{len(former)} other mixtures (such as {min(former)}) were there before and stay")
-    print(f"next: python3 batch_feature_extraction.py 5 dataset_dir={dataset_dir}")
+    if n_removed:
+        print(f"{n_removed} former mixtures, of other pairs or recordings, were removed")
+    print(f"next: {shlex.join(['python3', 'batch_feature_extraction.py', TASK, *data_words(params)])}")
     return 0
 
 
@@ -90,6 +96,16 @@ def plan_mixtures(groups, seed):
             one, other = group[i], group[j]
             mixtures[f"{place}_aug{numbers[one]}{numbers[other]}_ov1"] = one, other
     return mixtures
+
+
+def remove_others(dataset_dir, datasets, mixtures):
+    """Remove the mixtures that are not among the names ``mixtures`` → how many they were."""
+    folders = {"metadata_dev": ".csv"} | {f"{dataset}_dev": ".wav" for dataset in datasets}
+    others = [path for folder, suffix in folders.items() for path in (dataset_dir / folder).glob(f"*{suffix}")
+              if is_mixture(path.stem) and path.stem not in mixtures]
+    for path in others:
+        path.unlink()
+    return len({path.stem for path in others})
 
 
 def draw_pairs(count, rng):

@@ -2,10 +2,11 @@
 
 Under feat_label_dir (default <dataset_dir>/features): <dataset>_dev/ features as extracted,
 <dataset>_dev_label/ labels, <dataset>_<mode>_norm/ features normalised by the training folds,
-<dataset>_<mode>_scaler.npz.
+<dataset>_<mode>_scaler.npz. A feat_label_dir outside the dataset's folder serves this dataset alone.
 """
 
 import argparse
+import json
 import shlex
 import sys
 import time
@@ -20,8 +21,10 @@ from cls_feature_class import FeatureFiles, Scaler, data_words
 from doanet_parameters import add_override_argument, get_params, split_words
 from doatools.annotations import LISTED, count_overlap, find_recordings, refuse_overflow, select
 from doatools.errors import UserError, exits_cleanly
-from doatools.files import in_memory
+from doatools.files import in_memory, write_json
 from doatools.freshness import forget, is_fresh, making, remove_leftovers
+
+OWNER = "features_of.json"  # in a feat_label_dir outside the dataset's folder: that folder
 
 
 def build_parser():
@@ -43,6 +46,7 @@ def main(argv=None):
     recordings = find_recordings(
         params["dataset_dir"], params["dataset"], params["mode"], params["augmented"])
     files = FeatureFiles(params)
+    _claim(files.folder, Path(params["dataset_dir"]).resolve())
     _clean(files)
     samples = write_labels(files, recordings)
     jobs = args.jobs if args.jobs != 0 else 1
@@ -151,6 +155,24 @@ def _in_parallel(tasks, jobs, what, total):
         return ()
     results = joblib.Parallel(n_jobs=jobs, return_as="generator")(tasks)
     return tqdm(results, desc=what, total=total, unit="file", leave=False)
+
+
+def _claim(folder, dataset_dir):
+    """Note in ``folder`` whose features it holds; refuse one that belongs to another dataset.
+
+    A folder inside the dataset's (resolved) is the dataset's own, and moves with it. Where the noted dataset
+    is gone (moved or renamed, most likely), this one takes over.
+    """
+    if folder.resolve().is_relative_to(dataset_dir):
+        return
+    note = folder / OWNER
+    owner = Path(json.loads(note.read_text())["dataset_dir"]) if note.exists() else None
+    if owner == dataset_dir:
+        return
+    if owner and owner.exists():
+        raise UserError(f"{folder} holds the features of {owner}; choose another feat_label_dir for "
+                        f"{dataset_dir}")
+    write_json(note, {"dataset_dir": str(dataset_dir)})
 
 
 def _clean(files):

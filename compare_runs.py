@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from cls_metric import UNITS, format_score
+from doanet_parameters import DEFAULTS
 from doatools import checkpoint
 from doatools.errors import UserError, exits_cleanly
 from doatools.training import Run
@@ -50,7 +51,7 @@ def read_run(folder):
     if not path.is_file():
         raise UserError(f"{path}: not there; the run has not been tested yet, finish it with --resume")
     told = json.loads(path.read_text())
-    params = checkpoint.load(folder / "best.pt")["params"]
+    params = DEFAULTS | checkpoint.load(folder / "best.pt")["params"]  # parameters newer than the run
     scores = {name: float("nan") if value is None else value for name, value in told["test"].items()}
     return {"name": folder.name, "scores": scores, "precision": told["precision"],
             "settings": {key: value for key, value in params.items() if key not in INCIDENTAL},

@@ -8,6 +8,7 @@ bytes, whatever the number of jobs; a command that was stopped goes on where it 
 import argparse
 import io
 import json
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -17,9 +18,10 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
+from cls_feature_class import data_words
 from doanet_parameters import add_override_argument, get_params, parse_overrides
 from doatools import scenes
-from doatools.annotations import write_dcase
+from doatools.annotations import is_mixture, write_dcase
 from doatools.errors import UserError, exits_cleanly
 from doatools.files import replacing
 from doatools.sounds import FolderSounds, GeneratedSounds
@@ -118,7 +120,9 @@ def _prepare(root, manifest, overwrite):
         if not overwrite:
             raise UserError(f"{root} was simulated with other settings ({note.name} there); pick another "
                             "dataset_dir=..., or pass --overwrite to replace it")
-        for path in recordings:
+        mixtures = [path for folder, suffix in FOLDERS.items() for path in root.glob(f"{folder}/*{suffix}")
+                    if is_mixture(path.stem)]  # by augment_files.py, of the recordings that go
+        for path in recordings + mixtures:
             path.unlink()
     for folder in FOLDERS:
         for partial in root.glob(f"{folder}/.fold*.partial-*"):  # of a run that was killed
@@ -143,7 +147,7 @@ def _summarize(root, params, sounds, n_made, seconds):
           f"{100 * moving / max(1, events):.0f} % of events moving")
     if n_made:
         print(f"{n_made} made in {seconds:.0f} s, {n_made * minutes * 60 / seconds:.0f} times real time")
-    print(f"next: python3 batch_feature_extraction.py dataset_dir={root}")
+    print(f"next: {shlex.join(['python3', 'batch_feature_extraction.py', *data_words(params)])}")
 
 
 if __name__ == "__main__":

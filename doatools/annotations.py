@@ -34,6 +34,7 @@ LISTED = 20  # files that an error names one by one
 SPLITS = ("1", "2", "3", "4", "5", "6", "train", "val", "test")
 
 TAU_NAME = re.compile(r"fold(?P<split>[1-6])_room(?P<room>[^_]+)_(?:mix|aug)\d+(?:_ov(?P<overlap>\d+))?")
+MIXTURE_NAME = re.compile(r"fold[1-6]_room[^_]+_aug\d+_ov1")  # as augment_files.py writes
 
 
 # --- files of annotations --------------------------------------------------------------------------------
@@ -223,7 +224,7 @@ def find_recordings(dataset_dir, dataset, mode="dev", augmented=False):
     ``{foa|mic}_eval`` and ``metadata_eval`` as well. Split, room and overlap are read off the names
     (``fold1_room2_mix003_ov2``) unless ``{dataset_dir}/splits.csv`` states them: columns file, split (a fold
     1 … 6, train, val or test) and, where known, room and overlap. Mixtures of augment_files.py are listed if
-    ``augmented``.
+    ``augmented``; with a splits.csv there are none, whatever the names.
 
     Raises
     ------
@@ -234,7 +235,7 @@ def find_recordings(dataset_dir, dataset, mode="dev", augmented=False):
     table = dataset_dir / "splits.csv"
     splits = _read_splits(table) if table.exists() else None
     found = []
-    for audio, annotation in _pairs(dataset_dir, dataset, "dev", augmented):
+    for audio, annotation in _pairs(dataset_dir, dataset, "dev", augmented or splits is not None):
         found.append(_from_table(audio, annotation, splits, table) if splits is not None
                      else _from_name(audio, annotation))
     if splits is not None:
@@ -242,7 +243,7 @@ def find_recordings(dataset_dir, dataset, mode="dev", augmented=False):
     # A splits.csv may well hold the test recordings itself.
     if mode == "eval" and (splits is None or (dataset_dir / f"{dataset}_eval").exists()):
         found += [Recording(audio.stem, audio, annotation, "eval")
-                  for audio, annotation in _pairs(dataset_dir, dataset, "eval", augmented=False)]
+                  for audio, annotation in _pairs(dataset_dir, dataset, "eval", mixtures=True)]
     found.sort(key=lambda recording: recording.stem)
     for one, other in itertools.pairwise(found):
         if one.stem == other.stem:
@@ -255,16 +256,22 @@ def select(recordings, role, mode="dev"):
     return [r for r in recordings if r.split in ROLES[mode][role] and (role == "train" or not r.augmented)]
 
 
-def _pairs(dataset_dir, dataset, part, augmented):
-    """(WAV, CSV) paths of {dataset}_{part} and metadata_{part}."""
+def is_mixture(stem):
+    """Whether a recording of a dataset without splits.csv is named as augment_files.py names its mixtures."""
+    return MIXTURE_NAME.fullmatch(stem) is not None
+
+
+def _pairs(dataset_dir, dataset, part, mixtures):
+    """(WAV, CSV) paths of {dataset}_{part} and metadata_{part}; ``mixtures``: those named as such too."""
     audio_dir, csv_dir = dataset_dir / f"{dataset}_{part}", dataset_dir / f"metadata_{part}"
     for folder in (audio_dir, csv_dir):
         if not folder.is_dir():
-            raise UserError(f"{folder} does not exist: make a data set with 'python3 simulate_dataset.py "
-                            f"dataset_dir={dataset_dir}', or download TAU-NIGENS Spatial Sound Events 2020 "
-                            "(https://zenodo.org/records/4064792) and set dataset_dir to its folder")
-    audio = _files(audio_dir, ".wav", augmented)
-    annotations = _files(csv_dir, ".csv", augmented)
+            simulate = f"make a data set with 'python3 simulate_dataset.py dataset_dir={dataset_dir}', or "
+            raise UserError(f"{folder} does not exist: {simulate if part == 'dev' else ''}download TAU-NIGENS "
+                            "Spatial Sound Events 2020 (https://zenodo.org/records/4064792) and set "
+                            "dataset_dir to its folder")
+    audio = _files(audio_dir, ".wav", mixtures)
+    annotations = _files(csv_dir, ".csv", mixtures)
     if not audio:
         raise UserError(f"{audio_dir} holds no WAV file")
     _refuse_alone(audio, annotations, f"no annotation in {csv_dir}")
@@ -272,10 +279,10 @@ def _pairs(dataset_dir, dataset, part, augmented):
     return [(audio[stem], annotations[stem]) for stem in sorted(audio)]
 
 
-def _files(folder, suffix, augmented):
+def _files(folder, suffix, mixtures):
     return {path.stem: path for path in folder.iterdir()
             if path.suffix.lower() == suffix and not path.name.startswith(".")
-            and (augmented or "_aug" not in path.stem)}
+            and (mixtures or not is_mixture(path.stem))}
 
 
 def _refuse_alone(files, partners, what):
@@ -291,7 +298,7 @@ def _from_name(audio, annotation):
         raise UserError(f"{audio}: the name does not tell the fold as 'fold1_room2_mix003_ov1.wav' does; "
                         f"rename it, or list all files in {audio.parents[1] / 'splits.csv'} with columns "
                         "file,split")
-    augmented = "_aug" in audio.stem
+    augmented = is_mixture(audio.stem)
     overlap = 2 if augmented else match["overlap"] and int(match["overlap"])
     return Recording(audio.stem, audio, annotation, match["split"], match["room"], overlap, augmented)
 
@@ -301,14 +308,14 @@ def _from_table(audio, annotation, splits, table):
         raise UserError(f"{table}: no line for {audio.name}; every recording needs one with its split")
     _, row = splits[audio.stem]
     overlap = int(row["overlap"]) if row.get("overlap") else None
-    return Recording(audio.stem, audio, annotation, row["split"], row.get("room") or None, overlap,
-                     "_aug" in audio.stem)
+    return Recording(audio.stem, audio, annotation, row["split"], row.get("room") or None, overlap)
 
 
 def _refuse_unlisted(splits, found, folder, table):
-    for stem in splits.keys() - {recording.stem for recording in found}:
-        if "_aug" not in stem:
-            raise UserError(f"{table}, line {splits[stem][0]}: {folder} holds no recording '{stem}.wav'")
+    missing = splits.keys() - {recording.stem for recording in found}
+    if missing:
+        stem = min(missing, key=lambda stem: splits[stem][0])
+        raise UserError(f"{table}, line {splits[stem][0]}: {folder} holds no recording '{stem}.wav'")
 
 
 def _read_splits(table):
@@ -320,7 +327,7 @@ def _read_splits(table):
     splits = {}
     for row in reader:
         where = f"{table}, line {reader.line_num}"
-        stem = (row["file"] or "").removesuffix(".wav")
+        stem = re.sub(r"\.wav$", "", row["file"] or "", flags=re.IGNORECASE)
         if row["split"] not in SPLITS:
             raise UserError(f"{where}: split '{row['split']}' is not one of {', '.join(SPLITS)}."
                             f"{nearest(row['split'], SPLITS)}")

@@ -8,6 +8,7 @@ from doatools.annotations import (
     assign_slots,
     count_overlap,
     find_recordings,
+    is_mixture,
     read_dcase,
     refuse_overflow,
     select,
@@ -136,8 +137,9 @@ def test_names_tell_split_room_and_overlap(folder):
 
 
 def test_evaluation_mode(folder):
-    with pytest.raises(UserError, match="foa_eval does not exist"):
+    with pytest.raises(UserError, match=r"foa_eval does not exist: download.*4064792") as error:
         find_recordings(folder, "foa", "eval")
+    assert "simulate_dataset.py" not in str(error.value)  # which makes none
     for name, ending in (("foa", ".wav"), ("metadata", ".csv")):
         (folder / f"{name}_eval").mkdir()
         source = folder / f"{name}_dev" / f"fold1_room1_mix001_ov1{ending}"
@@ -156,9 +158,49 @@ def test_mixtures_are_listed_only_if_asked(folder):
     assert mixture.augmented and mixture.overlap == 2 and mixture.split == "3"
 
 
+@pytest.mark.parametrize("name, mixed", [
+    ("fold3_room1_aug001002_ov1", True),
+    ("fold3_room_aug_mix001_ov1", False),
+    ("fold3_room1_aug5", False),
+    ("august_augmented", False),
+    ("day_aug3_ov1", False),
+])
+def test_only_the_full_pattern_is_a_mixture(name, mixed):
+    assert is_mixture(name) is mixed
+
+
+def rename(folder, stem, new):
+    """Rename the WAV and the CSV of one recording."""
+    for path in list(folder.glob(f"*_dev/{stem}.*")):
+        path.rename(path.with_stem(new))
+
+
+@pytest.mark.parametrize("name", ["kitchen_aug_17", "fold3_room1_aug001002_ov1"])
+def test_recordings_of_a_splits_csv_are_no_mixtures(folder, name):
+    rename(folder, "fold1_room1_mix001_ov1", name)
+    lines = [f"fold{n}_room1_mix001_ov1,train\n" for n in range(2, 7)]
+    (folder / "splits.csv").write_text("file,split\n" + "".join(lines))
+    with pytest.raises(UserError, match=f"no line for {name}"):
+        find_recordings(folder, "foa")
+    (folder / "splits.csv").write_text("file,split\n" + "".join(lines) + f"{name},test\n")
+    (own,) = select(find_recordings(folder, "foa"), "test")
+    assert own.stem == name and not own.augmented
+    (folder / f"foa_dev/{name}.wav").unlink()
+    (folder / f"metadata_dev/{name}.csv").unlink()
+    with pytest.raises(UserError, match=f"line 7: .* holds no recording '{name}"):
+        find_recordings(folder, "foa")
+
+
+def test_an_ending_in_capitals(folder):
+    (folder / "foa_dev/fold1_room1_mix001_ov1.wav").rename(folder / "foa_dev/B.WAV")
+    (folder / "metadata_dev/fold1_room1_mix001_ov1.csv").rename(folder / "metadata_dev/B.CSV")
+    lines = [f"fold{n}_room1_mix001_ov1,train\n" for n in range(2, 7)]
+    (folder / "splits.csv").write_text("file,split\nB.WAV,test\n" + "".join(lines))
+    assert [r.stem for r in select(find_recordings(folder, "foa"), "test")] == ["B"]
+
+
 def test_splits_csv_replaces_names(folder):
-    for path in list(folder.glob("*_dev/*")):
-        path.rename(path.with_stem(path.stem.replace("fold1_room1_mix001_ov1", "my own")))
+    rename(folder, "fold1_room1_mix001_ov1", "my own")
     lines = [f"fold{n}_room1_mix001_ov1,train,,\n" for n in range(2, 6)]
     lines += ["my own.wav,test,kitchen,3\n", "fold6_room1_mix001_ov1,2,,\n"]
     with pytest.raises(UserError, match=r"my own\.wav: the name does not tell"):

@@ -40,8 +40,8 @@ def folder(tmp_path):
     return make_dataset(tmp_path, recordings_per_fold=3, seconds=1.5, folds=(1, 3, 4))
 
 
-def run(folder, capsys):
-    assert augment_files.main([f"dataset_dir={folder}"]) == 0
+def run(folder, capsys, *words):
+    assert augment_files.main([f"dataset_dir={folder}", *words]) == 0
     return capsys.readouterr().out
 
 
@@ -79,6 +79,33 @@ def test_a_second_run_adds_nothing(folder, capsys):
     (folder / "foa_dev/fold3_room1_aug001002_ov1.wav").unlink()
     assert "3 mixtures made, 3 were up to date" in run(folder, capsys)
     assert contents(folder) == before
+
+
+def test_former_mixtures_are_removed(folder, capsys):
+    run(folder, capsys)
+    for stem in ("fold4_room1_aug001009_ov1", "fold4_room1_aug9"):  # the second is a user's own recording
+        for name, ending in (("foa", "wav"), ("mic", "wav"), ("metadata", "csv")):
+            (folder / f"{name}_dev/{stem}.{ending}").write_bytes(b"")
+    for path in folder.glob("*_dev/fold3_room1_mix003_ov1.*"):
+        path.unlink()
+    told = run(folder, capsys)
+    assert "0 mixtures made, 4 were up to date" in told and "3 former mixtures" in told
+    for name in ("foa", "mic", "metadata"):
+        mixed = sorted(path.stem for path in (folder / f"{name}_dev").glob("*_aug*"))
+        assert mixed == ["fold3_room1_aug001002_ov1", "fold4_room1_aug001002_ov1", "fold4_room1_aug001003_ov1",
+                         "fold4_room1_aug002003_ov1", "fold4_room1_aug9"]
+    assert "were removed" not in run(folder, capsys)
+
+
+def test_another_seed_leaves_no_mixture_of_the_first(tmp_path, capsys):
+    folder = make_dataset(tmp_path, recordings_per_fold=12, seconds=1.2, folds=(3,), formats=("mic",))
+    assert "next: python3 batch_feature_extraction.py 5" in run(folder, capsys, "seed=1")
+    told = run(folder, capsys, "seed=2", "max_sources=3")
+    assert "former mixtures" in told
+    assert len(list((folder / "mic_dev").glob("*_aug*.wav"))) == 48
+    assert len(list((folder / "metadata_dev").glob("*_aug*.csv"))) == 48
+    next_line = told.splitlines()[-1]
+    assert "dataset=mic" in next_line and "max_sources=3" in next_line and f"dataset_dir={folder}" in next_line
 
 
 def test_unlike_lengths(tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -332,6 +333,28 @@ def test_samples_too_large_to_compute_with(folder, capsys):
     assert f"{path} holds samples too large" in capsys.readouterr().err
 
 
+def test_a_shared_feature_folder_is_refused(tmp_path, capsys):
+    one, two = (make_dataset(tmp_path / name, seconds=2.0, formats=("foa",), folds=(1, 3)) for name in "ab")
+    elsewhere = tmp_path / "features"
+    assert "2 extracted" in extract(one, capsys, f"feat_label_dir={elsewhere}")
+    before = {path: path.read_bytes() for path in elsewhere.rglob("*") if path.is_file()}
+    words = ["--jobs", "1", "max_audio_len_s=2", f"feat_label_dir={elsewhere}"]
+    assert batch_feature_extraction.main([*words, f"dataset_dir={two}"]) == 2
+    told = capsys.readouterr().err
+    assert f"{elsewhere} holds the features of {one}" in told and "another feat_label_dir" in told
+    assert told.count("\n") == 1
+    assert {path: path.read_bytes() for path in elsewhere.rglob("*") if path.is_file()} == before
+    one.rename(tmp_path / "moved")
+    assert "0 extracted" in extract(tmp_path / "moved", capsys, f"feat_label_dir={elsewhere}")
+    assert batch_feature_extraction.main([*words, f"dataset_dir={two}"]) == 2
+
+
+def test_features_inside_the_dataset_go_with_a_copy(folder, tmp_path, capsys):
+    extract(folder, capsys)
+    shutil.copytree(folder, tmp_path / "copy")
+    assert "0 extracted, 0 normalised" in extract(tmp_path / "copy", capsys)
+
+
 def test_cut_recordings_are_told(folder, capsys):
     told = extract(folder, capsys, "max_audio_len_s=1")
     assert "6 recording(s) are longer than max_audio_len_s=1 and were cut" in told
@@ -347,7 +370,8 @@ def test_killed_runs_end_alike(tmp_path):
                 for path in (tmp_path / name).rglob("*") if path.is_file()}
 
     ends = []
-    for count in (55, 95):  # of 146 files: 24 recordings · (labels, features, normalised) · 2, the scaler · 2
+    # Of 147 files: 24 recordings · (labels, features, normalised) · 2, the scaler · 2, whose features they are.
+    for count in (55, 95):
         process = subprocess.Popen(
             [sys.executable, "batch_feature_extraction.py", *words, f"feat_label_dir={tmp_path / 'killed'}"],
             cwd=Path(batch_feature_extraction.__file__).parent, stdout=subprocess.DEVNULL,
@@ -359,4 +383,4 @@ def test_killed_runs_end_alike(tmp_path):
     assert -signal.SIGKILL in ends
     for name in ("killed", "undisturbed"):
         assert batch_feature_extraction.main([*words, f"feat_label_dir={tmp_path / name}"]) == 0
-    assert made("killed") == made("undisturbed") and len(made("killed")) == 146
+    assert made("killed") == made("undisturbed") and len(made("killed")) == 147

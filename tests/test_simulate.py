@@ -380,12 +380,19 @@ def test_a_stopped_run_goes_on_to_the_same_files(dataset, tmp_path, capsys):
 def test_other_settings_need_overwrite(dataset, tmp_path, capsys):
     root = tmp_path / "other"
     shutil.copytree(dataset, root)
+    mixtures = {root / f"{folder}/fold3_room9_aug001002_ov1{suffix}"
+                for folder, suffix in simulate_dataset.FOLDERS.items()}
+    for path in mixtures:
+        path.write_bytes(b"of recordings that go")
     assert simulate(root, "max_sources=1") == 2
     assert "--overwrite" in capsys.readouterr().err
-    assert contents(root) == contents(dataset)
+    assert contents(root).keys() == contents(dataset).keys() | {str(path.relative_to(root)) for path in mixtures}
     assert simulate(root, "max_sources=1", "--overwrite", "--jobs", "1") == 0
     assert {path.stem[-3:] for path in (root / "foa_dev").iterdir()} == {"ov1"}
+    assert not any(path.exists() for path in mixtures)
     assert json.loads((root / "simulation.json").read_text())["max_sources"] == 1
+    next_line = capsys.readouterr().out.splitlines()[-1]
+    assert next_line == f"next: python3 batch_feature_extraction.py dataset_dir={root} max_sources=1"
 
 
 def test_recordings_of_others_are_never_touched(tmp_path, capsys):
