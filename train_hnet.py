@@ -19,7 +19,7 @@ from doatools.hnet_training import batches_of, batches_on_the_fly, fit, score, t
 from hnet_model import ARCHITECTURES, HNet, hnet_loss, save_hnet
 
 STEPS = {1: 1000, 2: 6000, 3: 6000}  # above, as many as LONGEST
-LONGEST = 8000
+LONGEST = 5000
 LAYERS = {1: 4, 2: 4}  # above, DEEPEST
 DEEPEST = 6
 
@@ -31,10 +31,11 @@ def build_parser():
     add("--max-doas", type=int, default=2, help="N, sources at once (default 2)")
     add("--arch", choices=tuple(ARCHITECTURES), default="exchangeable", help="gru is the published one")
     add("--data", help=".npz of generate_hnet_training_data.py: 80 %% train, 10 %% validation, 10 %% test")
-    add("--steps", type=int, help="batches to train on (default 6000 for 2 and 3 sources, 8000 above)")
+    add("--steps", type=int, help="batches to train on (default 6000 for 2 and 3 sources, 5000 above)")
     add("--epochs", type=int, help="with --data, times through the training pairs, in place of --steps")
     add("--batch-size", type=int, default=1024)
     add("--learning-rate", type=float, default=3e-3)
+    add("--optimizer", choices=("adam", "muon"), help="default adam for up to 3 sources, muon above")
     add("--schedule", choices=("onecycle", "constant"), default="onecycle")
     add("--temperature", type=float, help="of the soft association to learn, in units of distance; 0: exact, as "
         "published (default 0.02 for 2 sources, 0.015 above, 0 for gru)")
@@ -58,7 +59,8 @@ def main(argv=None):
     model = HNet(n, args.arch, **options)
     temperature = default_temperature(args) if args.temperature is None else args.temperature
     history = fit(model, hnet_loss, batches, steps, validation, temperature=temperature, patience=args.patience,
-                  learning_rate=args.learning_rate, schedule=args.schedule)
+                  learning_rate=args.learning_rate, schedule=args.schedule,
+                  optimizer=args.optimizer or ("adam" if n <= 3 else "muon"))
     seconds = time.monotonic() - start
     model.eval()
     scores = {name: score(model, pairs, torch.Generator().manual_seed(args.seed)) for name, pairs in tests.items()}

@@ -21,6 +21,7 @@ from doatools.hnet_pairs import LARGEST_ON_GRID, draw_published, draw_slots, joi
 
 TIE_BREAK = 5e-4  # cost; how much the place in the matrix may count, so that exact ties have one answer
 VALIDATIONS = 20  # a training
+MUON_RATE = 0.02  # learning rate of matrices under Muon
 
 
 def draw_mixture(count, max_doas, generator):
@@ -57,10 +58,22 @@ def target_of(pairs, temperature):
     return soft_association(pairs.distance + TIE_BREAK * places(pairs.distance.shape[-1]), pairs.active, temperature)
 
 
-def fit(model, loss_of, batches, steps, validation, *, temperature, learning_rate, schedule="onecycle", patience=0):
+def make_optimizers(model, kind, learning_rate):
+    """'adam' for all weights; 'muon' (Jordan et al. 2024): Muon for hidden layers' matrices, Adam for the rest."""
+    hidden = [weight for name, weight in model.named_parameters() if "layers" in name and weight.ndim == 2]
+    if kind == "adam" or not hidden:
+        return [torch.optim.Adam(model.parameters(), learning_rate, betas=(0.9, 0.99))]
+    rest = [weight for weight in model.parameters() if not any(weight is other for other in hidden)]
+    return [torch.optim.Muon(hidden, MUON_RATE, weight_decay=0.0),
+            torch.optim.Adam(rest, learning_rate, betas=(0.9, 0.99))]
+
+
+def fit(model, loss_of, batches, steps, validation, *, temperature, learning_rate, optimizer="adam",
+        schedule="onecycle", patience=0):
     """Train ``model`` in place and leave the weights of its best validation in it.
 
     loss_of : logits and target (M, N, N) → scalar
+    optimizer : 'adam' or 'muon', see ``make_optimizers``
     schedule : 'onecycle' (the peak is ``learning_rate``) or 'constant'
     patience : stop after so many of the VALIDATIONS without a larger share of right answers; 0 for never
 
@@ -68,18 +81,18 @@ def fit(model, loss_of, batches, steps, validation, *, temperature, learning_rat
     -------
     history : one dict a validation: step, loss (mean since the last), right, f1, kept
     """
-    optimizer = torch.optim.Adam(model.parameters(), learning_rate, betas=(0.9, 0.99))
-    factor = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, learning_rate, steps, pct_start=0.1) if schedule == "onecycle" else None
+    optimizers = make_optimizers(model, optimizer, learning_rate)
+    factors = [torch.optim.lr_scheduler.OneCycleLR(
+        o, o.param_groups[0]["lr"], steps, pct_start=0.1, cycle_momentum=len(optimizers) == 1)
+        for o in optimizers] if schedule == "onecycle" else []
     every, history, losses, best = max(1, steps // VALIDATIONS), [], [], None
     progress = tqdm(batches, total=steps, unit="step", mininterval=1)
     for step, pairs in enumerate(progress, 1):
         loss = loss_of(model(pairs.distance), target_of(pairs, temperature))
-        optimizer.zero_grad()
+        model.zero_grad()
         loss.backward()
-        optimizer.step()
-        if factor:
-            factor.step()
+        for stepped in (*optimizers, *factors):
+            stepped.step()
         losses.append(loss.item())
         if step % every and step != steps:
             continue
