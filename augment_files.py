@@ -37,7 +37,7 @@ def build_parser():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="example: python3 augment_files.py dataset_dir=datasets/simulated\n"
-               "then:    python3 batch_feature_extraction.py 5")
+               "then:    python3 batch_feature_extraction.py 5 dataset_dir=datasets/simulated")
     return add_override_argument(parser)
 
 

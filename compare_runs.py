@@ -29,7 +29,8 @@ def build_parser():
 @exits_cleanly
 def main(argv=None):
     args = build_parser().parse_args(argv)
-    folders = [Path(run) for run in args.runs] or sorted(path.parent for path in Path("results").glob("*/best.pt"))
+    folders = [Path(run) for run in args.runs] or sorted(
+        best.parent for best in Path("results").glob("*/best.pt") if (best.parent / "scores.json").is_file())
     runs = [read_run(folder) for folder in folders]
     if not runs:
         raise UserError("no finished run in results/; train one with: python3 train_doanet.py <task-id> <job-id>")
@@ -49,7 +50,7 @@ def read_run(folder):
     """Name, settings, test scores, precision and median seconds of a training epoch of a finished run."""
     path = folder / "scores.json"
     if not path.is_file():
-        raise UserError(f"{path}: not there; the run has not been tested yet, finish it with --resume")
+        raise UserError(f"{path}: not there; the run is still training, or was stopped and wants --resume")
     told = json.loads(path.read_text())
     params = DEFAULTS | checkpoint.load(folder / "best.pt")["params"]  # parameters newer than the run
     scores = {name: float("nan") if value is None else value for name, value in told["test"].items()}

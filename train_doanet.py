@@ -24,7 +24,8 @@ FREE_ON_RESUME = {"num_workers", "dataset_dir", "feat_label_dir", "results_dir",
 def build_parser():
     parser = argparse.ArgumentParser(
         description=__doc__, usage="%(prog)s [task-id [job-id]] [key=value ...] [--resume] [--overwrite]",
-        epilog="example: python3 train_doanet.py 4 myrun quick_test=False nb_epochs=40 dataset=mic",
+        epilog="task-id: 1-19 or 999, see the README (default 1); job-id: a name for the run (default first)\n"
+               "example: python3 train_doanet.py 4 myrun quick_test=False nb_epochs=40 dataset=mic",
         formatter_class=argparse.RawDescriptionHelpFormatter)
     add_override_argument(parser)
     parser.add_argument("--resume", action="store_true", help="go on with a stopped run of the same task and job")

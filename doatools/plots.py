@@ -140,7 +140,7 @@ def _draw_activity(ax, seconds, track):
 
 
 def _legend(ax, track):
-    handles = [pyplot.Line2D([], [], color="0.5", lw=7, alpha=0.35, label="reference")]
+    handles = [pyplot.Line2D([], [], color="0.5", lw=7, alpha=0.35, label="reference (in its slot's colour)")]
     handles += [pyplot.Line2D([], [], ls="", marker=".", color=COLOURS[slot % len(COLOURS)], label=f"slot {slot + 1}")
                 for slot in range(track.doa.shape[1])]
     ax.legend(handles=handles, loc="lower right", bbox_to_anchor=(1, 1), ncols=4, fontsize=8, frameon=False)
