@@ -8,12 +8,12 @@ change of seed or of recordings) are removed.
 """
 
 import argparse
-import io
 import itertools
 import re
 import shlex
 import sys
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ from doanet_parameters import CHOICES, add_override_argument, get_params, split_
 from doatools.annotations import count_overlap, find_recordings, is_mixture, read_dcase, select, write_dcase
 from doatools.audiofiles import read_audio
 from doatools.errors import UserError, exits_cleanly
-from doatools.files import replacing
+from doatools.files import in_memory, replacing
 
 SINGLE_NAME = re.compile(r"(?P<place>fold\d+_room[^_]+)_mix(?P<number>\d+)_ov1")
 MIXTURES_PER_RECORDING = 4
@@ -134,10 +134,10 @@ def make_mixture(dataset_dir, datasets, name, pair, fs):
         mixture = np.zeros((max(len(one), len(other)), CHANNELS), np.float32)
         mixture[: len(one)] += 0.5 * one
         mixture[: len(other)] += 0.5 * other
-        wav = io.BytesIO()  # on a full disk soundfile's own writing tells nothing
-        soundfile.write(wav, mixture, fs, format="WAV", subtype=soundfile.info(sources[0]).subtype)
+        wav = in_memory(partial(
+            soundfile.write, data=mixture, samplerate=fs, format="WAV", subtype=soundfile.info(sources[0]).subtype))
         with replacing(_audio(dataset_dir, dataset, name)) as temporary:
-            temporary.write_bytes(wav.getbuffer())
+            temporary.write_bytes(wav)
 
 
 def mix_annotations(one, other):

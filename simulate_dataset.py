@@ -6,7 +6,7 @@ bytes, whatever the number of jobs; a command that was stopped goes on where it 
 """
 
 import argparse
-import io
+import functools
 import json
 import shlex
 import sys
@@ -23,7 +23,7 @@ from doanet_parameters import add_override_argument, get_params, parse_overrides
 from doatools import scenes
 from doatools.annotations import is_mixture, write_dcase
 from doatools.errors import UserError, exits_cleanly
-from doatools.files import replacing
+from doatools.files import in_memory, replacing, write_json
 from doatools.sounds import FolderSounds, GeneratedSounds
 
 FOLDS = 6
@@ -85,10 +85,10 @@ def simulate_recording(root, params, sounds, fold, index):
     signals = scenes.render(scene, sounds, scenes.tau_renderer(params["fs"]))
     foa, mic, labels = recording_paths(root, params, fold, index)
     for path, channels in ((foa, signals[:4]), (mic, signals[4:])):
-        wav = io.BytesIO()
-        soundfile.write(wav, channels.T, params["fs"], format="WAV", subtype="PCM_16")
-        with replacing(path) as temporary:  # plain bytes: a full disk is an OSError, which libsndfile hides
-            temporary.write_bytes(wav.getbuffer())
+        wav = in_memory(functools.partial(
+            soundfile.write, data=channels.T, samplerate=params["fs"], format="WAV", subtype="PCM_16"))
+        with replacing(path) as temporary:
+            temporary.write_bytes(wav)
     write_dcase(labels, scene.labels(params["label_hop_len_s"]))
 
 
@@ -127,8 +127,7 @@ def _prepare(root, manifest, overwrite):
     for folder in FOLDERS:
         for partial in root.glob(f"{folder}/.fold*.partial-*"):  # of a run that was killed
             partial.unlink()
-    with replacing(note) as temporary:
-        temporary.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    write_json(note, manifest)
 
 
 def _summarize(root, params, sounds, n_made, seconds):

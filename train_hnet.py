@@ -5,7 +5,6 @@ training curve and all scores to results/hnet_N/.
 """
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 import torch
 
 from doatools.errors import UserError, exits_cleanly
-from doatools.files import replacing
+from doatools.files import write_json
 from doatools.hnet_pairs import LARGEST_ON_GRID, draw_published, draw_slots, load_pairs
 from doatools.hnet_training import batches_of, batches_on_the_fly, fit, score, table
 from hnet_model import ARCHITECTURES, HNet, hnet_loss, save_hnet
@@ -127,9 +126,7 @@ def write_results(folder, content):
     """scores.json and curve.png."""
     from doatools.plots import figure  # slow to import, and needed once, at the end
 
-    folder.mkdir(parents=True, exist_ok=True)
-    with replacing(folder / "scores.json") as temporary:
-        temporary.write_text(json.dumps(content, indent=1))
+    write_json(folder / "scores.json", content)
     history = content["history"]
     steps = [entry["step"] for entry in history]
     kept = [entry for entry in history if entry["kept"]][-1]

@@ -74,8 +74,7 @@ def draw(path, localizer, dataset, number, track):
     """The picture of one recording, its own scores in the title."""
     scores = score([track])
     told = "   ".join(f"{name} {format_score(name, scores[name])}" for name in ("LE", "LF", "F20", "MOTA@20"))
-    features = localizer.scaler.invert(dataset.features(number))  # (T', C·F)
-    features = features.reshape(len(features), localizer.features.nb_feature_channels, -1).swapaxes(0, 1)
+    features = localizer.features.as_channels(localizer.scaler.invert(dataset.features(number)))  # (C, T', F)
     plots.recording(path, f"{track.stem}\n{told}", features, localizer.features.extractor.pictured, track,
                     localizer.params)
 
