@@ -24,6 +24,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from doanet_parameters import get_params
 from doatools import audiofiles
 from doatools.annotations import find_recordings, read_dcase, select
+from doatools.arrays import ARRAYS
+from doatools.augmentation import capsule_channel_map, foa_channel_map, vertical_turns
 from doatools.errors import UserError
 from doatools.files import replacing
 from doatools.freshness import digest, is_fresh, stamp
@@ -41,10 +43,12 @@ class FoaFeatures:
 
     audio_channels = 4  # W, Y, Z, X
     log_mels = 4  # the first feature channels are powers, to be told in dB
-    channels = 7
+    mel_channels = channels = 7
     # What pictures show: channel, label, colours.
     pictured = ((0, "mel band", "log-mel of W (dB)", "magma"),
                 (4, "mel band", "intensity along y, left > 0", "RdBu_r"))
+
+    channel_map = staticmethod(foa_channel_map)  # of a turn of the sound field
 
     def __init__(self, mel):
         self.mel = mel  # (K, F) float32
@@ -67,10 +71,14 @@ class MicFeatures:
     """Log-mels of four capsules and the GCC-PHAT of their pairs: a peak at lag d, n hears d later than m."""
 
     audio_channels = 4
-    log_mels = 4
+    mel_channels = log_mels = 4
     channels = 10
     pictured = ((0, "mel band", "log-mel of capsule 1 (dB)", "magma"),
                 (4, "lag (samples)", "GCC-PHAT of capsules 1 and 2", "RdBu_r"))
+
+    @staticmethod
+    def channel_map(turn):
+        return capsule_channel_map(turn, ARRAYS["mic"].capsules)
 
     def __init__(self, mel):
         self.mel = mel  # (K, F) float32
@@ -115,6 +123,7 @@ class FeatureClass:
         self.window = _hann(2 * self.hop)
         kind = FEATURES[self.features]
         self.audio_channels, self.nb_feature_channels = kind.audio_channels, kind.channels
+        self.mel_channels = kind.mel_channels  # the first feature channels, whose bands are mel bands
 
     @functools.cached_property
     def extractor(self):
@@ -149,6 +158,12 @@ class FeatureClass:
             self.extractor(spectra, power, features[start : start + BLOCK].swapaxes(0, 1))  # (C, B, F)
         self._to_decibels(features[:, : self.extractor.log_mels])
         return features.reshape(n_frames, self.nb_feature_channels * self.nb_mel_bins)  # (T, C*F)
+
+    def turns(self):
+        """Turns of the sound field that these features can follow, (K, 3, 3), and their K ChannelMaps."""
+        maps = [(turn, FEATURES[self.features].channel_map(turn)) for turn in vertical_turns()]
+        turns, maps = zip(*((turn, one) for turn, one in maps if one is not None))
+        return np.stack(turns), maps
 
     def as_channels(self, features):
         """Features on disk (..., T, C*F) → (..., C, T, F), a view."""

@@ -22,6 +22,8 @@ DEFAULTS = {
     # --- data ----------------------------------------------------------------------------------------
     "dataset": "foa",  # foa (ACN/SN3D ambisonics) | mic (array of capsules)
     "mode": "dev",  # dev: train folds 3-6, validate 2, test 1 | eval: train 2-6, validate 1, test *_eval
+    "turn_augment": False,  # turn and mirror the sound field of training sequences: 16 ways foa, 8 mic
+    "spec_augment": False,  # mask frames and bands of training sequences
     "augmented": False,  # train on the mixtures of augment_files.py as well
     "max_sources": 2,  # N, slots a label frame
     "label_slots": "track",  # track: an event keeps its slot for life | frame: by CSV order in each frame
@@ -49,15 +51,20 @@ DEFAULTS = {
     "dropout_rate": 0.0,
     "activity": True,  # the activity branch; without it every slot counts as active (mse trains none)
     # --- loss ----------------------------------------------------------------------------------------
-    "loss": "dmot",  # dmot | mse | pit
+    "loss": "dmot",  # dmot | mse | pit | pit_dmot (PIT and dMOTa)
     "association": "hnet",  # hnet | hungarian (exact, no gradient) | sinkhorn; what pairs slots and references in dmot
+    "association_sees": "distance",  # distance | activity: a slot thought inactive stands back by up to 1 (60°)
+    "association_gradient": "soft",  # soft: through the association | straight: exact, soft's gradient | none
+    "dmotp": "published",  # published: frames count by their pairs | mean distance | squared: mean squared distance
     "dmotp_weight": 50.0,  # w_p inside dMOTp
     "dmota_weight": 1.0,  # w_a of dMOTa
+    "predicted": "associated",  # M_t: associated slots | probable: the sum of activity probabilities
     "ids_weight": 1.0,  # w_i of identity switches inside dMOTa
     "ids": "published",  # published: a birth counts as a switch | switch: only references active at t-1 and t
     "activity_weight": 10.0,  # of the activity term (binary cross-entropy)
     "pit_distance_weight": 20.0,  # of PIT's mean squared distance
-    "pit_level": "frame",  # pit: one permutation a frame | sequence
+    "pit_level": "frame",  # pit: one permutation a frame | sequence | track: a frame's, changes cost
+    "pit_switch_cost": 1.0,  # track: of a change of slot, in units of a frame's loss
     "init_weights": "",  # start from these: a checkpoint of this toolkit or a published DOAnet state dict
     # --- training ------------------------------------------------------------------------------------
     "nb_epochs": 200,
@@ -104,10 +111,14 @@ CHOICES = {
     "mode": ("dev", "eval"),
     "label_slots": ("track", "frame"),
     "overflow": ("error", "drop"),
-    "loss": ("dmot", "mse", "pit"),
+    "loss": ("dmot", "mse", "pit", "pit_dmot"),
+    "association_sees": ("distance", "activity"),
+    "association_gradient": ("soft", "straight", "none"),
+    "dmotp": ("published", "mean", "squared"),
+    "predicted": ("associated", "probable"),
     "association": ("hnet", "hungarian", "sinkhorn"),
     "ids": ("published", "switch"),
-    "pit_level": ("frame", "sequence"),
+    "pit_level": ("frame", "sequence", "track"),
     "optimizer": ("adam", "adamw"),
     "lr_schedule": ("constant", "onecycle"),
     "device": ("auto", "cpu", "cuda", "mps"),
@@ -123,8 +134,9 @@ RANGES = {
     "nb_cnn2d_filt": (1, 4096), "f_pool_size": (1, 64), "nb_rnn_layers": (1, 32), "rnn_size": (1, 8192),
     "nb_heads": (1, 256), "nb_fnn_layers": (0, 32), "fnn_size": (1, 8192), "dropout_rate": (0, 0.95),
     "dmotp_weight": (0, 1e9), "dmota_weight": (0, 1e9), "ids_weight": (0, 1e9), "activity_weight": (0, 1e9),
-    "pit_distance_weight": (0, 1e9), "nb_epochs": (1, 1_000_000), "learning_rate": (0, 100),
-    "weight_decay": (0, 100), "gradient_clip": (0, 1e9), "patience": (1, 1_000_000), "top_db": (-1e9, 1e9),
+    "pit_distance_weight": (0, 1e9), "pit_switch_cost": (0, 1e9), "nb_epochs": (1, 1_000_000),
+    "learning_rate": (0, 100), "weight_decay": (0, 100), "gradient_clip": (0, 1e9), "patience": (1, 1_000_000),
+    "top_db": (-1e9, 1e9),
 }
 
 

@@ -20,8 +20,9 @@ from doanet_parameters import DEFAULTS
 from doatools import checkpoint
 from doatools.arrays import ARRAYS
 from doatools.association import near_enough, optimal_association, sinkhorn_association
+from doatools.augmentation import Augmentation
 from doatools.errors import UserError
-from doatools.losses import DMOTLoss, MSELoss, PITLoss
+from doatools.losses import DMOTLoss, MSELoss, PITLoss, TrackingPITLoss
 from hnet_model import load_hnet
 
 ACTIVE_ABOVE = 0.5  # activity probability from which a slot counts as a source
@@ -45,6 +46,7 @@ ASSOCIATIONS = {
 }
 LOSSES = {
     "dmot": lambda params: DMOTLoss(ASSOCIATIONS[params["association"]](params), params),
+    "pit_dmot": lambda params: TrackingPITLoss(ASSOCIATIONS[params["association"]](params), params),
     "mse": lambda params: MSELoss(),
     "pit": PITLoss,
 }
@@ -58,6 +60,16 @@ def build_model(params):
 def build_criterion(params):
     """The loss of the parameters, frozen parts included."""
     return LOSSES[params["loss"]](params)
+
+
+def build_augmentation(params, scaler):
+    """What training batches go through, or None for nothing."""
+    if not (params["turn_augment"] or params["spec_augment"]):
+        return None
+    features = FeatureClass(params)
+    turns, maps = features.turns() if params["turn_augment"] else (None, None)
+    return Augmentation(turns, maps, scaler.mean, scaler.scale,
+                        features.mel_channels if params["spec_augment"] else None, params["seed"])
 
 
 class Track(NamedTuple):

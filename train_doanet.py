@@ -15,7 +15,7 @@ from doatools.errors import UserError, exits_cleanly
 from doatools.files import write_json
 from doatools.freshness import remove_leftovers
 from doatools.training import Run, evaluate, fit, make_fabric
-from localizer import Localizer, build_criterion, recordings_of, score
+from localizer import Localizer, build_augmentation, build_criterion, recordings_of, score
 
 # What may differ between a run and its resumption: where things are and who loads them, not what they are.
 FREE_ON_RESUME = {"num_workers", "dataset_dir", "feat_label_dir", "results_dir", "device"}
@@ -61,7 +61,8 @@ def main(argv=None):
     history, best = fit(
         fabric, localizer.model, criterion, loaders,
         score=lambda predictions: score(recordings_of(predictions, datasets["val"])), selection=selection_score,
-        params=params, run=run, content=localizer.content(precision), resume=bool(saved))
+        params=params, run=run, content=localizer.content(precision), resume=bool(saved),
+        augment=build_augmentation(params, localizer.scaler))
     plots.training_curve(history, run.folder / "training_curve.png", run.folder.name)
     report(test(fabric, best, loaders["test"]), params, run, best)
     return 0

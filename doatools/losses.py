@@ -15,16 +15,23 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from doatools.association import INACTIVE, pairwise_distance
+from doatools.association import INACTIVE, near_enough, optimal_association, pairwise_distance
 
 EPSILON = 1.19e-7  # float32 machine epsilon, keeps the count ratio of dMOTa finite
 
 
-def dmotp(distance, association, weight):
-    """Count-weighted mean distance of associated pairs: Σ_t (Σ D∘A)_t (Σ A)_t w / Σ A, 0 where nothing is."""
+def dmotp(distance, association, weight, kind="published"):
+    """Weighted mean distance of associated pairs, 0 where nothing is associated.
+
+    ``published``: Σ_t (Σ D∘A)_t (Σ A)_t w / Σ A, so a frame counts by its number of pairs; ``mean``:
+    w Σ D∘A / Σ A; ``squared``: the same with D² and without a gradient through A.
+    """
+    if kind == "squared":
+        distance, association = distance.square(), association.detach()
     mass = association.sum((-1, -2))  # (B, T)
     total = mass.sum()
-    weighted = ((distance * association).sum((-1, -2)) * mass).sum() * weight
+    weighted = (distance * association).sum((-1, -2))
+    weighted = (weighted * mass if kind == "published" else weighted).sum() * weight
     return torch.where(total > 0, weighted / total.clamp(min=EPSILON), weighted * 0)
 
 
@@ -40,12 +47,16 @@ def switches(association, active, kind):
     return functional.pad(changed.sum((-1, -2)), (1, 0))
 
 
-def dmota(association, active, ids_weight, kind="published"):
+def dmota(association, active, ids_weight, kind="published", probability=None):
     """Soft false positives, misses and identity switches over the soft number of predictions.
+
+    The published number of predictions M_t is that of associated slots, which hardly ever exceeds the number
+    of references, so that there are no false positives to learn from. With ``probability`` (B, T, N), of each
+    slot's activity, M_t is their sum.
 
     Returns dmota and its three parts, summed over frames.
     """
-    predicted = association.amax(-1).sum(-1)  # (B, T): M_t
+    predicted = (association.amax(-1) if probability is None else probability).sum(-1)  # (B, T): M_t
     surplus = predicted - active.sum(-1)
     terms = {
         "false_positives": surplus.clamp(min=0).sum(),
@@ -64,7 +75,8 @@ class DMOTLoss(nn.Module):
     associate : callable
         Distances (B, T, N, N) → soft association in [0, 1], the gradient flowing through it.
     params : dict
-        dmotp_weight, dmota_weight, ids_weight, ids, activity_weight.
+        dmotp, dmotp_weight, dmota_weight, predicted, ids_weight, ids, activity_weight, association_sees,
+        association_gradient.
     """
 
     def __init__(self, associate, params):
@@ -73,14 +85,13 @@ class DMOTLoss(nn.Module):
         self.params = params
 
     def forward(self, localization, target):
-        params = self.params
-        active = target.activity
-        references = torch.where(active.unsqueeze(-1) > 0, target.doa, INACTIVE)
-        distance = pairwise_distance(localization.doa.float(), references)  # (B, T, N, N)
-        association = self.associate(distance)
-        association = association * (association > 0.5)
-        terms = {"dmotp": dmotp(distance, association, params["dmotp_weight"])}
-        terms |= dmota(association, active, params["ids_weight"], params["ids"])
+        params, active = self.params, target.activity
+        distance, association = self.pair(localization, target)
+        probability = None
+        if params["predicted"] == "probable" and localization.activity_logits is not None:
+            probability = torch.sigmoid(localization.activity_logits.float())
+        terms = {"dmotp": dmotp(distance, association, params["dmotp_weight"], params["dmotp"])}
+        terms |= dmota(association, active, params["ids_weight"], params["ids"], probability)
         loss = terms["dmotp"] + params["dmota_weight"] * terms["dmota"]
         if localization.activity_logits is not None:
             associated = (association.detach().amax(-1) > 0.5).float()  # (B, T, N) slots that Hnet gave a source
@@ -88,6 +99,23 @@ class DMOTLoss(nn.Module):
                 localization.activity_logits.float(), associated)
             loss = loss + params["activity_weight"] * terms["activity"]
         return {"loss": loss, **terms}
+
+    def pair(self, localization, target):
+        """Distances (B, T, N, N), and the association with what is not above one half set to 0."""
+        references = torch.where(target.activity.unsqueeze(-1) > 0, target.doa, INACTIVE)
+        distance = pairwise_distance(localization.doa.float(), references)
+        seen = distance
+        if self.params["association_sees"] == "activity" and localization.activity_logits is not None:
+            # A slot that is not thought active stands back by up to 1 (60 degrees).
+            seen = distance + torch.sigmoid(-localization.activity_logits.detach().float()).unsqueeze(-1)
+        association = self.associate(seen)
+        association = association * (association > 0.5)
+        if self.params["association_gradient"] == "straight":
+            exact = optimal_association(seen, near_enough(seen))
+            association = exact + (association - association.detach())
+        elif self.params["association_gradient"] == "none":
+            association = association.detach()
+        return distance, association
 
 
 class MSELoss(nn.Module):
@@ -102,7 +130,10 @@ class MSELoss(nn.Module):
 class PITLoss(nn.Module):
     """Permutation-invariant training: w_d·(squared distance of active pairs) + w·(BCE of activity).
 
-    The permutation with the least sum is taken for each frame, or one for each sequence (``pit_level``).
+    Which slot is to answer for which reference is a permutation of the least sum (``pit_level``): one for each
+    frame; one for each sequence; or, for ``track``, one for each frame where every change of the slot of a
+    reference that goes on costs ``pit_switch_cost`` besides. Between the frame's (a cost of 0) and a slot for
+    life (a large one), the last is CLEAR MOT's own idea: it asks nothing of a source that is born or ends.
     Without an activity branch only the distance counts. 0 distance where no reference is active.
     """
 
@@ -124,8 +155,53 @@ class PITLoss(nn.Module):
         pairs = sum(pair_terms.values())  # (B, T, N, N) cost of giving slot i reference j
         orders = torch.tensor(list(itertools.permutations(range(slots))), device=pairs.device)  # (N!, N)
         rows = torch.arange(slots, device=pairs.device)
-        cost = pairs[..., rows, orders].sum(-1)  # (B, T, N!)
-        best = (cost.sum(1, keepdim=True).expand_as(cost) if params["pit_level"] == "sequence" else cost).argmin(-1)
-        columns = orders[best].unsqueeze(-1)  # (B, T, N, 1)
+        cost = pairs.detach()[..., rows, orders].sum(-1)  # (B, T, N!)
+        columns = orders[self._choose(cost * count, orders, active)].unsqueeze(-1)  # (B, T, N, 1)
         terms = {name: pair.gather(-1, columns).sum() for name, pair in pair_terms.items()}
         return {"loss": sum(terms.values()), **terms}
+
+    def _choose(self, cost, orders, active):
+        """The permutation of each frame (B, T), of costs (B, T, N!) that are of one frame's size."""
+        if self.params["pit_level"] == "frame":
+            return cost.argmin(-1)
+        if self.params["pit_level"] == "sequence":
+            return cost.sum(1, keepdim=True).expand_as(cost).argmin(-1)
+        return cheapest_path(cost, self.params["pit_switch_cost"] * order_changes(orders, active))
+
+
+def order_changes(orders, active):
+    """Permutations (K, N), columns of rows, and activity of the columns (B, T, N) → (B, T - 1, K, K): how many
+    columns active at both frames have another row when the permutation goes from the first to the second."""
+    row_of = orders.argsort(-1)  # (K, N)
+    moved = (row_of.unsqueeze(1) != row_of.unsqueeze(0)).float()  # (K, K, N)
+    return torch.einsum("btn,jkn->btjk", active[:, 1:] * active[:, :-1], moved)
+
+
+def cheapest_path(cost, step_cost):
+    """The states (B, T) whose summed costs are least, by dynamic programming (Viterbi 1967).
+
+    ``cost`` (B, T, K) of being in a state, ``step_cost`` (B, T - 1, K, K) of going from one to another.
+    """
+    total, back = cost[:, 0], []
+    for t in range(1, cost.shape[1]):
+        total, before = (total.unsqueeze(-1) + step_cost[:, t - 1]).min(1)  # (B, K)
+        total = total + cost[:, t]
+        back.append(before)
+    path = [total.argmin(-1)]
+    for before in reversed(back):
+        path.append(before.gather(-1, path[-1].unsqueeze(-1)).squeeze(-1))
+    return torch.stack(path[::-1], 1)
+
+
+class TrackingPITLoss(nn.Module):
+    """PIT and, besides, dMOTa: what each frame sees and what only the course of time shows."""
+
+    def __init__(self, associate, params):
+        super().__init__()
+        self.pit, self.dmot, self.params = PITLoss(params), DMOTLoss(associate, params), params
+
+    def forward(self, localization, target):
+        terms = self.pit(localization, target)
+        tracking = self.dmot(localization, target)
+        loss = terms["loss"] + self.params["dmota_weight"] * tracking["dmota"]
+        return {**{name: tracking[name] for name in ("dmota", "switches")}, **terms, "loss": loss}

@@ -10,6 +10,7 @@ stopped run, resumed, ends with the weights of one that was never stopped.
 
 import contextlib
 import ctypes
+import functools
 import json
 import logging
 import math
@@ -132,11 +133,13 @@ class LossWatch:
         return {name: float(value) / max(self.samples, 1) for name, value in self.sums.items()}
 
 
-def train_epoch(fabric, model, criterion, optimizer, schedule, loader, gradient_clip=0.0, progress=None):
-    """One pass over the training sequences → mean of each loss term."""
+def train_epoch(fabric, model, criterion, optimizer, schedule, loader, gradient_clip=0.0, augment=None, progress=None):
+    """One pass over the training sequences → mean of each loss term; ``augment``: batch → batch."""
     model.train()
     watch = LossWatch(loader.dataset.describe)
     for batch in loader:
+        if augment is not None:
+            batch = augment(batch)
         terms = criterion(model(_features(batch)), _to_target(batch))
         fabric.backward(terms["loss"])
         if gradient_clip > 0:
@@ -202,7 +205,7 @@ class Run:
             temporary.write_text("".join(json.dumps(plain_json(entry)) + "\n" for entry in entries))
 
 
-def fit(fabric, model, criterion, loaders, score, selection, params, run, content, resume=False):
+def fit(fabric, model, criterion, loaders, score, selection, params, run, content, resume=False, augment=None):
     """Train, keep the best epoch, stop early; returns (history, the best epoch's checkpoint dict).
 
     Parameters
@@ -218,9 +221,12 @@ def fit(fabric, model, criterion, loaders, score, selection, params, run, conten
         Where checkpoints and logs go.
     content : dict
         What every checkpoint holds besides weights and scores (parameters, scaler, array, precision).
+    augment : Module or None
+        (batch, epoch) → the batch to train on, on its device.
     """
     model, optimizer = fabric.setup(model.to(memory_format=torch.channels_last), make_optimizer(model, params))
     criterion = criterion.to(fabric.device)
+    augment = augment and augment.to(fabric.device)
     schedule = make_schedule(optimizer, params, len(loaders["train"]))
     state = {"epoch": 0, "best": math.inf, "best_epoch": 0}
     if resume and run.last.is_file():
@@ -238,7 +244,8 @@ def fit(fabric, model, criterion, loaders, score, selection, params, run, conten
             loaders["train"].batch_sampler.set_epoch(epoch)
             seed_everything(params["seed"] + epoch, verbose=False)  # dropout follows from (seed, epoch) as well
             started = time.perf_counter()
-            terms = train_epoch(fabric, model, criterion, optimizer, schedule, train, params["gradient_clip"], bar)
+            terms = train_epoch(fabric, model, criterion, optimizer, schedule, train, params["gradient_clip"],
+                                augment and functools.partial(augment, epoch=epoch), bar)
             seconds = time.perf_counter() - started
             predictions, val_terms = evaluate(model, criterion, val, bar)
             scores = score(predictions)
