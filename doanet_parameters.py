@@ -34,12 +34,14 @@ DEFAULTS = {
     "label_hop_len_s": 0.1,  # label hop, s
     "max_audio_len_s": 60.0,  # recordings are padded or cut to this, s
     "nb_mel_bins": 64,
+    "num_fft_bins": 2048,  # magnitude-phase features: FFT length, of which all but the DC bin are kept
     "top_db": 80.0,  # log-mel floor below the file's maximum, dB; <= 0 for no such floor
     # --- batches -------------------------------------------------------------------------------------
     "label_sequence_length": 50,  # label frames in a training sequence
     "batch_size": 64,  # sequences
     "num_workers": 0,  # data-loading processes
     # --- network -------------------------------------------------------------------------------------
+    "model": "doanet",  # doanet | adrenaline | seldnet | cnn
     "nb_cnn2d_filt": 128,
     "f_pool_size": [2, 2, 2],  # mel pooling of each convolution block
     "nb_rnn_layers": 2,
@@ -51,7 +53,7 @@ DEFAULTS = {
     "dropout_rate": 0.0,
     "activity": True,  # the activity branch; without it every slot counts as active (mse trains none)
     # --- loss ----------------------------------------------------------------------------------------
-    "loss": "dmot",  # dmot | mse | pit | pit_dmot (PIT and dMOTa)
+    "loss": "dmot",  # dmot | mse | pit | pit_dmot (PIT and dMOTa) | sel
     "association": "hnet",  # hnet | hungarian (exact, no gradient) | sinkhorn; what pairs slots and references in dmot
     "association_sees": "distance",  # distance | activity: a slot thought inactive stands back by up to 1 (60°)
     "association_gradient": "soft",  # soft: through the association | straight: exact, soft's gradient | none
@@ -61,10 +63,12 @@ DEFAULTS = {
     "predicted": "associated",  # M_t: associated slots | probable: the sum of activity probabilities
     "ids_weight": 1.0,  # w_i of identity switches inside dMOTa
     "ids": "published",  # published: a birth counts as a switch | switch: only references active at t-1 and t
-    "activity_weight": 10.0,  # of the activity term (binary cross-entropy)
+    "activity_weight": 10.0,  # of the activity term (binary cross-entropy) of dmot and pit
     "pit_distance_weight": 20.0,  # of PIT's mean squared distance
     "pit_level": "frame",  # pit: one permutation a frame | sequence | track: a frame's, changes cost
     "pit_switch_cost": 1.0,  # track: of a change of slot, in units of a frame's loss
+    "alpha": 1.0,  # sel: of the great-circle distance, rad, beside the activity term
+    "sel_slots": "start",  # sel: start (slot i is reference i, by start time) | pit (any order, see pit_level)
     "init_weights": "",  # start from these: a checkpoint of this toolkit or a published DOAnet state dict
     # --- training ------------------------------------------------------------------------------------
     "nb_epochs": 200,
@@ -111,14 +115,16 @@ CHOICES = {
     "mode": ("dev", "eval"),
     "label_slots": ("track", "frame"),
     "overflow": ("error", "drop"),
-    "loss": ("dmot", "mse", "pit", "pit_dmot"),
+    "model": ("doanet", "adrenaline", "seldnet", "cnn"),
+    "loss": ("dmot", "mse", "pit", "pit_dmot", "sel"),
+    "association": ("hnet", "hungarian", "sinkhorn"),
     "association_sees": ("distance", "activity"),
     "association_gradient": ("soft", "straight", "none"),
     "dmotp": ("published", "mean", "squared"),
     "predicted": ("associated", "probable"),
-    "association": ("hnet", "hungarian", "sinkhorn"),
     "ids": ("published", "switch"),
     "pit_level": ("frame", "sequence", "track"),
+    "sel_slots": ("start", "pit"),
     "optimizer": ("adam", "adamw"),
     "lr_schedule": ("constant", "onecycle"),
     "device": ("auto", "cpu", "cuda", "mps"),
@@ -136,7 +142,7 @@ RANGES = {
     "dmotp_weight": (0, 1e9), "dmota_weight": (0, 1e9), "ids_weight": (0, 1e9), "activity_weight": (0, 1e9),
     "pit_distance_weight": (0, 1e9), "pit_switch_cost": (0, 1e9), "nb_epochs": (1, 1_000_000),
     "learning_rate": (0, 100), "weight_decay": (0, 100), "gradient_clip": (0, 1e9), "patience": (1, 1_000_000),
-    "top_db": (-1e9, 1e9),
+    "top_db": (-1e9, 1e9), "alpha": (0, 1e9), "num_fft_bins": (2, 1_000_000),
 }
 
 
@@ -229,6 +235,7 @@ def _derive(params):
         raise UserError("label_hop_len_s must be a whole multiple of hop_len_s "
                         f"({params['label_hop_len_s']} s is not one of {params['hop_len_s']} s)")
     params["feature_label_resolution"] = round(ratio)  # feature frames a label frame
+    params["nb_feature_bins"] = params["num_fft_bins"] // 2
     params["feat_label_dir"] = params["feat_label_dir"] or f"{params['dataset_dir']}/features"
     params["activity"] = params["activity"] and params["loss"] != "mse"
     if params["quick_test"]:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from adrenaline_model import ADRENALINE, CNN, SELDnet
 from cls_feature_class import FeatureClass, Scaler
 from cls_metric import Scores
 from doanet_model import DOAnet, from_published
@@ -22,7 +23,7 @@ from doatools.arrays import ARRAYS
 from doatools.association import near_enough, optimal_association, sinkhorn_association
 from doatools.augmentation import Augmentation
 from doatools.errors import UserError
-from doatools.losses import DMOTLoss, MSELoss, PITLoss, TrackingPITLoss
+from doatools.losses import DMOTLoss, MSELoss, PITLoss, SELLoss, TrackingPITLoss
 from hnet_model import load_hnet
 
 ACTIVE_ABOVE = 0.5  # activity probability from which a slot counts as a source
@@ -49,12 +50,14 @@ LOSSES = {
     "pit_dmot": lambda params: TrackingPITLoss(ASSOCIATIONS[params["association"]](params), params),
     "mse": lambda params: MSELoss(),
     "pit": PITLoss,
+    "sel": SELLoss,
 }
+MODELS = {"doanet": DOAnet, "adrenaline": ADRENALINE, "seldnet": SELDnet, "cnn": CNN}
 
 
 def build_model(params):
     """The untrained network of the parameters."""
-    return DOAnet(FeatureClass(params).nb_feature_channels, params)
+    return MODELS[params["model"]](FeatureClass(params).nb_feature_channels, params)
 
 
 def build_criterion(params):
