@@ -2,7 +2,8 @@
 
 Dims: B batch, T label frames, N slots. An association A (B, T, N, N) has predictions as rows and references
 as columns. Everything is float32 whatever the network ran in. Each criterion replaces the directions of
-inactive references (zeros in a Target) as its method wants.
+inactive references (zeros in a Target) as its method wants. Sums run over the batches of all processes before
+any quotient is taken, so a loss does not depend on how many processes share a batch.
 
 Papers: dMOTp and dMOTa: Adavanne, Politis, Virtanen, WASPAA 2021, after Xu et al., "How to train your deep
 multi-object tracker", CVPR 2020. PIT: Yu et al., ICASSP 2017; Cao et al., "An improved event-independent
@@ -18,6 +19,7 @@ from torch import nn
 from torch.nn import functional
 
 from doatools.association import INACTIVE, near_enough, optimal_association, pairwise_distance
+from doatools.processes import count, total
 
 EPSILON = 1.19e-7  # float32 machine epsilon, keeps the count ratio of dMOTa finite
 
@@ -31,10 +33,10 @@ def dmotp(distance, association, weight, kind="published"):
     if kind == "squared":
         distance, association = distance.square(), association.detach()
     mass = association.sum((-1, -2))  # (B, T)
-    total = mass.sum()
     weighted = (distance * association).sum((-1, -2))
-    weighted = (weighted * mass if kind == "published" else weighted).sum() * weight
-    return torch.where(total > 0, weighted / total.clamp(min=EPSILON), weighted * 0)
+    weighted = total(weighted * mass if kind == "published" else weighted) * weight
+    pairs = total(mass)
+    return torch.where(pairs > 0, weighted / pairs.clamp(min=EPSILON), weighted * 0)
 
 
 def switches(association, active, kind):
@@ -61,12 +63,12 @@ def dmota(association, active, ids_weight, kind="published", probability=None):
     predicted = (association.amax(-1) if probability is None else probability).sum(-1)  # (B, T): M_t
     surplus = predicted - active.sum(-1)
     terms = {
-        "false_positives": surplus.clamp(min=0).sum(),
-        "misses": (-surplus).clamp(min=0).sum(),
-        "switches": switches(association, active, kind).sum(),
+        "false_positives": total(surplus.clamp(min=0)),
+        "misses": total((-surplus).clamp(min=0)),
+        "switches": total(switches(association, active, kind)),
     }
     errors = terms["false_positives"] + terms["misses"] + ids_weight * terms["switches"]
-    return {"dmota": errors / (predicted + EPSILON).sum(), **terms}
+    return {"dmota": errors / total(predicted + EPSILON), **terms}
 
 
 class DMOTLoss(nn.Module):
@@ -97,8 +99,8 @@ class DMOTLoss(nn.Module):
         loss = terms["dmotp"] + params["dmota_weight"] * terms["dmota"]
         if localization.activity_logits is not None:
             associated = (association.detach().amax(-1) > 0.5).float()  # (B, T, N) slots that Hnet gave a source
-            terms["activity"] = functional.binary_cross_entropy_with_logits(
-                localization.activity_logits.float(), associated)
+            terms["activity"] = mean(functional.binary_cross_entropy_with_logits(
+                localization.activity_logits.float(), associated, reduction="none"))
             loss = loss + params["activity_weight"] * terms["activity"]
         return {"loss": loss, **terms}
 
@@ -126,7 +128,11 @@ class MSELoss(nn.Module):
     def forward(self, localization, target):
         up = target.doa.new_tensor([0.0, 0.0, 1.0])
         references = torch.where(target.activity.unsqueeze(-1) > 0, target.doa, up)
-        return {"loss": functional.mse_loss(localization.doa.float(), references)}
+        return {"loss": mean((localization.doa.float() - references).square())}
+
+
+def mean(values):
+    return total(values) / count(values.numel(), values)
 
 
 def great_circle(a, b):
@@ -142,7 +148,7 @@ def activity_entropy(localization, active):
     """What giving slot i reference j adds to the mean binary cross-entropy: (B, T, N, N)."""
     logits = localization.activity_logits.float().unsqueeze(-1)
     logits, wanted = torch.broadcast_tensors(logits, active.unsqueeze(-2))
-    return functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none") / active.numel()
+    return functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none") / count(active.numel(), logits)
 
 
 def summed_in_order(pair_terms, active, level, switch_cost):
@@ -159,11 +165,11 @@ def summed_in_order(pair_terms, active, level, switch_cost):
         orders = torch.tensor(list(itertools.permutations(range(len(rows)))), device=pairs.device)  # (N!, N)
         cost = pairs.detach()[..., rows, orders].sum(-1)  # (B, T, N!)
         if level == "track":
-            best = cheapest_path(cost, switch_cost / active.sum().clamp(min=1) * order_changes(orders, active))
+            best = cheapest_path(cost, switch_cost / total(active).clamp(min=1) * order_changes(orders, active))
         else:
             best = (cost.sum(1, keepdim=True).expand_as(cost) if level == "sequence" else cost).argmin(-1)
         columns = orders[best]  # (B, T, N)
-    terms = {name: pair.gather(-1, columns.unsqueeze(-1)).sum() for name, pair in pair_terms.items()}
+    terms = {name: total(pair.gather(-1, columns.unsqueeze(-1))) for name, pair in pair_terms.items()}
     return {"loss": sum(terms.values()), **terms}
 
 
@@ -208,7 +214,7 @@ class PITLoss(nn.Module):
     def forward(self, localization, target):
         params, active = self.params, target.activity
         gaps = pairwise_distance(localization.doa.float(), target.doa).square() * active.unsqueeze(-2)  # (B, T, N, N)
-        pair_terms = {"distance": params["pit_distance_weight"] * gaps / active.sum().clamp(min=1)}
+        pair_terms = {"distance": params["pit_distance_weight"] * gaps / total(active).clamp(min=1)}
         if localization.activity_logits is not None:
             pair_terms["activity"] = params["activity_weight"] * activity_entropy(localization, active)
         return summed_in_order(pair_terms, active, params["pit_level"], params["pit_switch_cost"])
@@ -233,7 +239,7 @@ class SELLoss(nn.Module):
         references = torch.where(active.unsqueeze(-1) > 0, target.doa, up)
         angles = great_circle(localization.doa.float().unsqueeze(-2), references.unsqueeze(-3))  # (B, T, N, N)
         angles = angles * active.unsqueeze(-2)
-        pair_terms = {"distance": self.alpha * angles / active.sum().clamp(min=1)}
+        pair_terms = {"distance": self.alpha * angles / total(active).clamp(min=1)}
         if localization.activity_logits is not None:
             pair_terms["activity"] = activity_entropy(localization, active)
         return summed_in_order(pair_terms, active, self.level, self.switch_cost)
