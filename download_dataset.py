@@ -56,7 +56,8 @@ def main(argv=None):
     datasets = [open_dataset(name, args) for name in names]
     for record, root, parts in datasets:
         tell(record, root, parts)
-    downloads.refuse_full_disk(datasets[0][1], downloads.space_needed([part for *_, parts in datasets for part in parts]))
+    everything = [part for *_, parts in datasets for part in parts]
+    downloads.refuse_full_disk(datasets[0][1], downloads.space_needed(everything))
     for record, root, parts in datasets:
         downloads.fetch_documents(record, root)
         for part in parts:

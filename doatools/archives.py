@@ -36,15 +36,19 @@ FULL16, FULL32 = 0xFFFF, 0xFFFFFFFF  # "see the ZIP64 field"
 LONGEST_COMMENT = 0xFFFF
 
 
+@contextlib.contextmanager
 def open_archive(paths):
-    """A zipfile.ZipFile of one archive, or of the pieces of a split one in order (…, .z01, .z02, .zip)."""
+    """Yield a zipfile.ZipFile of an archive, or of the pieces of a split one in order (.z01, .z02, …, .zip)."""
     if len(paths) == 1:
-        return zipfile.ZipFile(paths[0])
-    return zipfile.ZipFile(io.BufferedReader(SplitZip(paths), CHUNK))
+        with zipfile.ZipFile(paths[0]) as archive:
+            yield archive
+    else:
+        with io.BufferedReader(SplitZip(paths), CHUNK) as whole, zipfile.ZipFile(whole) as archive:
+            yield archive
 
 
 def unpack(paths, folder, places, check_space=lambda size: None):
-    """Unpack chosen folders of an archive; what else it holds is left out.
+    """Unpack chosen folders of a verified archive; what else it holds is left out.
 
     Parameters
     ----------
@@ -69,7 +73,8 @@ def unpack(paths, folder, places, check_space=lambda size: None):
                 for member, place in chosen:
                     _extract(archive, member, Path(folder, place), bar)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, struct.error) as error:
-        raise UserError(f"{paths[-1]}: cannot be unpacked ({error}); delete it and run the same command again") from None
+        raise UserError(f"{paths[-1]}: cannot be unpacked ({error}), though it is what the record holds; try to unpack "
+                        "it by hand into the layout that README.md describes") from None
 
 
 def _choose(archive, places, name):
@@ -138,7 +143,7 @@ class SplitZip(io.RawIOBase):
     def __init__(self, paths):
         super().__init__()
         with contextlib.ExitStack() as stack:
-            self._pieces = [stack.enter_context(open(path, "rb")) for path in paths]  # noqa: SIM115 (closed below)
+            self._pieces = [stack.enter_context(open(path, "rb")) for path in paths]
             lengths = [Path(path).stat().st_size for path in paths]
             self._starts = [0, *itertools.accumulate(lengths)]  # of each piece in the whole, and the whole length
             self._length, self._position = self._starts[-1], 0
@@ -191,8 +196,8 @@ class SplitZip(io.RawIOBase):
 
     def _find_directory(self):
         """(number of entries, bytes, offset in the whole) of the central directory."""
-        last = self._length - self._starts[-2]
-        tail = self._read_at(self._length - min(last, END.size + LONGEST_COMMENT), min(last, END.size + LONGEST_COMMENT))
+        size = min(self._length, END.size + LONGEST_COMMENT)
+        tail = self._read_at(self._length - size, size)
         at = tail.rfind(END_SIGNATURE)
         if at < 0 or len(tail) - at < END.size:
             raise zipfile.BadZipFile("the last piece does not end as a zip archive does")
