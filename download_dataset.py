@@ -103,7 +103,7 @@ def tell(record, root, parts):
     todo = [part for part in parts if part.missing()]
     total, have = sum(part.size for part in todo), sum(part.fetched() for part in todo)
     print(f"to fetch into {root}: {readable(total - have)}" + (f" (and {readable(have)} are here)" if have else "")
-          + f"; free there: {readable(downloads.free_space(root))}")
+          + f"; free there: {readable(downloads.free_space(root))}", flush=True)
 
 
 if __name__ == "__main__":

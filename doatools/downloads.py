@@ -50,7 +50,8 @@ class Record:
     def file(self, name, checksum=None):
         """A file of the record; UserError if it is not there, or with another checksum than is known."""
         if name not in self.files:
-            raise UserError(f"{self.page} lists no {name}; see in a browser whether the record has moved")
+            raise UserError(f"{self.page} lists no {name} but {', '.join(self.files)}; see in a browser whether the "
+                            "record has changed")
         if checksum not in (None, self.files[name].checksum):
             raise UserError(f"{self.page} lists {name} with the checksum {self.files[name].checksum}, known is "
                             f"{checksum}: the record has changed, and this script must be told of it")
@@ -199,10 +200,17 @@ class ResumingDownloader:
                 resumed = _checked(response).status_code == 206
                 if resumed and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
                     return 0, "the server sends another range than asked for"
+                if not resumed and self._is_something_else(response):
+                    return 0, "the server sends something else than the file"
                 self._write(response, bar, have if resumed else 0)
         except requests.RequestException as error:
             return 0, _reason(error)
         return 0, "the connection ended early"
+
+    def _is_something_else(self, response):
+        """Whether a whole answer is the page of a proxy or a login, for which no part is given up."""
+        return ("text/html" in response.headers.get("Content-Type", "")
+                or response.headers.get("Content-Length", str(self.size)) != str(self.size))
 
     def _write(self, response, bar, have):
         """``have`` 0: a server without ranges starts over."""

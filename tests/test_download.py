@@ -34,7 +34,8 @@ class Zenodo(http.server.ThreadingHTTPServer):
     """Records as Zenodo's interface lists them. ``faults``: {file: list of faults of its next requests}.
 
     A fault is 'break' (the connection ends halfway), 'stall' (it sends half, then nothing), 'no range',
-    'wrong range', 'other bytes', or a status. ``sent``: (file, first byte, number of bytes) of each answer.
+    'wrong range', 'other bytes', 'page' (that of a login), or a status. ``sent``: (file, first byte, number of
+    bytes) of each answer.
     """
 
     daemon_threads = True
@@ -74,6 +75,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_response(fault)
             self.send_header("Retry-After", "0")
             self.end_headers()
+            return
+        if fault == "page":
+            self.answer(200, b"<html>Welcome to our airport</html>")
             return
         if fault == "other bytes":
             data = bytes(len(data))
@@ -346,6 +350,13 @@ def test_a_wrong_range_is_not_used(zenodo, tau, tmp_path):
     zenodo.faults["foa_dev.z01"] = ["break", "wrong range"]
     assert run(zenodo, tmp_path) == 0
     assert held(tmp_path) == tau
+
+
+def test_the_page_of_a_login_does_not_end_a_download(zenodo, tau, tmp_path):
+    zenodo.faults["foa_dev.z01"] = ["break", "page", "page"]
+    assert run(zenodo, tmp_path) == 0
+    assert held(tmp_path) == tau
+    assert [first for name, first, _ in zenodo.sent if name == "foa_dev.z01"][1] > 60_000
 
 
 def test_a_wrong_checksum_is_told_and_not_kept(zenodo, tau, tmp_path, capsys):
