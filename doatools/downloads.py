@@ -9,6 +9,7 @@ import contextlib
 import os
 import re
 import shutil
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,7 @@ LONGEST_PAUSE = 120  # s, however long the server asks for
 CHUNK = 1 << 16
 BUSY = (429, 500, 502, 503, 504)  # answers that may be better next time
 WORK = ".download"  # folder of archives and of what is being unpacked
-DOCUMENT = re.compile(r"(LICEN[SC]E|README)(\.\w+)?", re.IGNORECASE)
+DOCUMENT = re.compile(r"(LICEN[SC]E|README)(\.(md|txt|pdf))?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Record:
                             "record has changed")
         if checksum not in (None, self.files[name].checksum):
             raise UserError(f"{self.page} lists {name} with the checksum {self.files[name].checksum}, known is "
-                            f"{checksum}: the record has changed, and this script must be told of it")
+                            f"{checksum}: the record has changed; look for a newer version of this toolkit")
         return self.files[name]
 
 
@@ -110,14 +111,14 @@ def read_record(number, server=ZENODO):
 
 
 def _remote_file(entry, page):
-    """A file of the listing, in either form that Zenodo's interface has had."""
+    """A file of the listing, in either form that Zenodo's interface has had.
+
+    It is fetched from where a browser would: the listing's own link, under /api, is said not to serve ranges.
+    """
     name = entry.get("key") or entry["filename"]
     checksum = entry["checksum"]
-    url = entry.get("links", {}).get("self", "")
-    if not url.endswith("/content"):  # older links lead nowhere
-        url = f"{page}/files/{quote(name)}?download=1"
     return RemoteFile(name, int(entry["size"] if "size" in entry else entry["filesize"]),
-                      checksum if ":" in checksum else f"md5:{checksum}", url)
+                      checksum if ":" in checksum else f"md5:{checksum}", f"{page}/files/{quote(name)}?download=1")
 
 
 def _ask(url):
@@ -132,6 +133,7 @@ def _ask(url):
         except requests.RequestException as error:
             if pause is None:
                 raise UserError(f"{url}: {_reason(error)}; try again later") from None
+        print(f"{url}: no answer; trying again in {pause} s", file=sys.stderr)
         time.sleep(pause)
 
 
@@ -179,6 +181,7 @@ class ResumingDownloader:
                     raise UserError(f"{url}: {reason}; the {readable(best)} that are here stay. Run the same "
                                     "command again to go on")
                 else:
+                    bar.set_postfix_str(f"{reason}; waiting to try again")
                     time.sleep(min(pause or PAUSES[failures], LONGEST_PAUSE))
                     failures += 1
         self._hand_over(Path(output_file))
@@ -215,6 +218,7 @@ class ResumingDownloader:
     def _write(self, response, bar, have):
         """``have`` 0: a server without ranges starts over."""
         bar.n = have
+        bar.set_postfix_str("")
         with open(self.part, "ab" if have else "wb") as file:
             for chunk in response.iter_content(CHUNK):
                 file.write(chunk)

@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import struct
@@ -59,14 +60,16 @@ class Zenodo(http.server.ThreadingHTTPServer):
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.server.headers.append(dict(self.headers))
-        parts = self.path.split("?")[0].strip("/").split("/")  # api/records/<number>[/files/<name>/content]
-        number = int(parts[2])
-        if number not in self.server.records:
+        listing, file = re.fullmatch(r"/api/records/(\d+)|/records/(\d+/files/[^/]+)\?download=1", self.path).groups()
+        number, _, name = (listing or file).partition("/files/")
+        if int(number) not in self.server.records:
             self.send_error(404)
-        elif len(parts) == 3:
-            self.answer(200, json.dumps(self.server.listing(number)).encode())
+        elif listing and self.server.faults.get("listing"):
+            self.send_error(self.server.faults["listing"].pop(0))
+        elif listing:
+            self.answer(200, json.dumps(self.server.listing(int(number))).encode())
         else:
-            self.send_file(parts[4], self.server.records[number][parts[4]])
+            self.send_file(name, self.server.records[int(number)][name])
 
     def send_file(self, name, data):
         faults = self.server.faults.get(name)
@@ -352,6 +355,14 @@ def test_a_wrong_range_is_not_used(zenodo, tau, tmp_path):
     assert held(tmp_path) == tau
 
 
+def test_a_busy_server_is_asked_again(zenodo, tau, tmp_path, capsys):
+    zenodo.faults["listing"] = [503, 429]
+    assert run(zenodo, tmp_path) == 0
+    assert held(tmp_path) == tau and "trying again" in capsys.readouterr().err
+    zenodo.faults["listing"] = [503] * 4
+    assert "try again later" in fails(capsys, zenodo, tmp_path)
+
+
 def test_the_page_of_a_login_does_not_end_a_download(zenodo, tau, tmp_path):
     zenodo.faults["foa_dev.z01"] = ["break", "page", "page"]
     assert run(zenodo, tmp_path) == 0
@@ -414,7 +425,7 @@ def test_both_forms_of_the_listing(zenodo, tau, tmp_path, monkeypatch):
     listing = zenodo.listing(4064792)
     for entry in listing["files"]:
         entry |= {"filename": entry.pop("key"), "filesize": entry.pop("size"), "checksum": entry["checksum"][4:],
-                  "links": {"self": f"{zenodo.url}/api/files/1"}}
+                  "links": {}}
     monkeypatch.setattr(zenodo, "listing", lambda number: listing)
     record = downloads.read_record(4064792, zenodo.url)
     file = record.file("foa_dev.zip", f"md5:{download_dataset.TAU['foa_dev']['foa_dev.zip']}")
