@@ -54,7 +54,10 @@ DEFAULTS = {
     "activity": True,  # the activity branch; without it every slot counts as active (mse trains none)
     # --- loss ----------------------------------------------------------------------------------------
     "loss": "dmot",  # dmot | mse | pit | pit_dmot (PIT and dMOTa) | sel
-    "association": "hnet",  # hnet | hungarian (exact, no gradient) | sinkhorn; what pairs slots and references in dmot
+    # What pairs slots and references in dmot: hnet | sinkhorn; without a gradient, hungarian (exact) | track (exact
+    # over time, where a source's change of slot costs switch_cost)
+    "association": "hnet",
+    "switch_cost": 1.0,  # association=track: in units of distance; pit_level=track: of the loss of a frame
     "association_sees": "distance",  # distance | activity: a slot thought inactive stands back by up to 1 (60°)
     "association_gradient": "soft",  # soft: through the association | straight: exact, soft's gradient | none
     "dmotp": "published",  # published: frames count by their pairs | mean distance | squared: mean squared distance
@@ -66,7 +69,6 @@ DEFAULTS = {
     "activity_weight": 10.0,  # of the activity term (binary cross-entropy) of dmot and pit
     "pit_distance_weight": 20.0,  # of PIT's mean squared distance
     "pit_level": "frame",  # pit: one permutation a frame | sequence | track: a frame's, changes cost
-    "pit_switch_cost": 1.0,  # track: of a change of slot, in units of a frame's loss
     "alpha": 1.0,  # sel: of the great-circle distance, rad, beside the activity term
     "sel_slots": "start",  # sel: start (slot i is reference i, by start time) | pit (any order, see pit_level)
     "init_weights": "",  # start from these: a checkpoint of this toolkit or a published DOAnet state dict
@@ -117,7 +119,7 @@ CHOICES = {
     "overflow": ("error", "drop"),
     "model": ("doanet", "adrenaline", "seldnet", "cnn"),
     "loss": ("dmot", "mse", "pit", "pit_dmot", "sel"),
-    "association": ("hnet", "hungarian", "sinkhorn"),
+    "association": ("hnet", "hungarian", "sinkhorn", "track"),
     "association_sees": ("distance", "activity"),
     "association_gradient": ("soft", "straight", "none"),
     "dmotp": ("published", "mean", "squared"),
@@ -140,7 +142,7 @@ RANGES = {
     "nb_cnn2d_filt": (1, 4096), "f_pool_size": (1, 64), "nb_rnn_layers": (1, 32), "rnn_size": (1, 8192),
     "nb_heads": (1, 256), "nb_fnn_layers": (0, 32), "fnn_size": (1, 8192), "dropout_rate": (0, 0.95),
     "dmotp_weight": (0, 1e9), "dmota_weight": (0, 1e9), "ids_weight": (0, 1e9), "activity_weight": (0, 1e9),
-    "pit_distance_weight": (0, 1e9), "pit_switch_cost": (0, 1e9), "nb_epochs": (1, 1_000_000),
+    "pit_distance_weight": (0, 1e9), "switch_cost": (0, 1e9), "nb_epochs": (1, 1_000_000),
     "learning_rate": (0, 100), "weight_decay": (0, 100), "gradient_clip": (0, 1e9), "patience": (1, 1_000_000),
     "top_db": (-1e9, 1e9), "alpha": (0, 1e9), "num_fft_bins": (2, 1_000_000),
 }

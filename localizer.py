@@ -20,7 +20,7 @@ from doanet_model import DOAnet, from_published
 from doanet_parameters import DEFAULTS
 from doatools import checkpoint
 from doatools.arrays import ARRAYS
-from doatools.association import near_enough, optimal_association, sinkhorn_association
+from doatools.association import near_enough, optimal_association, sinkhorn_association, track_association
 from doatools.augmentation import Augmentation
 from doatools.errors import UserError
 from doatools.losses import DMOTLoss, MSELoss, PITLoss, SELLoss, TrackingPITLoss
@@ -44,6 +44,7 @@ ASSOCIATIONS = {
     "hnet": HnetAssociation,
     "hungarian": lambda params: lambda distance: optimal_association(distance, near_enough(distance)),
     "sinkhorn": lambda params: lambda distance: sinkhorn_association(distance, near_enough(distance)),
+    "track": lambda params: lambda distance: track_association(distance, near_enough(distance), params["switch_cost"]),
 }
 LOSSES = {
     "dmot": lambda params: DMOTLoss(ASSOCIATIONS[params["association"]](params), params),

@@ -18,7 +18,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from doatools.association import INACTIVE, near_enough, optimal_association, pairwise_distance
+from doatools.association import (
+    INACTIVE,
+    cheapest_path,
+    near_enough,
+    optimal_association,
+    order_changes,
+    pairwise_distance,
+)
 from doatools.processes import count, total
 
 EPSILON = 1.19e-7  # float32 machine epsilon, keeps the count ratio of dMOTa finite
@@ -173,36 +180,12 @@ def summed_in_order(pair_terms, active, level, switch_cost):
     return {"loss": sum(terms.values()), **terms}
 
 
-def order_changes(orders, active):
-    """Permutations (K, N), columns of rows, and activity of the columns (B, T, N) → (B, T - 1, K, K): how many
-    columns active at both frames have another row when the permutation goes from the first to the second."""
-    row_of = orders.argsort(-1)  # (K, N)
-    moved = (row_of.unsqueeze(1) != row_of.unsqueeze(0)).float()  # (K, K, N)
-    return torch.einsum("btn,jkn->btjk", active[:, 1:] * active[:, :-1], moved)
-
-
-def cheapest_path(cost, step_cost):
-    """The states (B, T) whose summed costs are least, by dynamic programming (Viterbi 1967).
-
-    ``cost`` (B, T, K) of being in a state, ``step_cost`` (B, T - 1, K, K) of going from one to another.
-    """
-    total, back = cost[:, 0], []
-    for t in range(1, cost.shape[1]):
-        total, before = (total.unsqueeze(-1) + step_cost[:, t - 1]).min(1)  # (B, K)
-        total = total + cost[:, t]
-        back.append(before)
-    path = [total.argmin(-1)]
-    for before in reversed(back):
-        path.append(before.gather(-1, path[-1].unsqueeze(-1)).squeeze(-1))
-    return torch.stack(path[::-1], 1)
-
-
 class PITLoss(nn.Module):
     """Permutation-invariant training: w_d·(squared distance of active pairs) + w·(BCE of activity).
 
     Which slot is to answer for which reference is a permutation of the least sum (``pit_level``): one for each
     frame; one for each sequence; or, for ``track``, one for each frame where every change of the slot of a
-    reference that goes on costs ``pit_switch_cost`` besides. Between the frame's (a cost of 0) and a slot for
+    reference that goes on costs ``switch_cost`` besides. Between the frame's (a cost of 0) and a slot for
     life (a large one), the last is CLEAR MOT's own idea: it asks nothing of a source that is born or ends.
     Without an activity branch only the distance counts. 0 distance where no reference is active.
     """
@@ -217,7 +200,7 @@ class PITLoss(nn.Module):
         pair_terms = {"distance": params["pit_distance_weight"] * gaps / total(active).clamp(min=1)}
         if localization.activity_logits is not None:
             pair_terms["activity"] = params["activity_weight"] * activity_entropy(localization, active)
-        return summed_in_order(pair_terms, active, params["pit_level"], params["pit_switch_cost"])
+        return summed_in_order(pair_terms, active, params["pit_level"], params["switch_cost"])
 
 
 class SELLoss(nn.Module):
@@ -230,7 +213,7 @@ class SELLoss(nn.Module):
 
     def __init__(self, params):
         super().__init__()
-        self.alpha, self.switch_cost = params["alpha"], params["pit_switch_cost"]
+        self.alpha, self.switch_cost = params["alpha"], params["switch_cost"]
         self.level = params["pit_level"] if params["sel_slots"] == "pit" else "fixed"
 
     def forward(self, localization, target):

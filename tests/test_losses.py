@@ -7,7 +7,14 @@ import pytest
 import torch
 
 from doanet_parameters import get_params
-from doatools.association import near_enough, optimal_association, sinkhorn_association
+from doatools.association import (
+    cheapest_path,
+    near_enough,
+    optimal_association,
+    order_changes,
+    sinkhorn_association,
+    track_association,
+)
 from doatools.geometry import unit_vectors
 from doatools.localization import Localization, Target
 from doatools.losses import (
@@ -16,11 +23,9 @@ from doatools.losses import (
     PITLoss,
     SELLoss,
     TrackingPITLoss,
-    cheapest_path,
     dmota,
     dmotp,
     great_circle,
-    order_changes,
     switches,
 )
 
@@ -150,16 +155,28 @@ def test_sequence_pit_sees_a_slot_change_that_frame_pit_forgives():
 
 
 def test_track_pit_charges_a_slot_change_of_a_source_that_goes_on_and_no_other():
-    criterion = PITLoss(get_params(loss="pit", pit_level="track", pit_switch_cost=3.0, activity=False))
+    criterion = PITLoss(get_params(loss="pit", pit_level="track", switch_cost=3.0, activity=False))
     changed = torch.stack([torch.stack([X, Y]), torch.stack([Y, X]), torch.stack([Y, X])])[None]
     # X goes on from frame 1 to 2: to stay in its slot costs 20 · 2 in either frame, to change costs 3
     goes_on = track((X, None), (X, None), (X, None))
     assert criterion(Localization(changed), goes_on)["loss"] == pytest.approx(0, abs=1e-6)
-    criterion.params["pit_switch_cost"] = 50.0
+    criterion.params["switch_cost"] = 50.0
     # now the one wrong frame at the start is borne: 20 · 2 over 3 references
     assert criterion(Localization(changed), goes_on)["loss"] == pytest.approx(40 / 3)
     born = track((X, None), (None, None), (X, None))
     assert criterion(Localization(changed), born)["loss"] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("slots", [2, 3])
+def test_track_association_is_the_exact_one_at_no_cost_and_keeps_rows_at_a_large_one(slots):
+    generator = torch.manual_seed(slots)
+    distance = torch.rand(3, 20, slots, slots, generator=generator) * 2
+    distance[1, :, :, 0] = 17.0  # an inactive reference
+    active = near_enough(distance)
+    free, kept = (track_association(distance, active, cost) for cost in (0.0, 100.0))
+    assert torch.equal(free, optimal_association(distance, active))
+    assert torch.equal(kept, kept[:, :1].expand_as(kept)) and not torch.equal(free, kept)
+    assert (kept.sum(-2) == active.any(-2)).all()
 
 
 @pytest.mark.parametrize("slots", [2, 3])
