@@ -20,7 +20,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from doatools.geometry import pairwise_angles
-from doatools.matching import assign, cheapest, chosen
+from doatools.matching import assign_with_cost, cheapest, chosen, frames_inside
 
 GATE_DEG = 20.0
 COUNTED = 8  # most sources that the confusion of their number tells apart; more count as this many
@@ -39,9 +39,17 @@ class Recording:
 
     def __init__(self, doa, active, ref_doa, ref_id, pred_id=None):
         self._doa, self._ref_doa = doa, ref_doa
-        self.ref_id, self.present = ref_id, ref_id >= 0
-        self.pred_id = np.where(active, np.arange(active.shape[1]) if pred_id is None else pred_id, -1)
-        self.active = self.pred_id >= 0
+        self.ref_id = frames_inside(ref_id)
+        self.present = self.ref_id >= 0
+        self.active = frames_inside(active)
+        self._pred_id = None if pred_id is None else frames_inside(pred_id)
+        if pred_id is not None:
+            self.active = self.active & (self._pred_id >= 0)
+
+    @functools.cached_property
+    def pred_id(self):
+        names = np.arange(self.active.shape[1]) if self._pred_id is None else self._pred_id
+        return np.where(self.active, names, -1)
 
     @functools.cached_property
     def angles(self):
@@ -52,8 +60,7 @@ class Recording:
     @functools.cached_property
     def best(self):
         """The optimal assignment: column of each slot (T, N), -1 for none, and its angle, ``inf`` for none."""
-        columns = assign(self.angles)
-        return columns, chosen(self.angles, columns, np.inf)
+        return assign_with_cost(self.angles)
 
     @functools.cached_property
     def references(self):
@@ -133,8 +140,8 @@ class FrameScores(Family):
         active, paired = recording.active, columns >= 0
         predicted, references = active.sum(1), recording.present.sum(1)
         pairs, angle = paired.sum(1), np.where(paired, angles, 0).sum(1)
-        confusion = np.zeros(self.shapes["confusion"])
-        np.add.at(confusion, (np.minimum(references, COUNTED), np.minimum(predicted, COUNTED)), 1)
+        size = COUNTED + 1
+        cell = np.minimum(references, COUNTED) * size + np.minimum(predicted, COUNTED)
         return {
             "angle": angle.sum(), "pairs": pairs.sum(), "hits": np.count_nonzero(angles <= self.gate),
             "predicted": predicted.sum(), "references": references.sum(),
@@ -143,7 +150,8 @@ class FrameScores(Family):
             "onsets": np.count_nonzero(active[1:] & ~active[:-1]) + np.count_nonzero(active[:1]),
             "frames": len(active), "counted": np.count_nonzero(predicted == references),
             "frame_angle": (angle / np.maximum(pairs, 1)).sum(), "frames_paired": np.count_nonzero(pairs),
-            "undecided": 0 if self.has_activity else len(active), "confusion": confusion,
+            "undecided": 0 if self.has_activity else len(active),
+            "confusion": np.bincount(cell, minlength=size * size).reshape(size, size),
         }
 
     @staticmethod

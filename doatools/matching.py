@@ -15,9 +15,9 @@ BLOCK = 4096  # frames whose arrays fit into a core's cache
 _FORBIDDEN = 1e6  # cost of a pair that must not be, far above any sum of angles
 
 
-def frames_inside(frames, n, m, dtype=float):
-    """An empty array (T, N, M) whose frames are innermost in memory."""
-    return np.empty((n, m, frames), dtype).transpose(2, 0, 1)
+def frames_inside(array):
+    """A copy whose first axis, the frames, is innermost in memory."""
+    return np.ascontiguousarray(np.moveaxis(array, 0, -1)).transpose(-1, *range(array.ndim - 1))
 
 
 def assign(cost):
@@ -33,8 +33,15 @@ def assign(cost):
     columns : (T, N) int array
         Column of each row, -1 for none.
     """
+    return assign_with_cost(cost)[0]
+
+
+def assign_with_cost(cost):
+    """The columns of ``assign`` and what each pair costs (T, N), ``inf`` for none."""
     columns = cheapest(np.where(cost < _FORBIDDEN, cost, _FORBIDDEN))  # not-a-number is forbidden, too
-    return np.where(chosen(cost, columns, np.inf) < _FORBIDDEN, columns, -1)
+    paid = chosen(cost, columns, np.inf)
+    made = paid < _FORBIDDEN
+    return np.where(made, columns, -1), np.where(made, paid, np.inf)
 
 
 def cheapest(cost):
@@ -82,7 +89,7 @@ def _cheapest_way(cost, ways):
 
 def chosen(values, columns, otherwise):
     """What (T, N, M) holds at the column of each row (T, N); ``otherwise`` where that is -1."""
-    if values.shape[2] == 0:
-        return np.full(columns.shape, otherwise)
-    picked = np.take_along_axis(values, np.maximum(columns, 0)[:, :, None], axis=2)[:, :, 0]
-    return np.where(columns >= 0, picked, otherwise)
+    picked = np.full(columns.shape[::-1], otherwise, values.dtype).T
+    for column in range(values.shape[2]):
+        np.copyto(picked, values[:, :, column], where=columns == column)
+    return picked

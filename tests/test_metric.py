@@ -15,11 +15,11 @@ from cls_metric import (
     Identity,
     Scores,
     Segments,
-    assign,
     format_score,
     selection_score,
 )
 from doatools.geometry import unit_vectors
+from doatools.matching import assign
 
 
 def drawn(azimuths, active=True):
@@ -171,7 +171,8 @@ def test_doa_errors_and_counting_by_hand():
 def test_confusion_of_the_number_of_sources():
     scores = FrameScores()
     doa, active = drawn([(10, 100), (2, None), (90, 0), (None, None)] + [(0,) * 2] * 2)
-    scores.update(doa, active, *referenced([(0, 90), (0, 90), (None, 0), (0, None), (0, 0), (None, None)], [(1, 2)] * 6))
+    references = [(0, 90), (0, 90), (None, 0), (0, None), (0, 0), (None, None)]
+    scores.update(doa, active, *referenced(references, [(1, 2)] * 6))
     confusion = scores.counts["confusion"]  # rows: sources, columns: predictions
     assert confusion.sum() == 6 and confusion[2, 2] == 2
     assert confusion[2, 1] == confusion[1, 2] == confusion[1, 0] == confusion[0, 2] == 1
