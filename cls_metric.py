@@ -20,7 +20,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from doatools.geometry import pairwise_angles
-from doatools.matching import assign_with_cost, cheapest, chosen, frames_inside
+from doatools.matching import assign_with_cost, chosen, frames_inside, most_similar
 
 GATE_DEG = 20.0
 COUNTED = 8  # most sources that the confusion of their number tells apart; more count as this many
@@ -53,9 +53,9 @@ class Recording:
 
     @functools.cached_property
     def angles(self):
-        """Angles (T, N, M) in degrees, ``inf`` where either side is inactive."""
+        """Angles (T, N, M) in degrees, ``inf`` where either side is inactive or not a number."""
         angles = pairwise_angles(self._doa, self._ref_doa)
-        return np.where(self.active[:, :, None] & self.present[:, None], angles, np.inf)
+        return np.where(self.active[:, :, None] & self.present[:, None] & (angles < np.inf), angles, np.inf)
 
     @functools.cached_property
     def best(self):
@@ -218,7 +218,7 @@ class ClearMOT(Family):
         A frame's answer follows from the one before, and most often is what it would be without. So all frames
         are matched at once, then those whose predecessor has changed, until none changes.
         """
-        columns = _most_similar(similarity)
+        columns = most_similar(similarity)
         stale = np.arange(1, len(columns))
         while len(stale):
             objects = np.broadcast_to(references[stale - 1][:, None], similarity[stale].shape)
@@ -226,7 +226,7 @@ class ClearMOT(Family):
             same = predictions[stale][:, :, None] == predictions[stale - 1][:, None]  # (S, N, N')
             held = np.where(same, last[:, None], -1).max(2)  # (S, N): and of each hypothesis
             kept = (held >= 0)[:, :, None] & (held[:, :, None] == references[stale][:, None])
-            now = _most_similar(similarity[stale] + 1000 * (kept & (similarity[stale] > 0)))
+            now = most_similar(similarity[stale] + 1000 * (kept & (similarity[stale] > 0)))
             changed = (now != columns[stale]).any(1)
             columns[stale] = now
             stale = stale[changed] + 1
@@ -244,12 +244,6 @@ class ClearMOT(Family):
             "mismatches": round(c["mismatches"]), "fragmentations": round(c["fragmentations"]),
             "MT": 100 * ratio(c["mostly_tracked"], c["tracks"]), "ML": 100 * ratio(c["mostly_lost"], c["tracks"]),
         }
-
-
-def _most_similar(similarity):
-    """Pairs of largest sum: (T, N, M) of at least 0 → column of each row (T, N), -1 for none; pairs of 0 are none."""
-    columns = cheapest(-similarity)
-    return np.where(chosen(similarity, columns, 0) > 0, columns, -1)
 
 
 class Identity(Family):
@@ -300,7 +294,7 @@ class HOTA(Family):
         alignment = together / (lengths[:, None] + durations - together)
         gain = np.zeros(similarity.shape)
         gain[frame, slot, column] = alignment[number] * similarity[frame, slot, column]
-        columns = _most_similar(gain)
+        columns = most_similar(gain)
         frame, slot = np.nonzero(columns >= 0)
         column = columns[frame, slot]
         reached = np.searchsorted(ALPHAS - _EPS, similarity[frame, slot, column], side="right")  # thresholds

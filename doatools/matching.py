@@ -16,8 +16,8 @@ _FORBIDDEN = 1e6  # cost of a pair that must not be, far above any sum of angles
 
 
 def frames_inside(array):
-    """A copy whose first axis, the frames, is innermost in memory."""
-    return np.ascontiguousarray(np.moveaxis(array, 0, -1)).transpose(-1, *range(array.ndim - 1))
+    """A copy of (T, N) with the frames innermost in memory."""
+    return np.ascontiguousarray(array.T).T
 
 
 def assign(cost):
@@ -61,6 +61,12 @@ def cheapest(cost):
         block = slice(first, first + BLOCK)
         columns[block] = _cheapest_way(cost[block], ways)
     return columns
+
+
+def most_similar(similarity):
+    """Pairs of largest sum: (T, N, M) of at least 0 → column of each row (T, N), -1 for none; pairs of 0 are none."""
+    columns = cheapest(-similarity)
+    return np.where(chosen(similarity, columns, 0) > 0, columns, -1)
 
 
 def _ways(n, m):

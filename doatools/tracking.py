@@ -1,8 +1,8 @@
 """Frame-wise slots → tracks: which predictions of a recording are the same source over time.
 
 A network's slots may swap from frame to frame; tracking scores need identities that do not. Every frame, the living
-tracks and the active slots are paired within a gate (as many pairs as possible, at least angle); a slot left over
-begins a track, a track left over lives on for ``max_gap`` frames. Where a track is expected:
+tracks and the active slots are paired so that the sum of (gate - angle) over pairs closer than the gate is largest;
+a slot left over begins a track, a track left over lives on for ``max_gap`` frames. Where a track is expected:
 
 off      there are no tracks: the slot is the identity for the whole recording, also after a gap
 nearest  where it was last seen
@@ -17,7 +17,7 @@ import numpy as np
 
 from doatools.errors import UserError, nearest
 from doatools.geometry import pairwise_angles
-from doatools.matching import assign
+from doatools.matching import most_similar
 
 TRACKERS = ("off", "nearest", "kalman")
 _FIRST_SPEED = np.deg2rad(2.0)  # what is known of a new track's speed: its standard deviation, a frame
@@ -33,7 +33,7 @@ def link(doa, active, how="kalman", gate_deg=20.0, max_gap=10, process_deg=0.5, 
     doa : (T, N, 3) vectors
     active : (T, N) bool
     how : one of TRACKERS
-    gate_deg : largest angle between a track and the slot that goes on with it
+    gate_deg : angle between a track and the slot that goes on with it, at most
     max_gap : frames that a track may miss in between
     process_deg, measurement_deg : kalman's noise: acceleration in degrees a frame², direction in degrees
 
@@ -54,7 +54,7 @@ def link(doa, active, how="kalman", gate_deg=20.0, max_gap=10, process_deg=0.5, 
         seen = np.asarray(doa[t, slots], float)
         seen = seen / np.maximum(np.linalg.norm(seen, axis=1, keepdims=True), 1e-12)
         angles = pairwise_angles(seen[None], tracks.position[None])
-        track = assign(np.where(angles <= gate_deg, angles, np.inf))[0]  # of each seen direction, -1 for none
+        track = most_similar(np.maximum(gate_deg - angles, 0))[0]  # of each seen direction, -1 for none
         tracks.update(track[track >= 0], seen[track >= 0])
         track[track < 0] = tracks.begin(seen[track < 0])
         pred_id[t, slots] = tracks.identity[track]

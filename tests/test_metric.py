@@ -291,7 +291,8 @@ def test_a_prediction_that_is_no_number_pairs_with_nothing():
     scores = Scores(families=FAMILIES)
     scores.update(doa, active, *referenced([(0, 90)], [(1, 2)]))
     figures = scores.compute()
-    assert figures["F20"] == figures["MOTA@20"] + 50 == 50 and figures["LE"] == 0
+    assert figures["F20"] == figures["IDF1"] == figures["F20 2022"] == 50 and figures["MOTA@20"] == 0
+    assert figures["LE"] == pytest.approx(0) and figures["DetA"] == pytest.approx(100 * 1 / (4 - 1))
 
 
 def test_selection_prefers_neither_the_timid_nor_the_careless():
