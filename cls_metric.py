@@ -14,13 +14,10 @@ Sources: Adavanne et al. 2021 (LE, LR, LP, LF, MOTA'); Bernardin and Stiefelhage
 2016 (IDF1); Luiten et al. 2021 (HOTA); DCASE 2019; Mesaros et al. 2019 (DCASE 2020); Politis et al. 2022 (DCASE 2022).
 """
 
-import functools
-
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from doatools.geometry import pairwise_angles
-from doatools.matching import assign_with_cost, chosen, frames_inside, most_similar
+from doatools.matching import Recording, chosen, most_similar
 
 GATE_DEG = 20.0
 COUNTED = 8  # most sources that the confusion of their number tells apart; more count as this many
@@ -34,65 +31,14 @@ def ratio(numerator, denominator):
     return float(numerator) / float(denominator) if denominator else float("nan")
 
 
-class Recording:
-    """One recording as all families look at it; angles and best pairing are worked out once, when asked for."""
-
-    def __init__(self, doa, active, ref_doa, ref_id, pred_id=None):
-        self._doa, self._ref_doa = doa, ref_doa
-        self.ref_id = frames_inside(ref_id)
-        self.present = self.ref_id >= 0
-        self.active = frames_inside(active)
-        self._pred_id = None if pred_id is None else frames_inside(pred_id)
-        if pred_id is not None:
-            self.active = self.active & (self._pred_id >= 0)
-
-    @functools.cached_property
-    def pred_id(self):
-        names = np.arange(self.active.shape[1]) if self._pred_id is None else self._pred_id
-        return np.where(self.active, names, -1)
-
-    @functools.cached_property
-    def angles(self):
-        """Angles (T, N, M) in degrees, ``inf`` where either side is inactive or not a number."""
-        angles = pairwise_angles(self._doa, self._ref_doa)
-        return np.where(self.active[:, :, None] & self.present[:, None] & (angles < np.inf), angles, np.inf)
-
-    @functools.cached_property
-    def best(self):
-        """The optimal assignment: column of each slot (T, N), -1 for none, and its angle, ``inf`` for none."""
-        return assign_with_cost(self.angles)
-
-    @functools.cached_property
-    def references(self):
-        """Identities numbered from 0 (T, M), -1 where there is none, and the frames each is active, (R,)."""
-        return _numbered(self.ref_id)
-
-    @functools.cached_property
-    def predictions(self):
-        """The same of the predictions: (T, N) and (P,)."""
-        return _numbered(self.pred_id)
-
-    def within(self, gate):
-        """Similarity (T, N, M): 1 at 0°, 1/2 at the gate, 0 from twice the gate on and where inactive."""
-        return np.maximum(0, 1 - self.angles / (2 * gate))
-
-
-def _numbered(ids):
-    there = ids >= 0
-    _, number, frames = np.unique(ids[there], return_inverse=True, return_counts=True)
-    numbered = np.full(ids.shape, -1)
-    numbered[there] = number
-    return numbered, frames
-
-
 class Family:
     """Counts of one family of figures; a subclass says which it takes of a recording and what follows from them."""
 
     name = ""
     shapes = {}  # noqa: RUF012 (count → shape; () for a number)
 
-    def __init__(self, gate=GATE_DEG):
-        self.gate = gate
+    def __init__(self, has_activity=True, gate=GATE_DEG, segment_frames=SEGMENT_FRAMES):
+        self.has_activity, self.gate, self.segment_frames = has_activity, gate, segment_frames
         self.counts = {name: np.zeros(shape) if shape else 0.0 for name, shape in self.shapes.items()}
 
     def update(self, doa, active, ref_doa, ref_id, pred_id=None):
@@ -130,10 +76,6 @@ class FrameScores(Family):
     shapes = dict.fromkeys(("angle", "pairs", "hits", "predicted", "references", "common", "miscounted", "onsets",
                             "frames", "counted", "frame_angle", "frames_paired", "undecided"), ()) | {
         "confusion": (COUNTED + 1, COUNTED + 1)}
-
-    def __init__(self, has_activity=True, gate=GATE_DEG):
-        super().__init__(gate)
-        self.has_activity = has_activity
 
     def count(self, recording):
         columns, angles = recording.best
@@ -343,7 +285,7 @@ class Segments(Family):
         columns, angles = recording.best
         if not len(columns):
             return {}
-        segment = np.arange(len(columns)) // SEGMENT_FRAMES
+        segment = np.arange(len(columns)) // self.segment_frames
         return self._of_segments(recording, segment, columns >= 0, angles) | self._of_instances(
             recording, segment, columns, angles)
 
@@ -355,7 +297,7 @@ class Segments(Family):
         both = common > 0
         error = np.bincount(segment[frames], means, segment[-1] + 1) / np.maximum(common, 1)
         hit = both & (error <= self.gate)
-        starts = np.arange(0, len(segment), SEGMENT_FRAMES)
+        starts = np.arange(0, len(segment), self.segment_frames)
         predicted = np.logical_or.reduceat(recording.active.any(1), starts)
         reference = np.logical_or.reduceat(recording.present.any(1), starts)
         return self._items("2020", error[both].sum(), both.sum(), hit.sum(), reference.sum(), predicted.sum(),
@@ -374,7 +316,7 @@ class Segments(Family):
         frame, column = np.nonzero(recording.present)
         every = np.unique(segment[frame] * len(lengths) + references[frame, column])
         tracks = np.bincount(every // max(len(lengths), 1), minlength=total)
-        predicted = np.maximum.reduceat(recording.active.sum(1), np.arange(0, len(segment), SEGMENT_FRAMES))
+        predicted = np.maximum.reduceat(recording.active.sum(1), np.arange(0, len(segment), self.segment_frames))
         predicted = np.maximum(predicted, paired)
         errors = np.maximum(tracks - paired, predicted - hits)
         return self._items("2022", error.sum(), len(error), hits.sum(), tracks.sum(), predicted.sum(), errors.sum())
@@ -405,12 +347,12 @@ class Scores:
     """All the figures of a run together, from one ``update`` a recording.
 
     ``counts`` maps 'family/count' to a number or an array: a sum over recordings, to be added and subtracted.
+    ``segment_frames`` is how many label frames make a second.
     """
 
-    def __init__(self, has_activity=True, gate=GATE_DEG, families=FAMILIES):
+    def __init__(self, has_activity=True, gate=GATE_DEG, families=FAMILIES, segment_frames=SEGMENT_FRAMES):
         self.gate = gate
-        self.parts = tuple(family(has_activity, gate) if family is FrameScores else family(gate)
-                           for family in families)
+        self.parts = tuple(family(has_activity, gate, segment_frames) for family in families)
 
     @property
     def counts(self):

@@ -254,6 +254,13 @@ def test_scores_of_segments_by_hand():
     assert figures["ER20 2022"] == pytest.approx(100 * (1 + 1 + 1 + 2 + 0) / 6)
 
 
+def test_a_second_may_have_more_frames():
+    doa, active = drawn([(0,)] * 20 + [(None,)] * 30)
+    scores = Scores(families=[Segments], segment_frames=25)
+    scores.update(doa, active, *referenced([(0,)] * 50, [(1,)] * 50))
+    assert scores.compute()["LR 2020"] == 50  # one second of two
+
+
 def test_identities_take_the_place_of_slots():
     # the slots swap, the identities know it: no mismatch
     doa, active = drawn([(0, 90), (90, 0), (90, 0)])

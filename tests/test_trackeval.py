@@ -22,12 +22,12 @@ def golden():
 def ours(golden):
     """Counts of each scene, merged over the families, and the families after all scenes."""
     ends = np.cumsum(golden["length"])
-    together, scenes = [family(GATE) for family in FAMILIES], []
+    together, scenes = [family(gate=GATE) for family in FAMILIES], []
     for first, end in zip(ends - golden["length"], ends):
         ref, ref_id, pred, pred_id = (golden[name][first:end] for name in ("ref", "ref_id", "pred", "pred_id"))
         arrays = (unit_vectors(pred[..., 0] / 100, pred[..., 1] / 100), pred_id >= 0,
                   unit_vectors(ref[..., 0] / 100, ref[..., 1] / 100), ref_id.astype(int), pred_id.astype(int))
-        alone = [family(GATE) for family in FAMILIES]
+        alone = [family(gate=GATE) for family in FAMILIES]
         for part in (*alone, *together):
             part.update(*arrays)
         scenes.append(alone)
