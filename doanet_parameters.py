@@ -59,7 +59,9 @@ DEFAULTS = {
     "association": "hnet",
     "switch_cost": 1.0,  # association=track: in units of distance; pit_level=track: of the loss of a frame
     "association_sees": "distance",  # distance | activity: a slot thought inactive stands back by up to 1 (60°)
-    "association_gradient": "soft",  # soft: through the association | straight: exact, soft's gradient | none
+    # soft: through the association | none | the soft one's gradient for straight: the exact one | track: the exact
+    # one over time
+    "association_gradient": "soft",
     "dmotp": "published",  # published: frames count by their pairs | mean distance | squared: mean squared distance
     "dmotp_weight": 50.0,  # w_p inside dMOTp
     "dmota_weight": 1.0,  # w_a of dMOTa
@@ -72,6 +74,12 @@ DEFAULTS = {
     "alpha": 1.0,  # sel: of the great-circle distance, rad, beside the activity term
     "sel_slots": "start",  # sel: start (slot i is reference i, by start time) | pit (any order, see pit_level)
     "init_weights": "",  # start from these: a checkpoint of this toolkit or a published DOAnet state dict
+    # --- tracking: slots → tracks before tracking scores -----------------------------------------------
+    "tracker": "off",  # off (a slot is an identity) | nearest (where last seen) | kalman (constant velocity)
+    "tracker_gate_deg": 30.0,  # largest angle between a track and the prediction that goes on with it
+    "tracker_max_gap": 5,  # label frames in a row that a track may miss, and no more than it has been seen in
+    "tracker_process_deg": 0.2,  # kalman: acceleration, degrees a label frame²
+    "tracker_measurement_deg": 5.0,  # kalman: error of a predicted direction
     # --- training ------------------------------------------------------------------------------------
     "nb_epochs": 200,
     "optimizer": "adam",  # adam | adamw
@@ -121,12 +129,13 @@ CHOICES = {
     "loss": ("dmot", "mse", "pit", "pit_dmot", "sel"),
     "association": ("hnet", "hungarian", "sinkhorn", "track"),
     "association_sees": ("distance", "activity"),
-    "association_gradient": ("soft", "straight", "none"),
+    "association_gradient": ("soft", "straight", "track", "none"),
     "dmotp": ("published", "mean", "squared"),
     "predicted": ("associated", "probable"),
     "ids": ("published", "switch"),
     "pit_level": ("frame", "sequence", "track"),
     "sel_slots": ("start", "pit"),
+    "tracker": ("off", "nearest", "kalman"),
     "optimizer": ("adam", "adamw"),
     "lr_schedule": ("constant", "onecycle"),
     "device": ("auto", "cpu", "cuda", "mps"),
@@ -145,6 +154,8 @@ RANGES = {
     "pit_distance_weight": (0, 1e9), "switch_cost": (0, 1e9), "nb_epochs": (1, 1_000_000),
     "learning_rate": (0, 100), "weight_decay": (0, 100), "gradient_clip": (0, 1e9), "patience": (1, 1_000_000),
     "top_db": (-1e9, 1e9), "alpha": (0, 1e9), "num_fft_bins": (2, 1_000_000),
+    "tracker_gate_deg": (0, 180), "tracker_max_gap": (0, 100_000), "tracker_process_deg": (0, 180),
+    "tracker_measurement_deg": (1e-6, 180),
 }
 
 
