@@ -72,7 +72,7 @@ class Recording:
 
 def _numbered(ids):
     there = ids >= 0
-    names, number, frames = np.unique(ids[there], return_inverse=True, return_counts=True)
+    _, number, frames = np.unique(ids[there], return_inverse=True, return_counts=True)
     numbered = np.full(ids.shape, -1)
     numbered[there] = number
     return numbered, frames
@@ -213,9 +213,10 @@ class ClearMOT(Family):
         columns = _most_similar(similarity)
         stale = np.arange(1, len(columns))
         while len(stale):
-            last = chosen(np.broadcast_to(references[stale - 1][:, None], similarity[stale].shape), columns[stale - 1], -1)
+            objects = np.broadcast_to(references[stale - 1][:, None], similarity[stale].shape)
+            last = chosen(objects, columns[stale - 1], -1)  # (S, N): object of each slot in the last frame
             same = predictions[stale][:, :, None] == predictions[stale - 1][:, None]  # (S, N, N')
-            held = np.where(same, last[:, None], -1).max(2)  # (S, N): object of each hypothesis in the last frame
+            held = np.where(same, last[:, None], -1).max(2)  # (S, N): and of each hypothesis
             kept = (held >= 0)[:, :, None] & (held[:, :, None] == references[stale][:, None])
             now = _most_similar(similarity[stale] + 1000 * (kept & (similarity[stale] > 0)))
             changed = (now != columns[stale]).any(1)
@@ -333,7 +334,7 @@ class Segments(Family):
 
     name = "segment"
     years = ("2020", "2022")
-    shapes = {f"{what} {year}": () for year in years
+    shapes = {f"{what} {year}": () for year in years  # noqa: RUF012
               for what in ("angle", "paired", "hits", "references", "predicted", "errors")}
 
     def count(self, recording):

@@ -59,6 +59,12 @@ DEFAULTS = {
     "pit_distance_weight": 20.0,  # of PIT's mean squared distance
     "pit_level": "frame",  # pit: one permutation a frame | sequence
     "init_weights": "",  # start from these: a checkpoint of this toolkit or a published DOAnet state dict
+    # --- tracking: slots → tracks before tracking scores -----------------------------------------------
+    "tracker": "off",  # off (a slot is an identity) | nearest (where last seen) | kalman (constant velocity)
+    "tracker_gate_deg": 20.0,  # largest angle between a track and the prediction that goes on with it
+    "tracker_max_gap": 10,  # label frames that a track may miss in between
+    "tracker_process_deg": 0.5,  # kalman: acceleration, degrees a label frame²
+    "tracker_measurement_deg": 5.0,  # kalman: error of a predicted direction
     # --- training ------------------------------------------------------------------------------------
     "nb_epochs": 200,
     "optimizer": "adam",  # adam | adamw
@@ -108,6 +114,7 @@ CHOICES = {
     "association": ("hnet", "hungarian", "sinkhorn"),
     "ids": ("published", "switch"),
     "pit_level": ("frame", "sequence"),
+    "tracker": ("off", "nearest", "kalman"),
     "optimizer": ("adam", "adamw"),
     "lr_schedule": ("constant", "onecycle"),
     "device": ("auto", "cpu", "cuda", "mps"),
@@ -125,6 +132,8 @@ RANGES = {
     "dmotp_weight": (0, 1e9), "dmota_weight": (0, 1e9), "ids_weight": (0, 1e9), "activity_weight": (0, 1e9),
     "pit_distance_weight": (0, 1e9), "nb_epochs": (1, 1_000_000), "learning_rate": (0, 100),
     "weight_decay": (0, 100), "gradient_clip": (0, 1e9), "patience": (1, 1_000_000), "top_db": (-1e9, 1e9),
+    "tracker_gate_deg": (0, 180), "tracker_max_gap": (0, 100_000), "tracker_process_deg": (0, 180),
+    "tracker_measurement_deg": (1e-6, 180),
 }
 
 
