@@ -20,7 +20,7 @@ from doatools import yardsticks
 from doatools.annotations import assign_slots, count_overlap, find_recordings, select
 from doatools.errors import exits_cleanly
 
-LEVELS_DB = np.arange(3.0, 13.0)
+LEVELS_DB = np.arange(0.0, 6.1, 0.5)
 HEIGHTS = np.round(np.arange(0.3, 1.0, 0.05), 2)
 
 
@@ -38,7 +38,7 @@ def main(argv=None):
         found = [prepare(kind, params, recording) for recording in tqdm(
             select(find_recordings(params["dataset_dir"], dataset, params["mode"]), "val", params["mode"]),
             desc=kind, unit="recording", leave=False)]
-        rules = [yardsticks.Rule(float(level), float(height)) for level, height in itertools.product(LEVELS_DB, HEIGHTS)]
+        rules = [yardsticks.Rule(*map(float, pair)) for pair in itertools.product(LEVELS_DB, HEIGHTS)]
         scores = [f20(found, rule) for rule in rules]
         best = int(np.argmax(scores))
         print(f'"{kind}": {rules[best]}   F20 {scores[best]:.1f}% (all rules: {min(scores):.1f} to {max(scores):.1f}%)',

@@ -1,8 +1,8 @@
 """Which recordings, frames and sources the scores of a set come from.
 
-A track (localizer.Track) is one recording: ``doa`` (T, N, 3) and ``active`` (T, N) predicted, ``ref_doa`` (T, M, 3) and ``ref_id``
-(T, M) the references, -1 where inactive; T label frames, N slots, M references at most at once. Three kinds of
-groups, each told with what is counted in it:
+A track (localizer.Track) is one recording: ``doa`` (T, N, 3) and ``active`` (T, N) predicted, ``ref_doa``
+(T, M, 3) and ``ref_id`` (T, M) the references, -1 where inactive; T label frames, N slots, M references at most at
+once. Three kinds of groups, each told with what is counted in it:
 
 - recordings ('room', 'overlap': most sources at once in a recording): every figure, of whole recordings;
 - frames ('sources at once'; 'distance': least angle between two references of a frame): figures that need no
@@ -12,6 +12,7 @@ groups, each told with what is counted in it:
   without a reference belongs to no source, so there is no precision here.
 """
 
+import itertools
 import re
 
 import numpy as np
@@ -20,6 +21,7 @@ from doatools.geometry import angular_distance, pairwise_angles
 from doatools.intervals import jackknife
 from doatools.matching import assign
 
+ORDER = ("room", "overlap", "sources at once", "distance", "motion")
 MOVING_DEG = 10.0
 DISTANCES_DEG = (0, 30, 60, 90, 180)
 FRAME_FIGURES = ("LE", "LR", "LP", "LF", "F20", "frame recall")
@@ -116,7 +118,7 @@ def _frames(track):
     for number in range(1, count.max(initial=0) + 1):
         yield ("sources at once", str(number)), count == number
     closest = closest_references(track)
-    for low, high in zip(DISTANCES_DEG, DISTANCES_DEG[1:]):
+    for low, high in itertools.pairwise(DISTANCES_DEG):
         upper = closest <= high if high == DISTANCES_DEG[-1] else closest < high
         yield ("distance", f"{low}-{high}°"), (closest >= low) & upper
 
@@ -131,6 +133,7 @@ def _of_sources(track):
 
 
 def _natural(key):
-    """'room 10' after 'room 9'."""
-    return [[(not word.isdigit(), int(word) if word.isdigit() else 0, word) for word in re.split(r"(\d+)", part)]
-            for part in key]
+    """Breakdowns in their ORDER, and room '10' after room '9'."""
+    breakdown, group = key
+    return ORDER.index(breakdown), [(not word.isdigit(), int(word) if word.isdigit() else 0, word)
+                                    for word in re.split(r"(\d+)", group)]

@@ -6,8 +6,9 @@ one recording out at a time (the delete-one jackknife: Tukey 1958; Efron and Ste
 interval reaches as many of these to either side as Student's t has for n - 1 degrees of freedom. Of a mean this is
 the textbook interval. Recordings are taken as independent draws; those of one room are somewhat less than that.
 
-Counts are dicts of numbers or arrays that add up over recordings; ``figures`` maps counts to a dict of figures.
-A figure that is NaN without one of the recordings, or rests on a single one, has no interval (NaN).
+Counts are dicts of numbers or arrays that add up over recordings; ``figures`` maps counts to a dict of figures:
+floats, which do not grow with the set, and ints, numbers of events, which do.
+A figure that is NaN without one of the recordings, or rests on fewer than three, has no interval (NaN).
 """
 
 from typing import NamedTuple
@@ -16,6 +17,7 @@ import numpy as np
 from scipy.stats import t as student
 
 CONFIDENCE = 0.95
+FEWEST = 3  # recordings; the interval of two would reach over 13 standard errors to either side
 
 
 class Interval(NamedTuple):
@@ -34,12 +36,7 @@ class Comparison(NamedTuple):
     difference: float
     low: float
     high: float
-
-    @property
-    def verdict(self):
-        if np.isnan(self.low):
-            return "cannot be told"
-        return "not more than chance" if self.low <= 0 <= self.high else "more than chance"
+    verdict: str  # 'more than chance' | 'not more than chance' | 'cannot be told'
 
 
 def total(counts):
@@ -65,21 +62,24 @@ def compare(figures, counts, others, other_figures=None):
     compared = {}
     for name in (name for name in value if name in other):
         difference = float(value[name] - other[name])
-        ends = _interval(difference, ours[name] - theirs[name])
-        compared[name] = Comparison(value[name], other[name], difference, *ends)
+        low, high = _interval(difference, ours[name] - theirs[name])
+        verdict = ("cannot be told" if np.isnan(low) else
+                   "not more than chance" if low <= 0 <= high else "more than chance")
+        compared[name] = Comparison(value[name], other[name], difference, low, high, verdict)
     return compared
 
 
 def _replicates(figures, counts):
-    """{name: (n,) figures of all recordings but the i-th}."""
-    whole = total(counts)
+    """{name: (n,) figures of all recordings but the i-th}; a number of events is scaled up to n recordings."""
+    whole, n = total(counts), len(counts)
     left_out = [figures({name: whole[name] - c[name] for name in whole}) for c in counts]
-    return {name: np.array([figure[name] for figure in left_out], float) for name in left_out[0]}
+    return {name: np.array([figure[name] for figure in left_out], float)
+            * (n / (n - 1) if isinstance(value, int) and n > 1 else 1) for name, value in left_out[0].items()}
 
 
 def _interval(value, replicates):
     n = len(replicates)
-    if n < 2 or not np.isfinite(value) or not np.isfinite(replicates).all():
+    if n < FEWEST or not np.isfinite(value) or not np.isfinite(replicates).all():
         return float("nan"), float("nan")
     error = np.sqrt((n - 1) / n * np.sum((replicates - replicates.mean()) ** 2))
     reach = float(student.ppf((1 + CONFIDENCE) / 2, n - 1) * error)

@@ -3,8 +3,8 @@
 ``srp`` (SRP-PHAT: DiBiase 2000) and ``music`` (frequency-normalised MUSIC: Schmidt 1986, Salvati et al. 2014) are
 pyroomacoustics's, on capsules, steered by the response of the array as it is (a rigid sphere) rather than by
 delays in the open; ``intensity`` (after Jarrett et al. 2010 and Pavlidi et al. 2015) is a histogram of the
-active intensity vectors of ambisonics. Each gives a spectrum over G directions spread evenly over the sphere for each label frame,
-from that frame and its two neighbours; peaks of the spectrum are candidates, and two thresholds count them.
+active intensity vectors of ambisonics. Each gives a spectrum over G directions spread evenly over the sphere for
+each label frame, from that frame and its two neighbours; peaks of it are candidates, and two thresholds count them.
 
 T label frames, N candidates at most at once, M channels, K bins, S spectra (all of a recording), G directions.
 Audio is (samples, M).
@@ -30,7 +30,7 @@ APART_DEG = 30.0  # least angle between two candidates
 KERNEL_DEG = 12.0  # width of the histogram's smoothing
 REFINE_DEG = 10.0  # a peak is the centre of gravity of the spectrum this near to it
 FLOOR_PERCENTILE = 10  # of a recording's frame levels: its noise floor
-NEVER_BELOW_DB = 3.0  # frames no louder than this above the floor are silent; not worth a spectrum
+NEVER_BELOW_DB = 1.0  # frames no louder than this above the floor are silent; not worth a spectrum
 SILENCE = 1e-12  # mean square per bin below which nothing is heard at all
 
 
@@ -42,7 +42,7 @@ class Rule(NamedTuple):
 
 
 # Chosen by the F20 of the validation fold: python3 benchmarks/tune_yardsticks.py dataset_dir=datasets/recorded
-RULES = {"intensity": Rule(9.0, 0.5), "srp": Rule(9.0, 0.5), "music": Rule(9.0, 0.5)}
+RULES = {"intensity": Rule(0.5, 0.4), "srp": Rule(0.5, 0.95), "music": Rule(0.5, 0.55)}
 DATASETS = {"intensity": "foa", "srp": "mic", "music": "mic"}  # the recordings each one reads
 
 
@@ -74,7 +74,7 @@ def candidates(kind, audio, fs, label_hop_s, max_sources):
     if not n_frames:
         raise UserError(f"a recording of {len(audio)} samples is shorter than a label frame")
     level_db = _level_above_floor(spectra, n_frames)
-    loud = np.flatnonzero(level_db >= NEVER_BELOW_DB)
+    loud = np.flatnonzero(level_db >= 0)
     spectrum = np.zeros((n_frames, GRID))
     if kind == "intensity":
         spectrum[:] = _intensity(spectra, n_frames)
@@ -92,10 +92,11 @@ def _spectra(audio, fs, hop, n_fft):
 
 
 def _level_above_floor(spectra, n_frames):
-    """(T,) dB above the FLOOR_PERCENTILE of the recording."""
+    """(T,) dB above the FLOOR_PERCENTILE of the recording; -inf where nothing is heard."""
     power = np.mean(np.abs(spectra) ** 2, axis=(0, 1))[: n_frames * SPECTRA_PER_FRAME]
-    level_db = 10 * np.log10(power.reshape(n_frames, -1).mean(1) + SILENCE)
-    return level_db - np.percentile(level_db, FLOOR_PERCENTILE)
+    power = power.reshape(n_frames, -1).mean(1)
+    level_db = 10 * np.log10(np.maximum(power, SILENCE))
+    return np.where(power > SILENCE, level_db - np.percentile(level_db, FLOOR_PERCENTILE), -np.inf)
 
 
 def _window(frame, n_frames):

@@ -41,9 +41,10 @@ def test_the_interval_holds_the_truth_as_often_as_it_says():
     assert np.mean(held) == pytest.approx(0.95, abs=0.03)
 
 
-def test_what_rests_on_one_recording_has_no_interval():
+def test_what_rests_on_one_or_two_recordings_has_no_interval():
     assert np.isnan(jackknife(mean, as_counts([3.0]))["mean"].low)
-    alone = jackknife(mean, [{"sum": 4.0, "n": 2}, {"sum": 0.0, "n": 0}])["mean"]
+    assert np.isnan(jackknife(mean, as_counts([3.0, 4.0]))["mean"].low)
+    alone = jackknife(mean, [{"sum": 4.0, "n": 2}, *[{"sum": 0.0, "n": 0}] * 3])["mean"]
     assert alone.value == 2 and np.isnan(alone.low) and np.isnan(alone.high)
 
 
@@ -73,3 +74,10 @@ def test_figures_of_one_system_alone_are_left_out_of_a_comparison():
 
 def test_counts_may_be_arrays():
     assert total([{"c": np.eye(2)}, {"c": np.ones((2, 2))}])["c"].tolist() == [[2, 1], [1, 2]]
+
+
+def test_of_a_number_of_events_it_is_the_error_of_a_sum():
+    values = np.random.default_rng(5).poisson(20, 15)
+    interval = jackknife(lambda c: {"events": int(c["sum"])}, as_counts(values))["events"]
+    reach = stats.t.ppf(0.975, 14) * np.sqrt(15) * values.std(ddof=1)
+    assert interval == pytest.approx((values.sum(), values.sum() - reach, values.sum() + reach))

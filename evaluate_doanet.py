@@ -1,0 +1,137 @@
+"""Score a checkpoint, another program's CSVs or a classical yardstick on the recordings of the test fold."""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from cls_metric import GROUPS, UNITS, format_score
+from doanet_parameters import add_override_argument, get_params, split_words
+from doatools import report, yardsticks
+from doatools.errors import UserError, exits_cleanly
+from doatools.files import write_json
+from evaluation import (
+    by_checkpoint,
+    by_csvs,
+    by_yardstick,
+    compare_tracks,
+    evaluate_tracks,
+    references_of_dataset,
+    references_of_folder,
+    write_csvs,
+)
+from localizer import check_changeable, choose
+
+# What the printed tables tell; the JSON and the report have every figure.
+COMPARED = ("LE", "LR", "LP", "LF", "F20", "MOTA@20", "MOTP@20", "mismatches", "IDF1", "HOTA", "DetA", "AssA",
+            "frame recall", "count accuracy", "F20 2020", "F20 2022")
+BROKEN_DOWN = ("LE", "LF", "F20", "recall@20", "MOTA@20", "IDF1", "HOTA")
+
+
+def build_parser():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="%(prog)s [task-id job-id | checkpoint.pt | --predictions FOLDER | --yardstick KIND] [key=value ...]",
+        epilog="examples: python3 evaluate_doanet.py 1 first --against 2_first\n"
+               "          python3 evaluate_doanet.py --predictions theirs/ --references metadata_dev/\n"
+               "          python3 evaluate_doanet.py --yardstick music dataset_dir=datasets/simulated")
+    add_override_argument(parser)
+    parser.add_argument("--predictions", metavar="FOLDER", help="CSVs in DCASE format, one a recording; their class "
+                        "and track id name a source (tracker=kalman links them anew)")
+    parser.add_argument("--references", metavar="FOLDER", help="score --predictions against these CSVs rather than "
+                        "the test fold of dataset_dir")
+    parser.add_argument("--frames", type=int, metavar="N", help="label frames of each recording in --references "
+                        "(default: up to the last one that a reference or prediction names)")
+    parser.add_argument("--yardstick", choices=sorted(yardsticks.RULES), help="a classical localizer: intensity reads "
+                        "FOA, srp (SRP-PHAT) and music read MIC; tracker=kalman unless told")
+    parser.add_argument("--against", metavar="OTHER", help="compare with a run (2_first), checkpoint, folder of CSVs "
+                        "or yardstick on the same recordings")
+    parser.add_argument("--write-csv", metavar="FOLDER", help="write the predictions as DCASE CSVs")
+    parser.add_argument("--out", metavar="FOLDER", help="where evaluation.json and report.html go (default: the "
+                        "folder of the run, or one in results_dir named as what is scored)")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes of a yardstick (default 1)")
+    return parser
+
+
+@exits_cleanly
+def main(argv=None):
+    args = build_parser().parse_intermixed_args(argv)
+    name, tracks, params, out = find_system(args)
+    results = {"system": name, "command": shlex.join(["python3", "evaluate_doanet.py", *(argv or sys.argv[1:])]),
+               **evaluate_tracks(tracks)}
+    if args.against:
+        results |= {"against": args.against, "comparison": compare_tracks(tracks, find_other(args, tracks, params))}
+    out = Path(args.out or out)
+    print_scores(results)
+    write_json(out / "evaluation.json", results)
+    report.write(out / "report.html", results, tracks, params, GROUPS, UNITS)
+    print(f"\nall figures  {out}/evaluation.json\nreport       {out}/report.html")
+    if args.write_csv:
+        write_csvs(args.write_csv, tracks)
+        print(f"predictions  {args.write_csv}/ ({len(tracks)} CSVs)")
+    return 0
+
+
+def find_system(args):
+    """What the command line asks to score → (name, tracks, parameters, folder for what is told of it)."""
+    if args.predictions is None and args.yardstick is None:
+        path, overrides = choose(args.overrides)
+        tracks, params = by_checkpoint(path, overrides)
+        return path.parent.name, tracks, params, path.parent
+    if args.predictions and args.yardstick:
+        raise UserError("give --predictions or --yardstick, not both")
+    _, overrides = split_words(args.overrides)
+    name = args.yardstick or Path(args.predictions).name
+    params = get_params(**overrides)
+    out = Path(params["results_dir"]) / f"evaluation_{name}"
+    if args.references and args.predictions:
+        references = references_of_folder(args.references, args.predictions, args.frames)
+    else:
+        references = references_of_dataset(params | {"dataset": yardsticks.DATASETS.get(name, params["dataset"])})
+    if args.yardstick:
+        return name, by_yardstick(name, with_tracker(params, overrides), references, args.jobs), params, out
+    return name, by_csvs(args.predictions, references, params if "tracker" in overrides else None), params, out
+
+
+def find_other(args, tracks, params):
+    """Tracks of what --against names, on the recordings of ``tracks``."""
+    other, (_, overrides) = Path(args.against), split_words(args.overrides, None, None)
+    if args.against in yardsticks.RULES:
+        return by_yardstick(args.against, with_tracker(params, overrides), tracks, args.jobs)
+    for path in (other, other / "best.pt", Path(params["results_dir"]) / other / "best.pt"):
+        if path.suffix == ".pt" and path.is_file():
+            return by_checkpoint(path, check_changeable(overrides))[0]
+    if not other.is_dir():
+        raise UserError(f"{other}: neither a run in {params['results_dir']}, a checkpoint, a folder of CSVs nor one "
+                        f"of {', '.join(yardsticks.RULES)}")
+    return by_csvs(other, tracks, params if "tracker" in overrides else None)
+
+
+def with_tracker(params, overrides):
+    """Peaks of a spectrum have no slots of their own: they are linked unless told otherwise."""
+    return params | {"tracker": overrides.get("tracker", "kalman")}
+
+
+def print_scores(results):
+    print(f"\n{results['system']}: {results['recordings']} recordings, {results['frames']} label frames; "
+          "± reaches over the 95 % interval (jackknife over recordings)")
+    for group, names in GROUPS.items():
+        told = "   ".join(f"{name} {report.told_interval(results['figures'][name], UNITS[name])}" for name in names)
+        print(f"\n{group}\n  {told}")
+    for breakdown, groups in results["breakdowns"].items():
+        names = [name for name in BROKEN_DOWN if name in next(iter(groups.values()))["figures"]]
+        print(f"\n{breakdown:<16} {'recordings':>10} {'references':>10} {''.join(f'{name:>16}' for name in names)}")
+        for group, part in groups.items():
+            figures = (report.told_interval(part['figures'][name], UNITS.get(name, '%')) for name in names)
+            cells = ''.join(f'{figure:>16}' for figure in figures)
+            print(f"{group:<16} {part['recordings']:>10} {part['references']:>10} {cells}")
+    if "comparison" in results:
+        print(f"\n{'against ' + results['against']:<28} {'this':>9} {'other':>9}   difference [95 %]")
+        for name in COMPARED:
+            c = results["comparison"][name]
+            print(f"{name:<28} {format_score(name, c.value):>9} {format_score(name, c.other):>9}   "
+                  f"{c.difference:+.1f}{UNITS[name]} [{c.low:+.1f}, {c.high:+.1f}]: {c.verdict}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
