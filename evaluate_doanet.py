@@ -5,7 +5,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from cls_metric import GROUPS, UNITS, format_score
+from cls_metric import GROUPS, UNITS
 from doanet_parameters import add_override_argument, get_params, split_words
 from doatools import report, yardsticks
 from doatools.errors import UserError, exits_cleanly
@@ -22,10 +22,11 @@ from evaluation import (
 )
 from localizer import check_changeable, choose
 
-# What the printed tables tell; the JSON and the report have every figure.
-COMPARED = ("LE", "LR", "LP", "LF", "F20", "MOTA@20", "MOTP@20", "mismatches", "IDF1", "HOTA", "DetA", "AssA",
-            "frame recall", "count accuracy", "F20 2020", "F20 2022")
+# Of breakdowns, what is printed; the JSON and the report have every figure.
 BROKEN_DOWN = ("LE", "LF", "F20", "recall@20", "MOTA@20", "IDF1", "HOTA")
+# The parameters that a yardstick reads.
+OF_YARDSTICKS = ("dataset_dir", "dataset", "mode", "fs", "label_hop_len_s", "max_audio_len_s", "max_sources", "tracker",
+                 "tracker_gate_deg", "tracker_max_gap", "tracker_process_deg", "tracker_measurement_deg")
 
 
 def build_parser():
@@ -58,13 +59,13 @@ def main(argv=None):
     args = build_parser().parse_intermixed_args(argv)
     name, tracks, params, out = find_system(args)
     results = {"system": name, "command": shlex.join(["python3", "evaluate_doanet.py", *(argv or sys.argv[1:])]),
-               **evaluate_tracks(tracks)}
+               "parameters": {key: params[key] for key in parameters_used(args, params)}, **evaluate_tracks(tracks)}
     if args.against:
         results |= {"against": args.against, "comparison": compare_tracks(tracks, find_other(args, tracks, params))}
     out = Path(args.out or out)
     print_scores(results)
     write_json(out / "evaluation.json", results)
-    report.write(out / "report.html", results, tracks, params, GROUPS, UNITS)
+    report.write(out / "report.html", results, tracks, params["label_hop_len_s"], GROUPS, UNITS)
     print(f"\nall figures  {out}/evaluation.json\nreport       {out}/report.html")
     if args.write_csv:
         write_csvs(args.write_csv, tracks)
@@ -81,16 +82,24 @@ def find_system(args):
     if args.predictions and args.yardstick:
         raise UserError("give --predictions or --yardstick, not both")
     _, overrides = split_words(args.overrides)
-    name = args.yardstick or Path(args.predictions).name
     params = get_params(**overrides)
+    name = args.yardstick or Path(args.predictions).resolve().name
     out = Path(params["results_dir"]) / f"evaluation_{name}"
-    if args.references and args.predictions:
-        references = references_of_folder(args.references, args.predictions, args.frames)
-    else:
-        references = references_of_dataset(params | {"dataset": yardsticks.DATASETS.get(name, params["dataset"])})
     if args.yardstick:
-        return name, by_yardstick(name, with_tracker(params, overrides), references, args.jobs), params, out
-    return name, by_csvs(args.predictions, references, params if "tracker" in overrides else None), params, out
+        params = with_tracker(params, overrides) | {"dataset": yardsticks.DATASETS[name]}
+        tracks = by_yardstick(name, params, references_of_dataset(params), args.jobs)
+    else:
+        references = (references_of_folder(args.references, args.predictions, args.frames) if args.references
+                      else references_of_dataset(params))
+        tracks = by_csvs(args.predictions, references, params if "tracker" in overrides else None)
+    return name, tracks, params, out
+
+
+def parameters_used(args, params):
+    """Names of the parameters that the scores depend on."""
+    if args.yardstick:
+        return OF_YARDSTICKS
+    return split_words(args.overrides)[1] if args.predictions else params
 
 
 def find_other(args, tracks, params):
@@ -122,15 +131,16 @@ def print_scores(results):
         names = [name for name in BROKEN_DOWN if name in next(iter(groups.values()))["figures"]]
         print(f"\n{breakdown:<16} {'recordings':>10} {'references':>10} {''.join(f'{name:>16}' for name in names)}")
         for group, part in groups.items():
-            figures = (report.told_interval(part['figures'][name], UNITS.get(name, '%')) for name in names)
-            cells = ''.join(f'{figure:>16}' for figure in figures)
+            figures = (report.told_interval(part["figures"][name], UNITS.get(name, "%")) for name in names)
+            cells = "".join(f"{figure:>16}" for figure in figures)
             print(f"{group:<16} {part['recordings']:>10} {part['references']:>10} {cells}")
     if "comparison" in results:
         print(f"\n{'against ' + results['against']:<28} {'this':>9} {'other':>9}   difference [95 %]")
-        for name in COMPARED:
-            c = results["comparison"][name]
-            print(f"{name:<28} {format_score(name, c.value):>9} {format_score(name, c.other):>9}   "
-                  f"{c.difference:+.1f}{UNITS[name]} [{c.low:+.1f}, {c.high:+.1f}]: {c.verdict}")
+        for name in report.MAIN:
+            c, unit = results["comparison"][name], UNITS[name]
+            print(f"{name:<28} {report.told(c.value, unit):>9} {report.told(c.other, unit):>9}   "
+                  f"{report.told(c.difference, unit, '+')} [{report.told(c.low, unit, '+')}, "
+                  f"{report.told(c.high, unit, '+')}]: {c.verdict}")
 
 
 if __name__ == "__main__":

@@ -22,11 +22,13 @@ from doatools.geometry import azimuth_elevation
 
 TEMPLATE = Path(__file__).with_name("report.html")
 CARDS = ("LE", "F20", "LF", "MOTA@20", "IDF1", "HOTA")
+MAIN = ("LE", "LR", "LP", "LF", "F20", "MOTA@20", "MOTP@20", "mismatches", "IDF1", "HOTA", "DetA", "AssA",
+        "frame recall", "count accuracy", "F20 2020", "F20 2022")  # of a comparison
 RECORDED = ("LE", "LR", "LP", "F20", "MOTA@20", "IDF1", "HOTA", "mismatches")
 PLOTTED = (("LE", "°"), ("F20", "%"), ("recall@20", "%"))  # of breakdowns, those a breakdown has
 WORST = 4  # recordings drawn over time
 CELLS = (18, 12)  # of the map, in azimuth and elevation
-FEW_FRAMES = 10  # paired label frames of a map's cell up to which no mean is shown
+FEW_FRAMES = 10  # label frames of a map's cell up to which nothing is shown
 INK = "#010203"  # replaced by the page's text colour
 GREY = "#8c959f"
 STYLE = {"svg.fonttype": "path", "svg.hashsalt": "report", "font.size": 10, "axes.spines.top": False,
@@ -67,8 +69,8 @@ LOWER_IS_BETTER = {"LE", "MOTP@20", "mismatches", "misses", "false positives", "
                    "DOA error", "LE 2020", "ER20 2020", "LE 2022", "ER20 2022"}
 
 
-def write(path, results, tracks, params, groups, units):
-    """The report of an evaluation; ``groups`` and ``units`` name the figures as cls_metric does."""
+def write(path, results, tracks, hop_s, groups, units):
+    """The report of an evaluation; a label frame lasts hop_s, ``groups`` and ``units`` are cls_metric's."""
     page = _Page(units)
     with pyplot.rc_context(STYLE):
         parts = {
@@ -77,28 +79,25 @@ def write(path, results, tracks, params, groups, units):
             "comparison": page.comparison(results), "breakdowns": page.breakdowns(results["breakdowns"]),
             "sphere": page.sphere(tracks), "few_frames": str(FEW_FRAMES),
             "confusion": page.confusion(results["confusion"]),
-            "worst": page.worst(results, tracks, params["label_hop_len_s"]),
+            "worst": page.worst(results, tracks, hop_s),
             "figures": page.figures(results["figures"], groups), "recordings": page.recordings(results, tracks),
-            "parameters": page.parameters(params),
+            "parameters": page.parameters(results["parameters"]),
         }
     text = string.Template(TEMPLATE.read_text(encoding="utf-8")).substitute(parts)
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def told(value, unit):
-    """'12.3°', '85.0%', '41' or 'n/a'."""
-    if isinstance(value, int):
-        return str(value)
-    return "n/a" if np.isnan(value) else f"{value:.1f}{unit}"
+def told(value, unit, sign=""):
+    """'12.3°', '85.0%', '41' (a number of events, which has no unit) or 'n/a'; sign '+' for differences."""
+    return "n/a" if np.isnan(value) else f"{value:{sign}.{1 if unit else 0}f}{unit}"
 
 
 def told_interval(interval, unit):
-    """'12.3 ± 0.4°'; without '±' where there is no interval."""
-    reach = interval.high - interval.value
-    if np.isnan(interval.value) or np.isnan(reach):
+    """'12.3° ± 0.4'; without '±' where there is no interval."""
+    if np.isnan(interval.low):
         return told(interval.value, unit)
-    return f"{told(interval.value, '')} ± {reach:.1f}{unit}"
+    return f"{told(interval.value, unit)} ± {interval.high - interval.value:.{1 if unit else 0}f}"
 
 
 class _Page:
@@ -113,37 +112,38 @@ class _Page:
     def name(self, name):
         return f'<abbr title="{html.escape(MEANINGS.get(name, name))}">{html.escape(name)}</abbr>'
 
-    def interval(self, name, interval):
-        return told_interval(interval, self.units[name])
-
     def summary(self, results):
         told_against = f"; compared with {html.escape(results['against'])}" if "against" in results else ""
         return (f"{results['recordings']} recordings, {results['frames']:,} label frames{told_against}. "
                 "Point at a figure's name for its meaning, or see the table of all figures.")
 
     def cards(self, figures):
-        return "".join(f'<div class="card">{self.name(name)}<b>{told(figures[name].value, self.units[name])}</b>'
-                       f"<span>± {figures[name].high - figures[name].value:.1f}{self.units[name]}</span></div>"
-                       if np.isfinite(figures[name].high) else
-                       f'<div class="card">{self.name(name)}<b>{told(figures[name].value, self.units[name])}</b></div>'
-                       for name in CARDS)
+        cards = []
+        for name in CARDS:
+            value, plus_minus, reach = told_interval(figures[name], self.units[name]).partition(" ± ")
+            cards.append(f'<div class="card">{self.name(name)}<b>{value}</b><span>{plus_minus}{reach}</span></div>')
+        return "".join(cards)
 
     def comparison(self, results):
         if "comparison" not in results:
             return ""
-        rows = []
-        for name, c in results["comparison"].items():
-            better = (c.difference < 0) == (name in LOWER_IS_BETTER)
-            mark = ("better" if better else "worse") if c.verdict == "more than chance" else ""
-            unit = self.units[name]
-            ends = "" if np.isnan(c.low) else f"{c.low:+.1f} … {c.high:+.1f}"
-            rows.append([self.name(name), told(c.value, unit), told(c.other, unit),
-                         f"{c.difference:+.1f}{unit}" if np.isfinite(c.difference) else "n/a", ends,
-                         f'<span class="{mark}">{f"{mark}, " if mark else ""}{c.verdict}</span>'])
         head = ["figure", "this", html.escape(Path(results["against"]).name), "difference", "95 % interval", "verdict"]
+        rows = {name: self.compared(name, c) for name, c in results["comparison"].items()}
+        main = _table(head, [row for name, row in rows.items() if name in MAIN])
+        rest = _table(head, [row for name, row in rows.items() if name not in MAIN])
         return (f"<h2>Against {html.escape(results['against'])}</h2><p class='note'>Paired jackknife over the same "
                 "recordings. Of twenty figures that do not differ, one is expected to be told as more than chance.</p>"
-                f'<div class="wide">{_table(head, rows)}</div>')
+                f'<div class="wide">{main}</div><details><summary>All other figures</summary>'
+                f'<div class="wide">{rest}</div></details>')
+
+    def compared(self, name, c):
+        """A row of the comparison."""
+        unit, mark = self.units[name], ""
+        if c.verdict == "more than chance":
+            mark = "better" if (c.difference < 0) == (name in LOWER_IS_BETTER) else "worse"
+        ends = "" if np.isnan(c.low) else f"{told(c.low, unit, '+')} … {told(c.high, unit, '+')}"
+        verdict = f'<span class="{mark}">{mark}, {c.verdict}</span>' if mark else c.verdict
+        return [self.name(name), told(c.value, unit), told(c.other, unit), told(c.difference, unit, "+"), ends, verdict]
 
     def confusion(self, frames):
         frames = np.array(frames)
@@ -153,8 +153,8 @@ class _Page:
                 f'<td class="heat" style="background: rgba(var(--heat), {0.75 * share[row, column]:.2f})">'
                 f"{frames[row, column]:,}<br>{100 * share[row, column]:.0f}%</td>" for column in range(len(frames)))
             + "</tr>" for row in range(len(frames)) if frames[row].any())
-        head = "".join(f'<th style="text-align: center">{column} predicted</th>' for column in range(len(frames)))
-        return f"<table><tr><th>references</th>{head}</tr>{rows}</table>"
+        head = "".join(f'<th style="text-align: center">{column}</th>' for column in range(len(frames)))
+        return f"<table><tr><th>references ↓ predictions →</th>{head}</tr>{rows}</table>"
 
     def figures(self, figures, groups):
         rows = []
@@ -162,7 +162,7 @@ class _Page:
             rows.append(f'<tr class="group"><th colspan="4">{html.escape(group)}</th></tr>')
             for name in names:
                 f, unit = figures[name], self.units[name]
-                ends = "" if np.isnan(f.low) else f"{f.low:.1f} … {f.high:.1f}{unit}"
+                ends = "" if np.isnan(f.low) else f"{told(f.low, unit)} … {told(f.high, unit)}"
                 rows.append(f"<tr><td>{html.escape(name)}</td><td>{told(f.value, unit)}</td><td>{ends}</td>"
                             f'<td class="text">{html.escape(MEANINGS[name])}</td></tr>')
         head = "<tr><th>figure</th><th>value</th><th>95 % interval</th><th class='text'>meaning</th></tr>"
@@ -177,8 +177,10 @@ class _Page:
         return _table(["recording", "room", *map(self.name, RECORDED)], rows)
 
     def parameters(self, params):
+        if not params:
+            return ""
         text = "\n".join(f"{key} = {value!r}" for key, value in params.items())
-        return f"<details><summary>All parameters</summary><pre>{html.escape(text)}</pre></details>"
+        return f"<details><summary>Parameters</summary><pre>{html.escape(text)}</pre></details>"
 
     # --- plots -------------------------------------------------------------------------------------------
 
@@ -195,28 +197,31 @@ class _Page:
         text = re.sub(r'(href="#|url\(#)', rf"\1f{self.drawn}-", text)
         text = re.sub(r'^<svg [^>]*?viewBox="([^"]*)"[^>]*>',
                       rf'<svg viewBox="\1" role="img" aria-label="{html.escape(caption)}">', text)
-        return f'<figure class="{kind}">{text}<figcaption>{html.escape(caption)}</figcaption></figure>'
+        return f'<figure class="{kind}"><figcaption>{html.escape(caption)}</figcaption>{text}</figure>'
 
     def breakdowns(self, breakdowns):
-        return "".join(self.breakdown(name, groups) for name, groups in breakdowns.items())
+        """A plot of each breakdown, on the same axes."""
+        angles = [value for groups in breakdowns.values() for part in groups.values()
+                  for value in part["figures"]["LE"] if np.isfinite(value)]
+        limits = {"°": (0, min(180, 1.05 * max([1, *angles]))), "%": (-3, 103)}
+        return "".join(self.breakdown(name, groups, limits) for name, groups in breakdowns.items())
 
-    def breakdown(self, name, groups):
+    def breakdown(self, name, groups, limits):
         """Figures of the groups as points with their intervals, one panel a figure."""
         own = next(iter(groups.values()))["figures"]
         plotted = [(figure, unit) for figure, unit in PLOTTED if figure in own]
         fig, axes = pyplot.subplots(1, len(plotted), figsize=(4.2, 0.8 + 0.32 * len(groups)), sharey=True,
                                     layout="constrained")
-        labels = [f"{group} ({part['recordings']})" for group, part in groups.items()]
+        labels = [f"{group} [{part['recordings']}]" for group, part in groups.items()]
         for ax, (figure, unit) in zip(axes, plotted):
             for row, part in enumerate(groups.values()):
                 value, low, high = part["figures"][figure]
                 ax.plot([low, high], [row, row], color="#4c8ed9", lw=5, alpha=0.45, solid_capstyle="butt")
                 ax.plot(value, row, "o", ms=5, color="#4c8ed9")
-            values = [v for part in groups.values() for v in part["figures"][figure] if np.isfinite(v)]
-            ax.set(xlabel=f"{figure} ({unit})", xlim=_limits(values, unit), ylim=(len(groups) - 0.4, -0.6))
+            ax.set(xlabel=f"{figure} ({unit})", xlim=limits[unit], ylim=(len(groups) - 0.4, -0.6))
             ax.set_yticks(range(len(groups)), labels)
             ax.grid(axis="x", color=GREY, alpha=0.3)
-        return self.svg(fig, f"{name} (recordings in parentheses)")
+        return self.svg(fig, f"{name} [recordings]")
 
     def sphere(self, tracks):
         """Maps of the mean angle of pairs and of the share of references found within 20°."""
@@ -227,7 +232,7 @@ class _Page:
             return np.histogram2d(-azimuth[chosen], elevation[chosen], edges, weights=weights)[0]
         pairs, references = count(paired), count(slice(None))
         mean = count(paired, angle[paired]) / np.where(pairs > FEW_FRAMES, pairs, np.nan)
-        found = 100 * count(angle <= 20) / np.where(references > 0, references, np.nan)
+        found = 100 * count(angle <= 20) / np.where(references > FEW_FRAMES, references, np.nan)
         return (self._map(edges, mean, "mean angle of paired predictions (°)", "magma_r", (0, None))
                 + self._map(edges, found, "references with a prediction within 20° (%)", "viridis", (0, 100)))
 
@@ -238,11 +243,12 @@ class _Page:
         ax.pcolormesh(x, y, np.ma.masked_array(np.zeros(shown.shape), ~shown.mask), facecolor="none", edgecolors=GREY,
                       linewidth=0.3, cmap=matplotlib.colors.ListedColormap([(0, 0, 0, 0)]))
         image = ax.pcolormesh(x, y, shown, cmap=colours, vmin=limits[0], vmax=limits[1])
-        ax.set_xticks(np.deg2rad([-90, 0, 90]), ["90° left", "0° front", "-90° right"])
+        ax.set_xticks([])
+        for place, name in ((0.02, "back"), (0.25, "left"), (0.5, "front"), (0.75, "right"), (0.98, "back")):
+            ax.text(place, 1.03, name, transform=ax.transAxes, ha="center")
         ax.set_yticks(np.deg2rad([-60, -30, 0, 30, 60]), ["-60°", "-30°", "0°", "30°", "60°"])
         ax.grid(False)
-        colourbar = fig.colorbar(image, ax=ax, orientation="horizontal", shrink=0.7, aspect=30, pad=0.04)
-        colourbar.set_label(label)
+        fig.colorbar(image, ax=ax, orientation="horizontal", shrink=0.7, aspect=30, pad=0.04)
         return self.svg(fig, label)
 
     def worst(self, results, tracks, hop_s):
@@ -289,15 +295,6 @@ def _reference_errors(tracks):
         there = track.ref_id >= 0
         parts.append((*azimuth_elevation(track.ref_doa[there]), paired_angles(track)[there]))
     return tuple(np.concatenate(part) for part in zip(*parts))
-
-
-def _limits(values, unit):
-    """Of an axis: from 0 for angles, all of the values with some air."""
-    if not values:
-        return (0, 1)
-    low, high = min(values), max(values)
-    air = 0.08 * max(high - low, 1)
-    return (0, min(180, high + air)) if unit == "°" else (max(0, low - air), min(100 + air, high + air))
 
 
 def _table(head, rows):
