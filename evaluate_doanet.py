@@ -10,6 +10,7 @@ from doanet_parameters import add_override_argument, get_params, split_words
 from doatools import report, yardsticks
 from doatools.errors import UserError, exits_cleanly
 from doatools.files import write_json
+from doatools.tables import print_scores
 from evaluation import (
     by_checkpoint,
     by_csvs,
@@ -22,8 +23,6 @@ from evaluation import (
 )
 from localizer import check_changeable, choose
 
-# Of breakdowns, what is printed; the JSON and the report have every figure.
-BROKEN_DOWN = ("LE", "LF", "F20", "recall@20", "MOTA@20", "IDF1", "HOTA")
 # The parameters that a yardstick reads.
 OF_YARDSTICKS = ("dataset_dir", "dataset", "mode", "fs", "label_hop_len_s", "max_audio_len_s", "max_sources", "tracker",
                  "tracker_gate_deg", "tracker_max_gap", "tracker_process_deg", "tracker_measurement_deg")
@@ -58,14 +57,17 @@ def build_parser():
 def main(argv=None):
     args = build_parser().parse_intermixed_args(argv)
     name, tracks, params, out = find_system(args)
+    hop_s = params["label_hop_len_s"]
     results = {"system": name, "command": shlex.join(["python3", "evaluate_doanet.py", *(argv or sys.argv[1:])]),
-               "parameters": {key: params[key] for key in parameters_used(args, params)}, **evaluate_tracks(tracks)}
+               "parameters": {key: params[key] for key in parameters_used(args, params)},
+               **evaluate_tracks(tracks, hop_s)}
     if args.against:
-        results |= {"against": args.against, "comparison": compare_tracks(tracks, find_other(args, tracks, params))}
+        others = find_other(args, tracks, params)
+        results |= {"against": args.against, "comparison": compare_tracks(tracks, others, hop_s)}
     out = Path(args.out or out)
-    print_scores(results)
+    print_scores(results, GROUPS, UNITS)
     write_json(out / "evaluation.json", results)
-    report.write(out / "report.html", results, tracks, params["label_hop_len_s"], GROUPS, UNITS)
+    report.write(out / "report.html", results, tracks, hop_s, GROUPS, UNITS)
     print(f"\nall figures  {out}/evaluation.json\nreport       {out}/report.html")
     if args.write_csv:
         write_csvs(args.write_csv, tracks)
@@ -119,28 +121,6 @@ def find_other(args, tracks, params):
 def with_tracker(params, overrides):
     """Peaks of a spectrum have no slots of their own: they are linked unless told otherwise."""
     return params | {"tracker": overrides.get("tracker", "kalman")}
-
-
-def print_scores(results):
-    print(f"\n{results['system']}: {results['recordings']} recordings, {results['frames']} label frames; "
-          "± reaches over the 95 % interval (jackknife over recordings)")
-    for group, names in GROUPS.items():
-        told = "   ".join(f"{name} {report.told_interval(results['figures'][name], UNITS[name])}" for name in names)
-        print(f"\n{group}\n  {told}")
-    for breakdown, groups in results["breakdowns"].items():
-        names = [name for name in BROKEN_DOWN if name in next(iter(groups.values()))["figures"]]
-        print(f"\n{breakdown:<16} {'recordings':>10} {'references':>10} {''.join(f'{name:>16}' for name in names)}")
-        for group, part in groups.items():
-            figures = (report.told_interval(part["figures"][name], UNITS.get(name, "%")) for name in names)
-            cells = "".join(f"{figure:>16}" for figure in figures)
-            print(f"{group:<16} {part['recordings']:>10} {part['references']:>10} {cells}")
-    if "comparison" in results:
-        print(f"\n{'against ' + results['against']:<28} {'this':>9} {'other':>9}   difference [95 %]")
-        for name in report.MAIN:
-            c, unit = results["comparison"][name], UNITS[name]
-            print(f"{name:<28} {report.told(c.value, unit):>9} {report.told(c.other, unit):>9}   "
-                  f"{report.told(c.difference, unit, '+')} [{report.told(c.low, unit, '+')}, "
-                  f"{report.told(c.high, unit, '+')}]: {c.verdict}")
 
 
 if __name__ == "__main__":

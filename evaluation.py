@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from cls_feature_class import FeatureClass
-from cls_metric import FrameScores, Scores, figures
+from cls_metric import FAMILIES, FrameScores, Scores, figures
 from doatools import annotations, yardsticks
 from doatools.annotations import assign_slots, count_overlap, read_dcase
 from doatools.breakdowns import break_down
@@ -149,24 +149,22 @@ def write_csvs(folder, tracks):
 
 # --- scores ------------------------------------------------------------------------------------------------
 
-def counts_of(track, has_activity=True):
-    """Counts of all figures of one recording."""
-    scores = Scores(has_activity)
+def counts_of(track, has_activity=True, hop_s=0.1, families=FAMILIES):
+    """Counts of one recording, whose label frames last hop_s."""
+    scores = Scores(has_activity, families=families, segment_frames=max(1, round(1 / hop_s)))
     scores.update(track.doa, track.active, track.ref_doa, track.ref_id, track.pred_id)
     return scores.counts
 
 
 def frame_counts_of(track, has_activity=True):
     """Counts of the figures that look at each frame for itself."""
-    scores = Scores(has_activity, families=(FrameScores,))
-    scores.update(track.doa, track.active, track.ref_doa, track.ref_id)
-    return scores.counts
+    return counts_of(track, has_activity, families=(FrameScores,))
 
 
-def evaluate_tracks(tracks):
+def evaluate_tracks(tracks, hop_s=0.1):
     """Everything told of a system: figures with intervals, of groups, and of each recording."""
     has_activity = all(track.probability is not None for track in tracks)
-    counts = [counts_of(track, has_activity) for track in tracks]
+    counts = [counts_of(track, has_activity, hop_s) for track in tracks]
     return {
         "recordings": len(tracks), "frames": sum(len(track.ref_id) for track in tracks),
         "figures": jackknife(figures, counts),
@@ -183,7 +181,7 @@ def confusion(counts):
     return frames[:size, :size].astype(int).tolist()
 
 
-def compare_tracks(tracks, others):
+def compare_tracks(tracks, others, hop_s=0.1):
     """Figures of two systems on the same recordings → {name: Comparison}."""
     by_stem = {track.stem: track for track in others}
     if by_stem.keys() != {track.stem for track in tracks}:
@@ -194,4 +192,4 @@ def compare_tracks(tracks, others):
         if not (np.array_equal(track.ref_id, other.ref_id) and np.array_equal(track.ref_doa, other.ref_doa)):
             raise UserError(f"{track.stem}: the two systems were tested against different references")
     both = all(track.probability is not None for track in (*tracks, *others))
-    return compare(figures, *([counts_of(track, both) for track in system] for system in (tracks, others)))
+    return compare(figures, *([counts_of(track, both, hop_s) for track in system] for system in (tracks, others)))

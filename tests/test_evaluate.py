@@ -14,7 +14,7 @@ from test_scripts import SMALL, fails
 import evaluate_doanet
 import train_doanet
 from cls_metric import GROUPS, UNITS, figures
-from doatools import report
+from doatools import tables
 from doatools.annotations import write_dcase
 from doatools.breakdowns import break_down, closest_references, moving_events, only, paired_angles
 from evaluation import compare_tracks, counts_of, evaluate_tracks, frame_counts_of
@@ -246,8 +246,8 @@ def test_the_page_is_whole_and_needs_nothing_from_elsewhere(run, tmp_path):
 
 
 def test_every_figure_has_a_meaning():
-    assert set(report.MEANINGS) >= set(UNITS) == {name for group in GROUPS.values() for name in group}
-    assert set(UNITS) >= report.LOWER_IS_BETTER
+    assert set(tables.MEANINGS) >= set(UNITS) == {name for group in GROUPS.values() for name in group}
+    assert set(UNITS) >= tables.LOWER_IS_BETTER
 
 
 # --- mistakes --------------------------------------------------------------------------------------------------
