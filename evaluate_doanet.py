@@ -21,7 +21,7 @@ from evaluation import (
     references_of_folder,
     write_csvs,
 )
-from localizer import check_changeable, choose
+from localizer import CHANGEABLE, check_changeable, choose
 
 # The parameters that a yardstick reads.
 OF_YARDSTICKS = ("dataset_dir", "dataset", "mode", "fs", "label_hop_len_s", "max_audio_len_s", "max_sources", "tracker",
@@ -56,13 +56,18 @@ def build_parser():
 @exits_cleanly
 def main(argv=None):
     args = build_parser().parse_intermixed_args(argv)
-    name, tracks, params, out = find_system(args)
+    refuse_contradictions(args)
+    own_identities = args.predictions and not tracker_asked(args)
+    if not tracker_asked(args) and (args.yardstick or args.against in yardsticks.RULES):
+        args.overrides.append("tracker=kalman")  # peaks of a spectrum have no slots; who is compared has the same
+    name, tracks, params, out = find_system(args, own_identities)
     hop_s = params["label_hop_len_s"]
     results = {"system": name, "command": shlex.join(["python3", "evaluate_doanet.py", *(argv or sys.argv[1:])]),
+               "identities": "of the CSVs" if own_identities else f"by tracker={params['tracker']}",
                "parameters": {key: params[key] for key in parameters_used(args, params)},
                **evaluate_tracks(tracks, hop_s)}
     if args.against:
-        others = find_other(args, tracks, params)
+        others = find_other(args, tracks, params, own_identities)
         results |= {"against": args.against, "comparison": compare_tracks(tracks, others, hop_s)}
     out = Path(args.out or out)
     print_scores(results, GROUPS, UNITS)
@@ -75,26 +80,34 @@ def main(argv=None):
     return 0
 
 
-def find_system(args):
+def refuse_contradictions(args):
+    if args.predictions and args.yardstick:
+        raise UserError("give --predictions or --yardstick, not both")
+    if args.references and not args.predictions:
+        raise UserError("--references are for --predictions; a checkpoint or yardstick is scored on its dataset_dir")
+    if args.frames is not None and (args.frames < 1 or not args.references):
+        raise UserError("--frames is the length (1 or more label frames) of recordings in --references")
+
+
+def tracker_asked(args):
+    return any(word.startswith("tracker=") for word in args.overrides)
+
+
+def find_system(args, own_identities):
     """What the command line asks to score → (name, tracks, parameters, folder for what is told of it)."""
-    if args.predictions is None and args.yardstick is None:
+    if not (args.predictions or args.yardstick):
         path, overrides = choose(args.overrides)
         tracks, params = by_checkpoint(path, overrides)
         return path.parent.name, tracks, params, path.parent
-    if args.predictions and args.yardstick:
-        raise UserError("give --predictions or --yardstick, not both")
-    _, overrides = split_words(args.overrides)
-    params = get_params(**overrides)
     name = args.yardstick or Path(args.predictions).resolve().name
+    params = get_params(**split_words(args.overrides)[1])
     out = Path(params["results_dir"]) / f"evaluation_{name}"
     if args.yardstick:
-        params = with_tracker(params, overrides) | {"dataset": yardsticks.DATASETS[name]}
-        tracks = by_yardstick(name, params, references_of_dataset(params), args.jobs)
-    else:
-        references = (references_of_folder(args.references, args.predictions, args.frames) if args.references
-                      else references_of_dataset(params))
-        tracks = by_csvs(args.predictions, references, params if "tracker" in overrides else None)
-    return name, tracks, params, out
+        params |= {"dataset": yardsticks.DATASETS[name]}
+        return name, by_yardstick(name, params, references_of_dataset(params), args.jobs), params, out
+    references = (references_of_folder(args.references, args.predictions, args.frames) if args.references
+                  else references_of_dataset(params))
+    return name, by_csvs(args.predictions, references, None if own_identities else params), params, out
 
 
 def parameters_used(args, params):
@@ -104,23 +117,19 @@ def parameters_used(args, params):
     return split_words(args.overrides)[1] if args.predictions else params
 
 
-def find_other(args, tracks, params):
+def find_other(args, tracks, params, own_identities):
     """Tracks of what --against names, on the recordings of ``tracks``."""
     other, (_, overrides) = Path(args.against), split_words(args.overrides, None, None)
     if args.against in yardsticks.RULES:
-        return by_yardstick(args.against, with_tracker(params, overrides), tracks, args.jobs)
+        return by_yardstick(args.against, params | {"tracker": overrides["tracker"]}, tracks, args.jobs)
     for path in (other, other / "best.pt", Path(params["results_dir"]) / other / "best.pt"):
         if path.suffix == ".pt" and path.is_file():
-            return by_checkpoint(path, check_changeable(overrides))[0]
+            changed = {key: value for key, value in overrides.items() if key in CHANGEABLE}
+            return by_checkpoint(path, check_changeable(changed))[0]
     if not other.is_dir():
         raise UserError(f"{other}: neither a run in {params['results_dir']}, a checkpoint, a folder of CSVs nor one "
                         f"of {', '.join(yardsticks.RULES)}")
-    return by_csvs(other, tracks, params if "tracker" in overrides else None)
-
-
-def with_tracker(params, overrides):
-    """Peaks of a spectrum have no slots of their own: they are linked unless told otherwise."""
-    return params | {"tracker": overrides.get("tracker", "kalman")}
+    return by_csvs(other, tracks, params if "tracker" in overrides and not own_identities else None)
 
 
 if __name__ == "__main__":

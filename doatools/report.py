@@ -68,7 +68,8 @@ class _Page:
 
     def summary(self, results):
         told_against = f"; compared with {html.escape(results['against'])}" if "against" in results else ""
-        return (f"{results['recordings']} recordings, {results['frames']:,} label frames{told_against}. "
+        return (f"{results['recordings']} recordings, {results['frames']:,} label frames, identities "
+                f"{html.escape(results['identities'])}{told_against}. "
                 "Point at a figure's name for its meaning, or see the table of all figures.")
 
     def cards(self, figures):
@@ -216,10 +217,11 @@ class _Page:
         identity = np.where(track.active, identity, -1)
         for ax, part, limit in zip(axes, (0, 1), (180, 90)):
             for name in np.unique(track.ref_id[track.ref_id >= 0]):
-                _draw_track(ax, track.ref_id == name, track.ref_doa, part, hop_s, color=GREY, lw=8, alpha=0.45)
+                _draw_track(ax, track.ref_id == name, track.ref_doa, part, hop_s, color=GREY, lw=8, alpha=0.45,
+                            solid_capstyle="butt")
             for name in np.unique(identity[identity >= 0]):
-                colour = f"C{name % 10}"
-                _draw_track(ax, identity == name, track.doa, part, hop_s, color=colour, lw=1.8)
+                _draw_track(ax, identity == name, track.doa, part, hop_s, color=f"C{name % 10}", lw=2,
+                            solid_capstyle="round")
             ax.set(ylim=(-limit, limit), yticks=np.arange(-limit, limit + 1, limit // 2))
             ax.grid(color=GREY, alpha=0.25)
         axes[0].set(ylabel="azimuth (°)")
@@ -239,7 +241,7 @@ def _draw_track(ax, cells, doa, part, hop_s, **how):
     for piece in pieces:  # one path for all, broken by NaN
         x += [frames[piece[0]] * hop_s, *((frames[piece] + 0.5) * hop_s), (frames[piece[-1]] + 1) * hop_s, np.nan]
         y += [angle[piece[0]], *angle[piece], angle[piece[-1]], np.nan]
-    ax.plot(x, y, solid_capstyle="butt", **how)
+    ax.plot(x, y, **how)
 
 
 def _reference_errors(tracks):

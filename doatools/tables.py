@@ -54,8 +54,8 @@ def told_interval(interval, unit):
 
 def print_scores(results, groups, units):
     """The results of an evaluation as text; ``groups`` and ``units`` are cls_metric's."""
-    print(f"\n{results['system']}: {results['recordings']} recordings, {results['frames']} label frames; "
-          "± reaches over the 95 % interval (jackknife over recordings)")
+    print(f"\n{results['system']}: {results['recordings']} recordings, {results['frames']} label frames; identities "
+          f"{results['identities']}; ± reaches over the 95 % interval (jackknife over recordings)")
     for group, names in groups.items():
         line = "   ".join(f"{name} {told_interval(results['figures'][name], units[name])}" for name in names)
         print(f"\n{group}\n  {line}")

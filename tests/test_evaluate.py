@@ -117,7 +117,9 @@ def test_a_checkpoint_against_a_yardstick_and_itself(run, tmp_path, capsys):
     _, words = run
     for other in ("1_job", "intensity"):
         assert evaluate_doanet.main(["1", "job", *words, "--against", other, "--out", str(tmp_path)]) == 0
-        assert f"against {other}" in capsys.readouterr().out
+        out = capsys.readouterr().out
+        assert f"against {other}" in out
+        assert ("identities by tracker=kalman" in out) == (other == "intensity")  # the same tracker for both
     assert "Against intensity" in (tmp_path / "report.html").read_text()
 
 
@@ -271,6 +273,8 @@ def test_csvs_that_do_not_fit_are_told_by_file_and_line(spoil, told, folders, ca
 def test_other_mistakes(folders, run, capsys):
     _, words = run
     assert "not both" in fails(capsys, evaluate_doanet, "--predictions", "a", "--yardstick", "srp")
+    assert "--references are for" in fails(capsys, evaluate_doanet, "1", "job", *words, "--references", "a")
+    assert "--frames is" in fails(capsys, evaluate_doanet, "1", "job", *words, "--frames", "9")
     assert "cannot be changed" in fails(capsys, evaluate_doanet, "1", "job", *words, "rnn_size=3")
     assert "neither a run" in fails(capsys, evaluate_doanet, "1", "job", *words, "--against", "nowhere")
     assert "no predictions" in fails(capsys, evaluate_doanet, "1", "job", *words, "--against", str(folders / "theirs"))
