@@ -16,7 +16,7 @@ from torch import nn
 from cls_feature_class import FeatureClass, Scaler
 from cls_metric import Scores
 from doanet_model import DOAnet, from_published
-from doanet_parameters import DEFAULTS
+from doanet_parameters import DEFAULTS, derive
 from doatools import checkpoint
 from doatools.arrays import ARRAYS
 from doatools.association import near_enough, optimal_association, sinkhorn_association
@@ -61,7 +61,7 @@ def build_criterion(params):
 
 
 class Track(NamedTuple):
-    """Predictions and references of one recording; T label frames, N slots, M references at most at once."""
+    """Predictions and references of one recording; T annotation frames, N slots, M references at most at once."""
 
     stem: str
     doa: np.ndarray  # (T, N, 3)
@@ -78,7 +78,10 @@ class Track(NamedTuple):
 
 
 def recordings_of(predictions, dataset):
-    """Put predicted sequences together into whole recordings → list of Track."""
+    """Put predicted sequences together into whole recordings, at the frames of annotations → list of Track.
+
+    Where these hold several label frames, probabilities are averaged, and directions weighted by them.
+    """
     pieces = {}
     for position, index in enumerate(predictions.index):
         recording, first, valid = dataset.locate(int(index))
@@ -90,10 +93,22 @@ def recordings_of(predictions, dataset):
         activity = predictions.activity
         if activity is not None:
             activity = np.concatenate([activity[p][:valid] for _, valid, p in parts])
-        frames = np.concatenate([np.arange(first, first + valid) for first, valid, _ in parts])
+        doa, activity = _pool(doa, activity, dataset.held)
+        frames = np.concatenate([np.arange(first, first + valid, dataset.held) for first, valid, _ in parts])
+        frames //= dataset.held
         ref_doa, ref_id = dataset.references(recording)
         tracks.append(Track(dataset.recordings[recording].stem, doa, activity, ref_doa[frames], ref_id[frames]))
     return tracks
+
+
+def _pool(doa, activity, count):
+    """Means over each ``count`` frames: doa (T, N, 3) and activity (T, N) or None → (T / count, N, 3), (T / count, N)."""
+    if count == 1:
+        return doa, activity
+    weights = np.ones(doa.shape[:-1], doa.dtype) if activity is None else activity
+    doa = (doa * weights[..., None]).reshape(-1, count, *doa.shape[1:]).sum(1)
+    doa /= np.maximum(np.linalg.norm(doa, axis=-1, keepdims=True), 1e-12)
+    return doa, None if activity is None else activity.reshape(-1, count, *activity.shape[1:]).mean(1)
 
 
 def score(tracks):
@@ -123,7 +138,7 @@ class Localizer:
     @classmethod
     def from_content(cls, content, origin="checkpoint"):
         scaler = Scaler(content["scaler"]["mean"].numpy(), content["scaler"]["scale"].numpy())
-        localizer = cls(DEFAULTS | content["params"], scaler)  # parameters that are newer than the checkpoint
+        localizer = cls(derive(DEFAULTS | content["params"]), scaler)  # parameters that are newer than the checkpoint
         checkpoint.load_weights(localizer.model, content["model"], origin)
         return localizer
 

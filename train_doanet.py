@@ -9,7 +9,7 @@ from lightning_fabric import seed_everything
 
 from cls_data_generator import SequenceDataset, make_loader
 from cls_metric import format_score, selection_score
-from doanet_parameters import DEFAULTS, add_override_argument, get_params, split_words
+from doanet_parameters import DEFAULTS, add_override_argument, derive, get_params, split_words
 from doatools import checkpoint, plots
 from doatools.errors import UserError, exits_cleanly
 from doatools.files import write_json
@@ -40,7 +40,7 @@ def main(argv=None):
     params = get_params(task_id, **overrides)
     if Path(job_id).name != job_id:
         raise UserError(f"job id '{job_id}' names a folder in {params['results_dir']}/ and takes no slash")
-    run = Run(f"{params['results_dir']}/{task_id}_{job_id}")
+    run = Run(f"{params['results_dir']}/{Path(task_id).stem}_{job_id}")
     saved = find_run(run, params, args.resume, args.overwrite)
     datasets = {role: SequenceDataset(params, role) for role in ("train", "val", "test")}
     if saved:
@@ -80,7 +80,7 @@ def find_run(run, params, resume, overwrite):
         return None
     saved = checkpoint.load(run.last if run.last.is_file() else run.best)
     if resume:
-        before = DEFAULTS | saved["params"]
+        before = derive(DEFAULTS | saved["params"])
         changed = [key for key, value in params.items() if key not in FREE_ON_RESUME and before[key] != value]
         if changed:
             told = ", ".join(f"{key}={before[key]}" for key in changed)
