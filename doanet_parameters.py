@@ -135,7 +135,8 @@ RANGES = {
     "dmotp_weight": (0, 1e9), "dmota_weight": (0, 1e9), "ids_weight": (0, 1e9), "activity_weight": (0, 1e9),
     "pit_distance_weight": (0, 1e9), "nb_epochs": (1, 1_000_000), "learning_rate": (0, 100),
     "weight_decay": (0, 100), "gradient_clip": (0, 1e9), "patience": (1, 1_000_000), "top_db": (-1e9, 1e9),
-    "fold": (1, 3), "annotation_hop_len_s": (0, 10), "num_fft_bins": (0, 1_000_000), "num_epochs_warmup": (1, 1_000_000),
+    "fold": (1, 3), "annotation_hop_len_s": (0, 10), "num_fft_bins": (0, 1_000_000),
+    "num_epochs_warmup": (1, 1_000_000),
 }
 
 
@@ -232,7 +233,8 @@ def _checked(key, value):
 
 def derive(params):
     """Values that follow from others, and the checks that need several of them."""
-    params["feature_label_resolution"] = _multiple(params, "label_hop_len_s", "hop_len_s")  # feature frames a label frame
+    # feature frames a label frame
+    params["feature_label_resolution"] = _multiple(params, "label_hop_len_s", "hop_len_s")
     params["annotation_hop_len_s"] = params["annotation_hop_len_s"] or params["label_hop_len_s"]
     # label frames an annotation frame
     params["label_annotation_resolution"] = _multiple(params, "annotation_hop_len_s", "label_hop_len_s")

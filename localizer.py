@@ -102,7 +102,7 @@ def recordings_of(predictions, dataset):
 
 
 def _pool(doa, activity, count):
-    """Means over each ``count`` frames: doa (T, N, 3) and activity (T, N) or None → (T / count, N, 3), (T / count, N)."""
+    """Means over each ``count`` frames of doa (T, N, 3) and of activity (T, N) or None."""
     if count == 1:
         return doa, activity
     weights = np.ones(doa.shape[:-1], doa.dtype) if activity is None else activity

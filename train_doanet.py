@@ -60,7 +60,8 @@ def main(argv=None):
         run.clear()
     history, best = fit(
         fabric, localizer.model, criterion, loaders,
-        score=lambda predictions: score(recordings_of(predictions, datasets["val"])), selection=selection_score,
+        score=lambda predictions: score(recordings_of(predictions, datasets["val"])),
+        selection=lambda scores, terms: selection_score(scores),
         params=params, run=run, content=localizer.content(precision), resume=bool(saved))
     plots.training_curve(history, run.folder / "training_curve.png", run.folder.name)
     report(test(fabric, best, loaders["test"]), params, run, best)
