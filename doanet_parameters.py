@@ -45,6 +45,7 @@ DEFAULTS = {
     "batch_size": 64,  # sequences
     "num_workers": 0,  # data-loading processes
     # --- network -------------------------------------------------------------------------------------
+    "model": "doanet",  # doanet | adrenaline | seldnet | cnn
     "nb_cnn2d_filt": 128,
     "f_pool_size": [2, 2, 2],  # mel pooling of each convolution block
     "nb_rnn_layers": 2,
@@ -56,15 +57,17 @@ DEFAULTS = {
     "dropout_rate": 0.0,
     "activity": True,  # the activity branch; without it every slot counts as active (mse trains none)
     # --- loss ----------------------------------------------------------------------------------------
-    "loss": "dmot",  # dmot | mse | pit
+    "loss": "dmot",  # dmot | mse | pit | sel
     "association": "hnet",  # hnet | hungarian (exact, no gradient) | sinkhorn; what pairs slots and references in dmot
     "dmotp_weight": 50.0,  # w_p inside dMOTp
     "dmota_weight": 1.0,  # w_a of dMOTa
     "ids_weight": 1.0,  # w_i of identity switches inside dMOTa
     "ids": "published",  # published: a birth counts as a switch | switch: only references active at t-1 and t
-    "activity_weight": 10.0,  # of the activity term (binary cross-entropy)
+    "activity_weight": 10.0,  # of the activity term (binary cross-entropy) of dmot and pit
     "pit_distance_weight": 20.0,  # of PIT's mean squared distance
     "pit_level": "frame",  # pit: one permutation a frame | sequence
+    "alpha": 1.0,  # sel: of the great-circle distance, rad, beside the activity term
+    "sel_slots": "start",  # sel: start (slot i is reference i, by start time) | pit (any order, see pit_level)
     "init_weights": "",  # start from these: a checkpoint of this toolkit or a published DOAnet state dict
     # --- training ------------------------------------------------------------------------------------
     "nb_epochs": 200,
@@ -114,10 +117,12 @@ CHOICES = {
     "features": ("", "foa", "mic", "magphase"),
     "label_slots": ("track", "frame", "start"),
     "overflow": ("error", "drop"),
-    "loss": ("dmot", "mse", "pit"),
+    "model": ("doanet", "adrenaline", "seldnet", "cnn"),
+    "loss": ("dmot", "mse", "pit", "sel"),
     "association": ("hnet", "hungarian", "sinkhorn"),
     "ids": ("published", "switch"),
     "pit_level": ("frame", "sequence"),
+    "sel_slots": ("start", "pit"),
     "optimizer": ("adam", "adamw"),
     "lr_schedule": ("constant", "onecycle", "warmup"),
     "device": ("auto", "cpu", "cuda", "mps"),
@@ -137,6 +142,7 @@ RANGES = {
     "weight_decay": (0, 100), "gradient_clip": (0, 1e9), "patience": (1, 1_000_000), "top_db": (-1e9, 1e9),
     "fold": (1, 3), "annotation_hop_len_s": (0, 10), "num_fft_bins": (0, 1_000_000),
     "num_epochs_warmup": (1, 1_000_000),
+    "alpha": (0, 1e9),
 }
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from adrenaline_model import ADRENALINE, CNN, SELDnet
 from cls_feature_class import FeatureClass, Scaler
 from cls_metric import Scores
 from doanet_model import DOAnet, from_published
@@ -21,7 +22,7 @@ from doatools import checkpoint
 from doatools.arrays import ARRAYS
 from doatools.association import near_enough, optimal_association, sinkhorn_association
 from doatools.errors import UserError
-from doatools.losses import DMOTLoss, MSELoss, PITLoss
+from doatools.losses import DMOTLoss, MSELoss, PITLoss, SELLoss
 from hnet_model import load_hnet
 
 ACTIVE_ABOVE = 0.5  # activity probability from which a slot counts as a source
@@ -47,12 +48,14 @@ LOSSES = {
     "dmot": lambda params: DMOTLoss(ASSOCIATIONS[params["association"]](params), params),
     "mse": lambda params: MSELoss(),
     "pit": PITLoss,
+    "sel": SELLoss,
 }
+MODELS = {"doanet": DOAnet, "adrenaline": ADRENALINE, "seldnet": SELDnet, "cnn": CNN}
 
 
 def build_model(params):
     """The untrained network of the parameters."""
-    return DOAnet(FeatureClass(params).nb_feature_channels, params)
+    return MODELS[params["model"]](FeatureClass(params).nb_feature_channels, params)
 
 
 def build_criterion(params):

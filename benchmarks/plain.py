@@ -34,3 +34,86 @@ class PlainDOAnet(nn.Module):
         doa = torch.tanh(self.doa[-1](doa)).unflatten(-1, (3, self.slots)).transpose(-1, -2)
         doa = doa / torch.sqrt(doa.square().sum(-1, keepdim=True) + 1e-10)
         return Localization(doa, self.activity[-1](activity))
+
+
+class PlainFrontEnd(nn.Module):
+    """Three times padding, convolution, batch norm, ReLU, pool; then layer norm over the chunk."""
+
+    def __init__(self, frames=25, channels=8, bins=1024):
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            nn.ModuleDict({"conv": nn.Conv2d(c, 64, 3), "bn": nn.BatchNorm2d(64)}) for c in (channels, 64, 64))
+        self.norm = nn.LayerNorm((frames, 64 * -(-bins // 128)))
+
+    def forward(self, x):  # (B, C, T, F)
+        for block, pool in zip(self.blocks, (8, 8, 2)):
+            x = block["bn"](block["conv"](functional.pad(x, (1, 1, 1, 1), mode="replicate")))
+            x = functional.max_pool2d(functional.relu(x), (1, pool), ceil_mode=True)
+        return self.norm(x.transpose(1, 2).flatten(2))  # (B, T, 512)
+
+
+class PlainOutputLayer(nn.Module):
+    def __init__(self, size, slots):
+        super().__init__()
+        self.activity, self.azimuth, self.elevation = (nn.Linear(size, slots) for _ in range(3))
+
+    def forward(self, x):
+        return self.activity(x), self.azimuth(x), self.elevation(x)
+
+
+def plain_localization(logits, azimuth, elevation, **extras):
+    doa = torch.stack([elevation.cos() * azimuth.cos(), elevation.cos() * azimuth.sin(), elevation.sin()], -1)
+    return Localization(doa, logits, {"azimuth": azimuth, "elevation": elevation, **extras})
+
+
+class PlainCNN(nn.Module):
+    """Named as ours, so that weights pass from one to the other; the same holds for the next two."""
+
+    def __init__(self, slots=4, **front):
+        super().__init__()
+        self.front = PlainFrontEnd(**front)
+        self.output = PlainOutputLayer(self.front.norm.normalized_shape[1], slots)
+
+    def forward(self, x):
+        return plain_localization(*self.output(self.front(x)))
+
+
+class PlainSELDnet(nn.Module):
+    def __init__(self, slots=4, layers=4, **front):
+        super().__init__()
+        self.front = PlainFrontEnd(**front)
+        self.gru = nn.GRU(self.front.norm.normalized_shape[1], 128, layers, batch_first=True, bidirectional=True)
+        self.output = PlainOutputLayer(256, slots)
+
+    def forward(self, x):
+        return plain_localization(*self.output(self.gru(self.front(x))[0]))
+
+
+class PlainADRENALINE(nn.Module):
+    """The decoder step by step: attend, join with the last answer, GRU, output layer."""
+
+    def __init__(self, slots=4, layers=2, **front):
+        super().__init__()
+        self.front = PlainFrontEnd(**front)
+        self.encoder = nn.GRU(self.front.norm.normalized_shape[1], 128, layers, batch_first=True, bidirectional=True)
+        self.first_state = nn.Parameter(torch.zeros(2 * layers, 1, 128))
+        self.decoder = nn.ModuleDict({
+            "key": nn.Linear(256, 256, bias=False), "gru": nn.GRU(3 * slots + 256, 256, layers, batch_first=True),
+            "output": PlainOutputLayer(256, slots)})
+
+    def forward(self, x):
+        x = self.front(x)
+        encoded, last = self.encoder(x, self.first_state.repeat(1, len(x), 1))  # (B, T, 256), (2·layers, B, 128)
+        state = torch.stack([torch.cat([last[i], last[i + 1]], -1) for i in range(0, len(last), 2)])
+        keys = self.decoder["key"](encoded)
+        answer = encoded.new_zeros(len(x), 3 * self.decoder["output"].activity.out_features)
+        answers, attention = [], []
+        for _ in range(encoded.shape[1]):
+            weight = torch.softmax((keys * state[-1].unsqueeze(1)).sum(-1) / 128**0.5, -1)  # (B, T)
+            context = (weight.unsqueeze(-1) * encoded).sum(1)  # (B, 256)
+            out, state = self.decoder["gru"](torch.cat([answer, context], -1).unsqueeze(1), state)
+            logits, azimuth, elevation = self.decoder["output"](out.squeeze(1))
+            answer = torch.cat([logits, torch.stack([azimuth, elevation], -1).flatten(1)], -1)
+            answers.append((logits, azimuth, elevation))
+            attention.append(weight)
+        return plain_localization(*(torch.stack(a, 1) for a in zip(*answers)), attention=torch.stack(attention, 1))

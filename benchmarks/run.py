@@ -5,6 +5,7 @@ the two sides take turns, and the table gives the median of their ratios with it
 """
 
 import argparse
+import importlib
 import json
 import platform
 import statistics
@@ -13,13 +14,19 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = ("training_step",)  # modules of this folder, each with ``measure(side) -> {"seconds", "peak_mib"}``
+PARTS = {  # module of this folder, and what its ``measure(side, ...) -> {"seconds", "peak_mib"}`` is told besides
+    "training_step": ("training_step",),
+    "adrenaline_step": ("chunk_step", "adrenaline"),
+    "seldnet_step": ("chunk_step", "seldnet"),
+    "cnn_step": ("chunk_step", "cnn"),
+}
 SIDES = ("plain", "ours")
 
 
 def build_parser():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0],
                                      epilog="example: python3 benchmarks/run.py --repeats 5")
+    parser.add_argument("parts", nargs="*", metavar="part", help=f"which to measure: {', '.join(PARTS)} (default all)")
     parser.add_argument("--repeats", type=int, default=3, help="turns of each side (default 3)")
     parser.add_argument("--measure", nargs=2, metavar=("PART", "SIDE"), help=argparse.SUPPRESS)
     return parser
@@ -30,11 +37,12 @@ def main(argv=None):
     sys.path.insert(0, str(ROOT))
     if args.measure:
         part, side = args.measure
-        print(json.dumps(__import__(f"benchmarks.{part}", fromlist=["measure"]).measure(side)))
+        module, *told = PARTS[part]
+        print(json.dumps(importlib.import_module(f"benchmarks.{module}").measure(side, *told)))
         return 0
     print(f"{platform.processor() or platform.machine()}, {_cores()} cores, Python {platform.python_version()}\n")
     print("| part | plain | ours | times faster (range) | peak memory, plain / ours |\n|---|---|---|---|---|")
-    for part in PARTS:
+    for part in args.parts or PARTS:
         print(_row(part, args.repeats), flush=True)
     return 0
 

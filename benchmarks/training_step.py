@@ -17,32 +17,41 @@ from localizer import build_criterion, build_model
 def make_batch(seed=0, batch=64):
     """Features (B, 7, 250, 64) and a target (B, 50, 2) of noise, one slot silent a third of the time."""
     generator = torch.Generator().manual_seed(seed)
-    azimuth, elevation = torch.rand(2, batch, 50, 2, generator=generator).numpy() * 90
-    activity = (torch.rand(batch, 50, 2, generator=generator) > 0.3).float()
-    doa = torch.from_numpy(unit_vectors(azimuth, elevation)).float() * activity[..., None]
-    return torch.randn(batch, 7, 250, 64, generator=generator), Target(doa, activity)
+    target = make_target((batch, 50, 2), generator)
+    return torch.randn(batch, 7, 250, 64, generator=generator), target
 
 
-def measure(side, steps=6, warm_up=2):
-    """Median seconds of a step."""
+def make_target(shape, generator):
+    """A target (B, T, N) of noise, each slot silent a third of the time."""
+    azimuth, elevation = torch.rand(2, *shape, generator=generator).numpy() * 90
+    activity = (torch.rand(shape, generator=generator) > 0.3).float()
+    return Target(torch.from_numpy(unit_vectors(azimuth, elevation)).float() * activity[..., None], activity)
+
+
+def measure(side):
     torch.manual_seed(0)
     params = get_params("1", device="cpu")
-    features, target = make_batch()
+    model = PlainDOAnet() if side == "plain" else build_model(params)
+    return median_step(side, model, params, *make_batch())
+
+
+def median_step(side, model, params, features, target, steps=6, warm_up=2):
+    """Median seconds of a step, and the process's peak of memory."""
     criterion = build_criterion(params)
     if side == "plain":
-        model = PlainDOAnet()
-        optimizer = torch.optim.Adam(model.parameters(), lr=params["learning_rate"])
+        optimizer = make_optimizer(model, params)
         backward = torch.Tensor.backward
     else:
         fabric = make_fabric(params)
-        model = build_model(params).to(memory_format=torch.channels_last)
-        model, optimizer = fabric.setup(model, make_optimizer(model, params))
+        model, optimizer = fabric.setup(model.to(memory_format=torch.channels_last), make_optimizer(model, params))
         backward = fabric.backward
     taken = []
     for _ in range(warm_up + steps):
         started = time.perf_counter()
         x = features if side == "plain" else features.contiguous(memory_format=torch.channels_last)
         backward(criterion(model(x), target)["loss"])
+        if params["gradient_clip"]:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), params["gradient_clip"])
         optimizer.step()
         optimizer.zero_grad()
         taken.append(time.perf_counter() - started)

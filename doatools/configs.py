@@ -18,7 +18,7 @@ _MAGNITUDE_PHASE = {"features": "magphase", "loss": "sel", "label_slots": "start
                     "lr_schedule": "warmup", "batch_size": 16, "patience": 1_000_000}
 MODELS = {
     "adrenaline": {"model": "adrenaline", **_MAGNITUDE_PHASE},
-    "seldnet": {"model": "seldnet", "nb_rnn_layers": 4, **_MAGNITUDE_PHASE},
+    "seldnet": {"model": "seldnet", **_MAGNITUDE_PHASE},
     "cnn": {"model": "cnn", **_MAGNITUDE_PHASE},
     "doanet": {"model": "doanet"},
 }

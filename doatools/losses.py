@@ -6,7 +6,9 @@ inactive references (zeros in a Target) as its method wants.
 
 Papers: dMOTp and dMOTa: Adavanne, Politis, Virtanen, WASPAA 2021, after Xu et al., "How to train your deep
 multi-object tracker", CVPR 2020. PIT: Yu et al., ICASSP 2017; Cao et al., "An improved event-independent
-network for polyphonic sound event localization and detection", ICASSP 2021.
+network for polyphonic sound event localization and detection", ICASSP 2021. SEL: Schymura et al., "Exploiting
+attention-based sequence-to-sequence architectures for sound event localization", EUSIPCO 2020; its authors' code
+takes the azimuth for the latitude, here the angle is the great circle's.
 """
 
 import itertools
@@ -99,6 +101,41 @@ class MSELoss(nn.Module):
         return {"loss": functional.mse_loss(localization.doa.float(), references)}
 
 
+def great_circle(a, b):
+    """Angles in radians between unit vectors (..., 3), broadcast, precise at any angle: arctan2(|a × b|, a · b).
+
+    The gradient is finite everywhere; where two directions coincide or oppose each other it is 0.
+    """
+    return torch.atan2(torch.linalg.vector_norm(torch.linalg.cross(*torch.broadcast_tensors(a, b)), dim=-1),
+                       (a * b).sum(-1))
+
+
+def activity_entropy(localization, active):
+    """What giving slot i reference j adds to the mean binary cross-entropy: (B, T, N, N)."""
+    logits = localization.activity_logits.float().unsqueeze(-1)
+    logits, wanted = torch.broadcast_tensors(logits, active.unsqueeze(-2))
+    return functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none") / active.numel()
+
+
+def summed_in_order(pair_terms, level):
+    """Named costs (B, T, N, N) of giving slot i reference j → their sums under one order of the slots, and ``loss``.
+
+    ``level``: ``fixed``, slot i is reference i; else the permutation of least cost, one for each ``frame`` or one
+    for each ``sequence``.
+    """
+    pairs = sum(pair_terms.values())
+    rows = torch.arange(pairs.shape[-1], device=pairs.device)
+    if level == "fixed":
+        columns = rows.expand(pairs.shape[:-1])
+    else:
+        orders = torch.tensor(list(itertools.permutations(range(len(rows)))), device=pairs.device)  # (N!, N)
+        cost = pairs[..., rows, orders].sum(-1)  # (B, T, N!)
+        best = (cost.sum(1, keepdim=True).expand_as(cost) if level == "sequence" else cost).argmin(-1)
+        columns = orders[best]  # (B, T, N)
+    terms = {name: pair.gather(-1, columns.unsqueeze(-1)).sum() for name, pair in pair_terms.items()}
+    return {"loss": sum(terms.values()), **terms}
+
+
 class PITLoss(nn.Module):
     """Permutation-invariant training: w_d·(squared distance of active pairs) + w·(BCE of activity).
 
@@ -112,20 +149,33 @@ class PITLoss(nn.Module):
 
     def forward(self, localization, target):
         params, active = self.params, target.activity
-        slots = active.shape[-1]
-        references, count = target.doa, active.sum().clamp(min=1)
-        gaps = pairwise_distance(localization.doa.float(), references).square() * active.unsqueeze(-2)  # (B, T, N, N)
-        pair_terms = {"distance": params["pit_distance_weight"] * gaps / count}
+        gaps = pairwise_distance(localization.doa.float(), target.doa).square() * active.unsqueeze(-2)  # (B, T, N, N)
+        pair_terms = {"distance": params["pit_distance_weight"] * gaps / active.sum().clamp(min=1)}
         if localization.activity_logits is not None:
-            logits = localization.activity_logits.float().unsqueeze(-1).expand_as(gaps)
-            wanted = active.unsqueeze(-2).expand_as(gaps)
-            entropy = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
-            pair_terms["activity"] = params["activity_weight"] * entropy / active.numel()
-        pairs = sum(pair_terms.values())  # (B, T, N, N) cost of giving slot i reference j
-        orders = torch.tensor(list(itertools.permutations(range(slots))), device=pairs.device)  # (N!, N)
-        rows = torch.arange(slots, device=pairs.device)
-        cost = pairs[..., rows, orders].sum(-1)  # (B, T, N!)
-        best = (cost.sum(1, keepdim=True).expand_as(cost) if params["pit_level"] == "sequence" else cost).argmin(-1)
-        columns = orders[best].unsqueeze(-1)  # (B, T, N, 1)
-        terms = {name: pair.gather(-1, columns).sum() for name, pair in pair_terms.items()}
-        return {"loss": sum(terms.values()), **terms}
+            pair_terms["activity"] = params["activity_weight"] * activity_entropy(localization, active)
+        return summed_in_order(pair_terms, params["pit_level"])
+
+
+class SELLoss(nn.Module):
+    """BCE of activity + α·(mean great-circle distance of active references, radians; 0 where there is none).
+
+    Slots are compared in their order (``sel_slots`` 'start': references are ordered by start time), or in the
+    order of least loss, one for each frame or sequence ('pit', ``pit_level``). Without an activity branch only
+    the distance counts.
+    """
+
+    def __init__(self, params):
+        super().__init__()
+        self.alpha = params["alpha"]
+        self.level = params["pit_level"] if params["sel_slots"] == "pit" else "fixed"
+
+    def forward(self, localization, target):
+        active = target.activity
+        up = target.doa.new_tensor([0.0, 0.0, 1.0])  # any direction: an inactive reference has none, nor a gradient
+        references = torch.where(active.unsqueeze(-1) > 0, target.doa, up)
+        angles = great_circle(localization.doa.float().unsqueeze(-2), references.unsqueeze(-3))  # (B, T, N, N)
+        angles = angles * active.unsqueeze(-2)
+        pair_terms = {"distance": self.alpha * angles / active.sum().clamp(min=1)}
+        if localization.activity_logits is not None:
+            pair_terms["activity"] = activity_entropy(localization, active)
+        return summed_in_order(pair_terms, self.level)

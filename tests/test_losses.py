@@ -1,14 +1,16 @@
 """Losses on associations and tracks small enough to compute by hand."""
 
 import itertools
+import math
 
 import pytest
 import torch
 
 from doanet_parameters import get_params
 from doatools.association import near_enough, optimal_association, sinkhorn_association
+from doatools.geometry import unit_vectors
 from doatools.localization import Localization, Target
-from doatools.losses import DMOTLoss, MSELoss, PITLoss, dmota, dmotp, switches
+from doatools.losses import DMOTLoss, MSELoss, PITLoss, SELLoss, dmota, dmotp, great_circle, switches
 
 X, Y, Z = torch.eye(3)
 
@@ -140,3 +142,65 @@ def test_pit_without_any_source_has_no_nan():
     loss = PITLoss(get_params(loss="pit"))(Localization(doa, torch.zeros(1, 1, 2)), track((None, None)))["loss"]
     loss.backward()
     assert torch.isfinite(loss) and torch.isfinite(doa.grad).all()
+
+
+def direction(azimuth, elevation):
+    return torch.from_numpy(unit_vectors(azimuth, elevation)).float()
+
+
+def sel(**overrides):
+    return SELLoss(get_params(loss="sel", **overrides))
+
+
+def sure(target):
+    """Activity logits that are right beyond doubt."""
+    return (target.activity - 0.5) * 200
+
+
+@pytest.mark.parametrize("angle", [0, 1e-3, 1, 89, 90, 179, 179.999, 180])
+@pytest.mark.parametrize("pole", [X, Y, Z])
+def test_great_circle_is_right_and_has_a_finite_gradient_at_any_angle(angle, pole):
+    beside = torch.roll(pole, 1)
+    angle = math.radians(angle)
+    a = (math.cos(angle) * pole + math.sin(angle) * beside).requires_grad_()
+    found = great_circle(a, pole)
+    found.backward()
+    assert found.item() == pytest.approx(angle, abs=1e-6, rel=1e-4)
+    slope = (a.grad - (a.grad @ a) * a).norm().item()  # along the sphere
+    assert slope == pytest.approx(1, abs=1e-3) if 0 < angle < math.pi else slope <= 1.001
+
+
+def test_sel_scores_an_elevation_error_at_azimuth_90_as_what_it_is():
+    target = track((direction(90, 0),))
+    terms = sel()(Localization(direction(90, 30)[None, None, None], sure(target)), target)
+    assert terms["distance"] == pytest.approx(math.radians(30), abs=1e-5)  # azimuth as latitude would give 0
+
+
+def test_sel_by_hand():
+    target = track((X, None), (X, direction(0, 60)))
+    doa = torch.stack([torch.stack([direction(10, 0), Y]), torch.stack([X, Z])])[None]
+    logits = torch.tensor([[[0.0, 0.0], [0.0, 100.0]]])
+    terms = sel(alpha=2.0)(Localization(doa, logits), target)
+    assert terms["activity"] == pytest.approx(3 / 4 * math.log(2))  # three of four slots undecided, one right
+    assert terms["distance"] == pytest.approx(2 * math.radians(10 + 0 + 30) / 3, rel=1e-5)  # three active references
+    assert terms["loss"] == pytest.approx(terms["activity"] + terms["distance"])
+
+
+def test_sel_compares_slots_in_their_order_unless_told_not_to():
+    target = track((X, Y), (X, None))
+    swapped = Localization(torch.stack([torch.stack([Y, X]), torch.stack([Y, X])])[None], sure(target).flip(-1))
+    assert sel()(swapped, target)["distance"] == pytest.approx(math.pi / 2)
+    for level in ("frame", "sequence"):
+        assert sel(sel_slots="pit", pit_level=level)(swapped, target)["loss"] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("slots", ["start", "pit"])
+def test_sel_has_no_nan_without_a_source_nor_at_coincidence_nor_opposite(slots):
+    targets = [track((None, None)), track((X, Y)), track((-X, -Y)), track((X, None))]
+    for target in targets:
+        doa, logits = torch.stack([X, Y])[None, None].clone().requires_grad_(), torch.zeros(1, 1, 2, requires_grad=True)
+        terms = sel(sel_slots=slots)(Localization(doa, logits), target)
+        terms["loss"].backward()
+        assert torch.isfinite(terms["loss"]) and torch.isfinite(doa.grad).all() and torch.isfinite(logits.grad).all()
+        if target is targets[0]:
+            assert terms["distance"] == 0 and terms["loss"].item() == pytest.approx(math.log(2))

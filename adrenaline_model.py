@@ -1,0 +1,185 @@
+"""ADRENALINE, and the two networks it is measured against, SELDnet and a CNN: from spectra to directions.
+
+Dims: B batch, C feature channels, T label frames of a chunk (one feature frame each), F frequency bins, N slots,
+H recurrent units of one direction, D = 2H. Features (B, C, T, F) → Localization of doa (B, T, N, 3), unit
+vectors, and activity logits (B, T, N); ``extras`` holds azimuth and elevation (B, T, N), radians, as the
+networks give them, and ADRENALINE's attention (B, T of the decoder, T of the encoder), whose rows sum to 1.
+
+The number of frames T is part of each network (layer norm over a whole chunk).
+
+Papers: Schymura et al., "Exploiting attention-based sequence-to-sequence architectures for sound event
+localization", EUSIPCO 2020; SELDnet: Adavanne et al., JSTSP 2018.
+"""
+
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from doatools.errors import UserError
+from doatools.localization import Localization
+
+MAPS = 64  # of each convolution
+POOLS = (8, 8, 2)  # over frequency, one for each block; what is left over at the end is pooled as well
+
+
+class ConvBlock(nn.Module):
+    """3×3 convolution with replicated borders, batch norm, max-pool over frequency, ReLU, dropout.
+
+    Pooling stands before the ReLU: a maximum and a monotone function commute, and the ReLU then touches
+    an eighth of the values.
+    """
+
+    def __init__(self, in_maps, pool, dropout):
+        super().__init__()
+        self.conv = nn.Conv2d(in_maps, MAPS, 3, padding=1, padding_mode="replicate")
+        self.bn = nn.BatchNorm2d(MAPS)
+        self.pool = nn.MaxPool2d((1, pool), ceil_mode=True)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x):
+        return self.dropout(functional.relu(self.pool(self.bn(self.conv(x)))))
+
+
+class FrontEnd(nn.Module):
+    """Three convolution blocks and layer norm over the chunk: (B, C, T, F) → (B, T, E), E = ``size``."""
+
+    def __init__(self, in_channels, params):
+        super().__init__()
+        self.frames, self.bins = params["label_sequence_length"], params["nb_feature_bins"]
+        if params["feature_label_resolution"] != 1:
+            raise UserError(f"model={params['model']} answers for each feature frame: label_hop_len_s must be "
+                            f"hop_len_s ({params['hop_len_s']}), not {params['label_hop_len_s']}")
+        self.blocks = nn.Sequential(*(
+            ConvBlock(MAPS if i else in_channels, pool, params["dropout_rate"]) for i, pool in enumerate(POOLS)))
+        bins = self.bins
+        for pool in POOLS:
+            bins = math.ceil(bins / pool)
+        self.size = MAPS * bins
+        self.norm = nn.LayerNorm((self.frames, self.size))
+
+    def forward(self, features):
+        if features.shape[-2:] != (self.frames, self.bins):
+            raise UserError(f"this network reads chunks of {self.frames} frames of {self.bins} bins (layer norm over "
+                            f"the whole chunk), not of {features.shape[-2]} frames of {features.shape[-1]} bins")
+        x = self.blocks(features)  # (B, K, T, F')
+        return self.norm(x.transpose(1, 2).flatten(2))  # (B, T, K·F'), index = map · F' + bin
+
+
+class OutputLayer(nn.Module):
+    """Linear layers to activity logits, azimuths and elevations (radians); (B, T, D) → Localization, in float32."""
+
+    def __init__(self, size, params):
+        super().__init__()
+        self.slots, self.with_activity = params["max_sources"], params["activity"]
+        self.activity, self.azimuth, self.elevation = (nn.Linear(size, self.slots) for _ in range(3))
+
+    def fused(self):
+        """Weight (3N, D) and bias of one linear layer to logits, az1, el1, az2, el2, …"""
+        return (torch.cat([getattr(self.activity, name),
+                           torch.stack([getattr(self.azimuth, name), getattr(self.elevation, name)], 1).flatten(0, 1)])
+                for name in ("weight", "bias"))
+
+    def forward(self, x, **extras):
+        with torch.autocast(x.device.type, enabled=False):
+            return self.localization(functional.linear(x.float(), *self.fused()), **extras)
+
+    def localization(self, values, **extras):
+        """Values of the fused layer (B, T, 3N) → Localization; slots without an activity branch all count."""
+        logits, angles = values[..., :self.slots], values[..., self.slots:].unflatten(-1, (self.slots, 2))
+        azimuth, elevation = angles.unbind(-1)  # (B, T, N)
+        flat = elevation.cos()
+        doa = torch.stack([flat * azimuth.cos(), flat * azimuth.sin(), elevation.sin()], -1)
+        return Localization(doa, logits if self.with_activity else None,
+                            {"azimuth": azimuth, "elevation": elevation, **extras})
+
+
+class CNN(nn.Module):
+    """Front end and output layer: each label frame sees its neighbours three frames away, and the layer norm."""
+
+    def __init__(self, in_channels, params):
+        super().__init__()
+        self.front = FrontEnd(in_channels, params)
+        self.output = OutputLayer(self.front.size, params)
+
+    def forward(self, features):
+        return self.output(self.front(features))
+
+
+class SELDnet(nn.Module):
+    """Front end, bidirectional GRU of four layers as published, output layer."""
+
+    def __init__(self, in_channels, params, layers=4):
+        super().__init__()
+        self.front = FrontEnd(in_channels, params)
+        self.gru = nn.GRU(self.front.size, params["rnn_size"], layers, batch_first=True, bidirectional=True)
+        self.output = OutputLayer(2 * params["rnn_size"], params)
+
+    def forward(self, features):
+        return self.output(self.gru(self.front(features))[0])
+
+
+class Decoder(nn.Module):
+    """GRU that attends to all encoder frames at each step and is fed its own last answer.
+
+    Step t: attention = softmax over encoder frames of ⟨W·encoded, state⟩ / √H with the last layer's state before
+    the step; input = [logits, az1, el1, az2, …] of step t - 1 (zeros at first) and the attended mean of the encoded
+    frames. What the encoded frames alone decide is computed for all of them before the first step: W·encoded,
+    and their part of the first layer's gates, so that the attended mean is taken of gates.
+    """
+
+    def __init__(self, params):
+        super().__init__()
+        size, self.feedback = 2 * params["rnn_size"], 3 * params["max_sources"]
+        self.key = nn.Linear(size, size, bias=False)
+        self.gru = nn.GRU(self.feedback + size, size, params["nb_rnn_layers"])
+        self.output = OutputLayer(size, params)
+
+    def forward(self, encoded, state):
+        """Encoded frames (B, T, D) and first states, layers of (B, D) → Localization."""
+        layers = self.gru.all_weights  # of each: input weight (3D, in), state weight (3D, D), their biases
+        from_answer, from_context = layers[0][0].split([self.feedback, encoded.shape[-1]], dim=1)
+        keys = (self.key(encoded) * (encoded.shape[-1] / 2) ** -0.5).mT  # (B, D, T)
+        gates_of_frames = functional.linear(encoded, from_context, layers[0][2])  # (B, T, 3D)
+        out_weight, out_bias = self.output.fused()
+        state, answers, attention = list(state), [], []
+        for step in range(encoded.shape[1]):
+            weight = torch.softmax(state[-1].unsqueeze(1) @ keys, -1)  # (B, 1, T)
+            gates = (weight @ gates_of_frames).squeeze(1)  # (B, 3D)
+            if step:
+                gates = gates + functional.linear(answers[-1], from_answer)
+            state[0] = _gru_cell(gates, state[0], *layers[0][1::2])
+            for i, (w_in, w_state, b_in, b_state) in enumerate(layers[1:], start=1):
+                state[i] = _gru_cell(functional.linear(state[i - 1], w_in, b_in), state[i], w_state, b_state)
+            answers.append(functional.linear(state[-1], out_weight, out_bias))
+            attention.append(weight)
+        return self.output.localization(torch.stack(answers, 1), attention=torch.cat(attention, 1))
+
+
+def _gru_cell(gates, state, weight, bias):
+    """Gates of the input (B, 3D), in PyTorch's order reset, update, new, and the state (B, D) → next state."""
+    own = functional.linear(state, weight, bias)
+    size = state.shape[-1]
+    reset, update = torch.sigmoid(gates[:, :2 * size] + own[:, :2 * size]).chunk(2, -1)
+    new = torch.tanh(torch.addcmul(gates[:, 2 * size:], reset, own[:, 2 * size:]))
+    return torch.lerp(new, state, update)
+
+
+class ADRENALINE(nn.Module):
+    """Front end, bidirectional GRU encoder with a learned first state, attention-based GRU decoder."""
+
+    def __init__(self, in_channels, params):
+        super().__init__()
+        hidden, layers = params["rnn_size"], params["nb_rnn_layers"]
+        self.front = FrontEnd(in_channels, params)
+        self.encoder = nn.GRU(self.front.size, hidden, layers, batch_first=True, bidirectional=True)
+        self.first_state = nn.Parameter(torch.zeros(2 * layers, 1, hidden))  # layers and directions: f0, b0, f1, b1, …
+        self.decoder = Decoder(params)
+
+    def forward(self, features):
+        x = self.front(features)
+        with torch.autocast(x.device.type, enabled=False):  # many small steps, each fed by the one before: float32
+            encoded, last = self.encoder(x.float(), self.first_state.expand(-1, len(x), -1).contiguous())
+            states = last.unflatten(0, (-1, 2)).transpose(1, 2)  # (layers, B, 2, H), as in [f0, b0, f1, b1, …]
+            return self.decoder(encoded, states.flatten(2).unbind(0))
