@@ -69,6 +69,12 @@ DEFAULTS = {
     "alpha": 1.0,  # sel: of the great-circle distance, rad, beside the activity term
     "sel_slots": "start",  # sel: start (slot i is reference i, by start time) | pit (any order, see pit_level)
     "init_weights": "",  # start from these: a checkpoint of this toolkit or a published DOAnet state dict
+    # --- tracking: slots → tracks before tracking scores -----------------------------------------------
+    "tracker": "off",  # off (a slot is an identity) | nearest (where last seen) | kalman (constant velocity)
+    "tracker_gate_deg": 20.0,  # largest angle between a track and the prediction that goes on with it
+    "tracker_max_gap": 10,  # label frames that a track may miss in between
+    "tracker_process_deg": 0.5,  # kalman: acceleration, degrees a label frame²
+    "tracker_measurement_deg": 5.0,  # kalman: error of a predicted direction
     # --- training ------------------------------------------------------------------------------------
     "nb_epochs": 200,
     "optimizer": "adam",  # adam | adamw
@@ -123,6 +129,7 @@ CHOICES = {
     "ids": ("published", "switch"),
     "pit_level": ("frame", "sequence"),
     "sel_slots": ("start", "pit"),
+    "tracker": ("off", "nearest", "kalman"),
     "optimizer": ("adam", "adamw"),
     "lr_schedule": ("constant", "onecycle", "warmup"),
     "device": ("auto", "cpu", "cuda", "mps"),
@@ -143,6 +150,8 @@ RANGES = {
     "fold": (1, 3), "annotation_hop_len_s": (0, 10), "num_fft_bins": (0, 1_000_000),
     "num_epochs_warmup": (1, 1_000_000),
     "alpha": (0, 1e9),
+    "tracker_gate_deg": (0, 180), "tracker_max_gap": (0, 100_000), "tracker_process_deg": (0, 180),
+    "tracker_measurement_deg": (1e-6, 180),
 }
 
 

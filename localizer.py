@@ -15,7 +15,7 @@ from torch import nn
 
 from adrenaline_model import ADRENALINE, CNN, SELDnet
 from cls_feature_class import FeatureClass, Scaler
-from cls_metric import Scores
+from cls_metric import QUICK, SUMMARY, FrameScores, Scores
 from doanet_model import DOAnet, from_published
 from doanet_parameters import DEFAULTS, derive
 from doatools import checkpoint
@@ -25,6 +25,8 @@ from doatools.errors import UserError
 from doatools.losses import DMOTLoss, MSELoss, PITLoss, SELLoss
 from hnet_model import load_hnet
 
+# What may differ between a run and its resumption: where things are and who loads them, not what they are.
+FREE_ON_RESUME = {"num_workers", "dataset_dir", "feat_label_dir", "results_dir", "device"}
 ACTIVE_ABOVE = 0.5  # activity probability from which a slot counts as a source
 
 
@@ -114,12 +116,22 @@ def _pool(doa, activity, count):
     return doa, None if activity is None else activity.reshape(-1, count, *activity.shape[1:]).mean(1)
 
 
-def score(tracks):
-    """Figures over a list of Track."""
-    scores = Scores(has_activity=all(track.probability is not None for track in tracks))
+def frame_figures(tracks):
+    """What ADRENALINE is published with, over a list of Track: DOA error (degrees) and frame recall (percent)."""
+    scores = Scores(families=(FrameScores,))
     for track in tracks:
         scores.update(track.doa, track.active, track.ref_doa, track.ref_id)
-    return scores.compute()
+    figures = scores.compute()
+    return {name: figures[name] for name in ("DOA error", "frame recall")}
+
+
+def score(tracks):
+    """The figures told of a training, over a list of Track."""
+    scores = Scores(has_activity=all(track.probability is not None for track in tracks), families=QUICK)
+    for track in tracks:
+        scores.update(track.doa, track.active, track.ref_doa, track.ref_id)
+    figures = scores.compute()
+    return {name: figures[name] for name in SUMMARY}
 
 
 class Localizer:
@@ -160,6 +172,13 @@ class Localizer:
             "precision": precision,
             "quick_test": self.params["quick_test"],
         }
+
+
+def changed_settings(before, params):
+    """Parameters of a run (of its checkpoint) that differ from ``params``, {name: value before}, but for those that
+    may differ between a run and its resumption."""
+    before = derive(DEFAULTS | before)
+    return {key: before[key] for key, value in params.items() if key not in FREE_ON_RESUME and before[key] != value}
 
 
 def _plain(value):

@@ -29,3 +29,26 @@ def angular_distance(a, b):
     a = a / np.maximum(np.linalg.norm(a, axis=-1, keepdims=True), 1e-12)
     b = b / np.maximum(np.linalg.norm(b, axis=-1, keepdims=True), 1e-12)
     return np.rad2deg(2 * np.arctan2(np.linalg.norm(a - b, axis=-1), np.linalg.norm(a + b, axis=-1)))
+
+
+def pairwise_angles(a, b):
+    """Great-circle angles in degrees of every pair in each frame: (T, N, 3) and (T, M, 3) → (T, N, M).
+
+    The same as ``angular_distance(a[:, :, None], b[:, None])``, with the frames innermost in memory.
+    """
+    a, b = _planes(a), _planes(b)
+    angles = np.empty((a.shape[1], b.shape[1], a.shape[2]))
+    for row, column in np.ndindex(angles.shape[:2]):
+        angles[row, column] = _angle(a[:, row], b[:, column])
+    return angles.transpose(2, 0, 1)
+
+
+def _planes(vectors):
+    """Vectors (T, N, 3) → unit vectors as contiguous coordinates (3, N, T)."""
+    planes = np.array(np.asarray(vectors).transpose(2, 1, 0), float, order="C")
+    return planes / np.maximum(np.sqrt(np.square(planes).sum(0)), 1e-12)
+
+
+def _angle(a, b):
+    """Degrees between unit vectors (3, T) and (3, T)."""
+    return np.rad2deg(2 * np.arctan2(np.sqrt(np.square(a - b).sum(0)), np.sqrt(np.square(a + b).sum(0))))
