@@ -29,7 +29,7 @@ def build_parser():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="example: python3 run.py --config configs/cnn.yaml --data_root datasets/tut 'dataset=[ansim]' "
-               "max_epochs=20\nsee it: tensorboard --logdir experiments")
+               "max_epochs=20 fold=1\nsee it: tensorboard --logdir experiments")
     parser.add_argument("--config", required=True, metavar="YAML", help="such as configs/cnn.yaml")
     parser.add_argument("--data_root", required=True, metavar="DIR", help="holds the data sets: ansim/, resim/, real/")
     parser.add_argument("--tmp_dir", metavar="DIR", help="for features (default: features/ in each data set's folder)")
@@ -45,7 +45,8 @@ def main(argv=None):
     args = build_parser().parse_intermixed_args(argv)
     overrides = parse_overrides(args.overrides)
     name, names = configs.name_of(args.config), choose(args, overrides.pop("dataset", None))
-    plan = [(dataset, params_of(args, dataset, fold, overrides)) for dataset in names for fold in SPLITS]
+    folds = [overrides.pop("fold")] if "fold" in overrides else SPLITS
+    plan = [(dataset, params_of(args, dataset, fold, overrides)) for dataset in names for fold in folds]
     results = Path(args.log_dir) / "results"
     for dataset, params in plan:
         run = Run(f"{args.log_dir}/{name}_{dataset}_fold{params['fold']}")
