@@ -82,11 +82,13 @@ class Track(NamedTuple):
         return self.probability > ACTIVE_ABOVE
 
 
-def recordings_of(predictions, dataset):
+def recordings_of(predictions, dataset, pooled=True):
     """Put predicted sequences together into whole recordings, at the frames of annotations → list of Track.
 
-    Where these hold several label frames, probabilities are averaged, and directions weighted by them.
+    Where these hold several label frames, probabilities are averaged, and directions weighted by them; with
+    ``pooled=False`` label frames stay as they are.
     """
+    held = dataset.held if pooled else 1
     pieces = {}
     for position, index in enumerate(predictions.index):
         recording, first, valid = dataset.locate(int(index))
@@ -98,9 +100,8 @@ def recordings_of(predictions, dataset):
         activity = predictions.activity
         if activity is not None:
             activity = np.concatenate([activity[p][:valid] for _, valid, p in parts])
-        doa, activity = _pool(doa, activity, dataset.held)
-        frames = np.concatenate([np.arange(first, first + valid, dataset.held) for first, valid, _ in parts])
-        frames //= dataset.held
+        doa, activity = _pool(doa, activity, held)
+        frames = np.concatenate([np.arange(first, first + valid, held) for first, valid, _ in parts]) // dataset.held
         ref_doa, ref_id = dataset.references(recording)
         tracks.append(Track(dataset.recordings[recording].stem, doa, activity, ref_doa[frames], ref_id[frames]))
     return tracks

@@ -64,23 +64,53 @@ def recording(path, title, features, pictured, track, params):
     track : of ``doa (T, N, 3)``, ``active (T, N)``, ``probability (T, N) | None``, ``ref_doa (T, M, 3)``,
         ``ref_id (T, M)``
     """
-    hop = params["label_hop_len_s"]
+    hop = params["annotation_hop_len_s"]
     seconds = np.arange(len(track.doa)) * hop
     colour = _slot_colours(track)
     with figure(path, 5, 1, figsize=(13, 13), sharex=True,
                 height_ratios=[1.1, 1.1, 1.5, 1.2, 0.9]) as (fig, axes):
         fig.suptitle(title)
         _draw_features(fig, axes, features, pictured, params)
-        for ax, part, limit in ((axes[2], 0, 180), (axes[3], 1, 90)):
-            _draw_references(ax, seconds, track, part, colour)
-            _draw_predictions(ax, seconds, track, part)
-            ax.set(ylim=(-limit, limit), yticks=np.arange(-limit, limit + 1, limit // 3))
-            ax.grid(alpha=0.3)
-        axes[2].set(ylabel="azimuth (°)")
-        axes[3].set(ylabel="elevation (°)")
-        _legend(axes[2], track)
+        _draw_tracks(axes[2:4], seconds, track, colour)
         _draw_activity(axes[4], seconds, track)
         axes[4].set(xlabel="time (s)", xlim=(0, len(track.doa) * hop))
+
+
+def attention(path, title, maps, track, hop):
+    """ADRENALINE's attention of consecutive chunks over time, above the tracks of the same seconds.
+
+    Parameters
+    ----------
+    maps : (chunks, T, T) attention of each decoder step (rows) to the encoder frames of its chunk (columns)
+    track : as for ``recording``; the last chunk may reach beyond its end
+    hop : s, of a label frame
+    """
+    length, chunk = len(track.doa), maps.shape[1]
+    seconds = np.arange(length) * hop
+    colour = _slot_colours(track)
+    with figure(path, 4, 1, figsize=(13, 11), sharex=True, height_ratios=[1.3, 1.5, 1.2, 0.9]) as (fig, axes):
+        fig.suptitle(title)
+        columns = np.concatenate(maps)[:length].T  # (T, length): an encoder frame of the chunk, a decoder step
+        extent = (0, length * hop, 0, maps.shape[2] * hop)
+        image = axes[0].imshow(columns, origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=0,
+                               vmax=np.percentile(columns, 99.5), interpolation="nearest")
+        fig.colorbar(image, ax=axes[0], label="attention weight", pad=0.01, extend="max")
+        for border in np.arange(chunk, length, chunk) * hop:
+            axes[0].axvline(border, color="w", lw=0.6)
+        axes[0].set(ylabel="attended frame,\ntime in its chunk (s)")
+        _draw_tracks(axes[1:3], seconds, track, colour)
+        _draw_activity(axes[3], seconds, track)
+        axes[3].set(xlabel="time (s)", xlim=(0, length * hop))
+
+
+def _draw_tracks(axes, seconds, track, colour):
+    """Azimuth and elevation of references and predictions."""
+    for part, (ax, name, limit) in enumerate(zip(axes, ("azimuth", "elevation"), (180, 90))):
+        _draw_references(ax, seconds, track, part, colour)
+        _draw_predictions(ax, seconds, track, part)
+        ax.set(ylim=(-limit, limit), yticks=np.arange(-limit, limit + 1, limit // 3), ylabel=f"{name} (°)")
+        ax.grid(alpha=0.3)
+    _legend(axes[0], track)
 
 
 def _draw_features(fig, axes, features, pictured, params):
