@@ -1,14 +1,19 @@
 """ADRENALINE, SELDnet and CNN against the facts of their paper and a plain step-by-step implementation."""
 
+import contextlib
+
+import numpy as np
 import pytest
 import torch
 
 from adrenaline_model import ADRENALINE, CNN, SELDnet
 from benchmarks.plain import PlainADRENALINE, PlainCNN, PlainSELDnet
 from doanet_parameters import get_params
+from doatools import plots
 from doatools.geometry import unit_vectors
 from doatools.localization import Target
 from doatools.losses import SELLoss
+from localizer import Track
 
 TWINS = {ADRENALINE: PlainADRENALINE, SELDnet: PlainSELDnet, CNN: PlainCNN}
 
@@ -116,3 +121,24 @@ def test_each_network_learns_two_directions(kind):
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1)
         optimizer.step()
     assert terms["distance"] < 0.15
+
+
+def test_the_picture_of_attention_puts_chunks_side_by_side(tmp_path, monkeypatch):
+    shown, figure = [], plots.figure
+
+    @contextlib.contextmanager
+    def watched(*args, **kwargs):
+        with figure(*args, **kwargs) as (fig, axes):
+            yield fig, axes
+            shown.extend(np.asarray(ax.images[0].get_array()) if ax.images else None for ax in axes)
+
+    monkeypatch.setattr(plots, "figure", watched)
+    maps = np.zeros((3, 4, 4))
+    maps[1, 2, 3] = 1  # second chunk: its third step attends to its fourth frame
+    length, ref_id = 10, np.full((10, 2), -1)  # the last chunk reaches two frames beyond the recording
+    ref_id[2:7, 0] = 0
+    doa = np.broadcast_to(unit_vectors(170, 20), (length, 2, 3))
+    track = Track("mix", doa, np.full((length, 2), 0.6), doa * (ref_id >= 0)[..., None], ref_id)
+    plots.attention(tmp_path / "attention.png", "title", maps, track, 0.02)
+    assert (tmp_path / "attention.png").stat().st_size > 10_000
+    assert shown[0].shape == (4, length) and np.argwhere(shown[0]).tolist() == [[3, 1 * 4 + 2]]
