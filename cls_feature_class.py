@@ -26,6 +26,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from doanet_parameters import DEFAULTS, get_params
 from doatools import audiofiles
+from doatools.arrays import ARRAYS
+from doatools.augmentation import capsule_channel_map, foa_channel_map, vertical_turns
 from doatools.errors import UserError
 from doatools.files import replacing
 from doatools.formats import format_of
@@ -72,10 +74,12 @@ class FoaFeatures(MelFeatures):
 
     audio_channels = 4  # W, Y, Z, X
     log_mels = 4  # the first feature channels are powers, to be told in dB
-    channels = 7
+    mel_channels = channels = 7
     # What pictures show: channel, label, colours.
     pictured = ((0, "mel band", "log-mel of W (dB)", "magma"),
                 (4, "mel band", "intensity along y, left > 0", "RdBu_r"))
+
+    channel_map = staticmethod(foa_channel_map)  # of a turn of the sound field
 
     def __call__(self, spectra, power, out):
         """Spectra (4, B, K) complex64, their power (4, B, K) float32 → out (7, B, F) float32."""
@@ -95,10 +99,14 @@ class MicFeatures(MelFeatures):
     """Log-mels of four capsules and the GCC-PHAT of their pairs: a peak at lag d, n hears d later than m."""
 
     audio_channels = 4
-    log_mels = 4
+    mel_channels = log_mels = 4
     channels = 10
     pictured = ((0, "mel band", "log-mel of capsule 1 (dB)", "magma"),
                 (4, "lag (samples)", "GCC-PHAT of capsules 1 and 2", "RdBu_r"))
+
+    @staticmethod
+    def channel_map(turn):
+        return capsule_channel_map(turn, ARRAYS["mic"].capsules)
 
     def __call__(self, spectra, power, out):
         """Spectra (4, B, K) complex64, their power (4, B, K) float32 → out (10, B, F) float32."""
@@ -120,7 +128,7 @@ class MagnitudePhase:
     """
 
     audio_channels = 4
-    log_mels = 0
+    mel_channels = log_mels = 0
     channels = 8
     normalised = False
     chunked = True
@@ -186,6 +194,7 @@ class FeatureClass:
         self.window = _hann(2 * self.hop)
         self.read_annotation = format_of(params).read
         self.audio_channels, self.nb_feature_channels = self.kind.audio_channels, self.kind.channels
+        self.mel_channels = self.kind.mel_channels  # the first feature channels, whose bands are mel bands
 
     @functools.cached_property
     def extractor(self):
@@ -220,6 +229,12 @@ class FeatureClass:
         if self.kind.log_mels:
             self._to_decibels(features[:, : self.kind.log_mels])
         return features.reshape(n_frames, self.nb_feature_channels * self.nb_bands)  # (T, C*F)
+
+    def turns(self):
+        """Turns of the sound field that these features can follow, (K, 3, 3), and their K ChannelMaps."""
+        maps = [(turn, self.kind.channel_map(turn)) for turn in vertical_turns()]
+        turns, maps = zip(*((turn, one) for turn, one in maps if one is not None))
+        return np.stack(turns), maps
 
     def as_channels(self, features):
         """Features on disk (..., T, C*F) → (..., C, T, F), a view."""

@@ -25,6 +25,8 @@ DEFAULTS = {
     "format": "dcase",  # of folders and annotations: dcase (TAU-NIGENS 2020) | tut2018 (TUT Sound Events 2018)
     "fold": 1,  # tut2018: the split that is tested on, 1-3
     "mode": "dev",  # dev: train folds 3-6, validate 2, test 1 | eval: train 2-6, validate 1, test *_eval
+    "turn_augment": False,  # turn and mirror the sound field of training sequences: 16 ways foa, 8 mic
+    "spec_augment": False,  # mask frames and bands of training sequences
     "augmented": False,  # train on the mixtures of augment_files.py as well
     "max_sources": 2,  # N, slots a label frame
     # track: an event keeps its slot for life | frame: by CSV order in each frame | start: by start time in each frame
@@ -57,15 +59,22 @@ DEFAULTS = {
     "dropout_rate": 0.0,
     "activity": True,  # the activity branch; without it every slot counts as active (mse trains none)
     # --- loss ----------------------------------------------------------------------------------------
-    "loss": "dmot",  # dmot | mse | pit | sel
-    "association": "hnet",  # hnet | hungarian (exact, no gradient) | sinkhorn; what pairs slots and references in dmot
+    "loss": "dmot",  # dmot | mse | pit | pit_dmot (PIT and dMOTa) | sel
+    # What pairs slots and references in dmot: hnet | sinkhorn; without a gradient, hungarian (exact) | track (exact
+    # over time, where a source's change of slot costs switch_cost)
+    "association": "hnet",
+    "switch_cost": 1.0,  # association=track: in units of distance; pit_level=track: of the loss of a frame
+    "association_sees": "distance",  # distance | activity: a slot thought inactive stands back by up to 1 (60°)
+    "association_gradient": "soft",  # soft: through the association | straight: exact, soft's gradient | none
+    "dmotp": "published",  # published: frames count by their pairs | mean distance | squared: mean squared distance
     "dmotp_weight": 50.0,  # w_p inside dMOTp
     "dmota_weight": 1.0,  # w_a of dMOTa
+    "predicted": "associated",  # M_t: associated slots | probable: the sum of activity probabilities
     "ids_weight": 1.0,  # w_i of identity switches inside dMOTa
     "ids": "published",  # published: a birth counts as a switch | switch: only references active at t-1 and t
     "activity_weight": 10.0,  # of the activity term (binary cross-entropy) of dmot and pit
     "pit_distance_weight": 20.0,  # of PIT's mean squared distance
-    "pit_level": "frame",  # pit: one permutation a frame | sequence
+    "pit_level": "frame",  # pit: one permutation a frame | sequence | track: a frame's, changes cost
     "alpha": 1.0,  # sel: of the great-circle distance, rad, beside the activity term
     "sel_slots": "start",  # sel: start (slot i is reference i, by start time) | pit (any order, see pit_level)
     "init_weights": "",  # start from these: a checkpoint of this toolkit or a published DOAnet state dict
@@ -124,10 +133,14 @@ CHOICES = {
     "label_slots": ("track", "frame", "start"),
     "overflow": ("error", "drop"),
     "model": ("doanet", "adrenaline", "seldnet", "cnn"),
-    "loss": ("dmot", "mse", "pit", "sel"),
-    "association": ("hnet", "hungarian", "sinkhorn"),
+    "loss": ("dmot", "mse", "pit", "pit_dmot", "sel"),
+    "association": ("hnet", "hungarian", "sinkhorn", "track"),
+    "association_sees": ("distance", "activity"),
+    "association_gradient": ("soft", "straight", "none"),
+    "dmotp": ("published", "mean", "squared"),
+    "predicted": ("associated", "probable"),
     "ids": ("published", "switch"),
-    "pit_level": ("frame", "sequence"),
+    "pit_level": ("frame", "sequence", "track"),
     "sel_slots": ("start", "pit"),
     "tracker": ("off", "nearest", "kalman"),
     "optimizer": ("adam", "adamw"),
@@ -145,11 +158,10 @@ RANGES = {
     "nb_cnn2d_filt": (1, 4096), "f_pool_size": (1, 64), "nb_rnn_layers": (1, 32), "rnn_size": (1, 8192),
     "nb_heads": (1, 256), "nb_fnn_layers": (0, 32), "fnn_size": (1, 8192), "dropout_rate": (0, 0.95),
     "dmotp_weight": (0, 1e9), "dmota_weight": (0, 1e9), "ids_weight": (0, 1e9), "activity_weight": (0, 1e9),
-    "pit_distance_weight": (0, 1e9), "nb_epochs": (1, 1_000_000), "learning_rate": (0, 100),
-    "weight_decay": (0, 100), "gradient_clip": (0, 1e9), "patience": (1, 1_000_000), "top_db": (-1e9, 1e9),
-    "fold": (1, 3), "annotation_hop_len_s": (0, 10), "num_fft_bins": (0, 1_000_000),
-    "num_epochs_warmup": (1, 1_000_000),
-    "alpha": (0, 1e9),
+    "pit_distance_weight": (0, 1e9), "switch_cost": (0, 1e9), "nb_epochs": (1, 1_000_000),
+    "learning_rate": (0, 100), "weight_decay": (0, 100), "gradient_clip": (0, 1e9), "patience": (1, 1_000_000),
+    "top_db": (-1e9, 1e9), "alpha": (0, 1e9), "fold": (1, 3), "annotation_hop_len_s": (0, 10),
+    "num_fft_bins": (0, 1_000_000), "num_epochs_warmup": (1, 1_000_000),
     "tracker_gate_deg": (0, 180), "tracker_max_gap": (0, 100_000), "tracker_process_deg": (0, 180),
     "tracker_measurement_deg": (1e-6, 180),
 }

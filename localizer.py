@@ -20,9 +20,10 @@ from doanet_model import DOAnet, from_published
 from doanet_parameters import DEFAULTS, derive
 from doatools import checkpoint
 from doatools.arrays import ARRAYS
-from doatools.association import near_enough, optimal_association, sinkhorn_association
+from doatools.association import near_enough, optimal_association, sinkhorn_association, track_association
+from doatools.augmentation import Augmentation
 from doatools.errors import UserError
-from doatools.losses import DMOTLoss, MSELoss, PITLoss, SELLoss
+from doatools.losses import DMOTLoss, MSELoss, PITLoss, SELLoss, TrackingPITLoss
 from hnet_model import load_hnet
 
 # What may differ between a run and its resumption: where things are and who loads them, not what they are.
@@ -45,9 +46,11 @@ ASSOCIATIONS = {
     "hnet": HnetAssociation,
     "hungarian": lambda params: lambda distance: optimal_association(distance, near_enough(distance)),
     "sinkhorn": lambda params: lambda distance: sinkhorn_association(distance, near_enough(distance)),
+    "track": lambda params: lambda distance: track_association(distance, near_enough(distance), params["switch_cost"]),
 }
 LOSSES = {
     "dmot": lambda params: DMOTLoss(ASSOCIATIONS[params["association"]](params), params),
+    "pit_dmot": lambda params: TrackingPITLoss(ASSOCIATIONS[params["association"]](params), params),
     "mse": lambda params: MSELoss(),
     "pit": PITLoss,
     "sel": SELLoss,
@@ -63,6 +66,19 @@ def build_model(params):
 def build_criterion(params):
     """The loss of the parameters, frozen parts included."""
     return LOSSES[params["loss"]](params)
+
+
+def build_augmentation(params, scaler):
+    """What training batches go through, or None for nothing."""
+    if not (params["turn_augment"] or params["spec_augment"]):
+        return None
+    features = FeatureClass(params)
+    if not features.mel_channels:
+        raise UserError(f"features={params['features']} are used as they are; turn_augment and spec_augment are for "
+                        "those of foa and mic")
+    turns, maps = features.turns() if params["turn_augment"] else (None, None)
+    return Augmentation(turns, maps, scaler.mean, scaler.scale,
+                        features.mel_channels if params["spec_augment"] else None, params["seed"])
 
 
 class Track(NamedTuple):

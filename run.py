@@ -6,6 +6,7 @@ a row a test recording. A fold that has its results is not run again; one that w
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -43,6 +44,9 @@ def build_parser():
 @exits_cleanly
 def main(argv=None):
     args = build_parser().parse_intermixed_args(argv)
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise UserError("run.py trains in one process; start folds side by side instead: fold=1, fold=2 and fold=3, "
+                        "each by plain python3")
     overrides = parse_overrides(args.overrides)
     name, names = configs.name_of(args.config), choose(args, overrides.pop("dataset", None))
     folds = [overrides.pop("fold")] if "fold" in overrides else SPLITS

@@ -15,7 +15,7 @@ from doatools.errors import UserError, exits_cleanly
 from doatools.files import write_json
 from doatools.freshness import remove_leftovers
 from doatools.training import Run, evaluate, fit, make_fabric
-from localizer import Localizer, build_criterion, changed_settings, recordings_of, score
+from localizer import Localizer, build_augmentation, build_criterion, changed_settings, recordings_of, score
 
 
 def build_parser():
@@ -51,18 +51,22 @@ def main(argv=None):
         localizer.load_weights(params["init_weights"])
     criterion = build_criterion(params)
     max_batches = 2 if params["quick_test"] else None
-    loaders = {role: make_loader(dataset, params, train=role == "train", max_batches=max_batches)
+    loaders = {role: make_loader(dataset, params, role == "train", fabric.global_rank, fabric.world_size, max_batches)
                for role, dataset in datasets.items()}
-    announce(params, run, datasets, localizer, fabric, precision)
-    if not saved:
-        run.clear()
+    if fabric.is_global_zero:
+        announce(params, run, datasets, localizer, fabric, precision)
+        if not saved:
+            run.clear()
     history, best = fit(
         fabric, localizer.model, criterion, loaders,
         score=lambda predictions: score(recordings_of(predictions, datasets["val"])),
         selection=lambda scores, terms: selection_score(scores),
-        params=params, run=run, content=localizer.content(precision), resume=bool(saved))
-    plots.training_curve(history, run.folder / "training_curve.png", run.folder.name)
-    report(test(fabric, best, loaders["test"]), params, run, best)
+        params=params, run=run, content=localizer.content(precision), resume=bool(saved),
+        augment=build_augmentation(params, localizer.scaler))
+    scores = test(fabric, best, loaders["test"])
+    if fabric.is_global_zero:
+        plots.training_curve(history, run.folder / "training_curve.png", run.folder.name)
+        report(scores, params, run, best)
     return 0
 
 
@@ -104,7 +108,9 @@ def announce(params, run, datasets, localizer, fabric, precision):
           f"{'with' if params['activity'] else 'without'} activity branch, {weights:,} weights")
     print(f"data {params['dataset_dir']} ({params['mode']}): " + ", ".join(
         f"{role} {len(data.recordings)} recordings = {len(data)} sequences" for role, data in datasets.items()))
-    print(f"device {fabric.device}, precision {precision}, {params['nb_epochs']} epochs at most -> {run.folder}/")
+    processes = f" in {fabric.world_size} processes" if fabric.world_size > 1 else ""
+    print(f"device {fabric.device}{processes}, precision {precision}, {params['nb_epochs']} epochs at most "
+          f"-> {run.folder}/")
     if params["quick_test"]:
         print("quick test: 2 epochs of 2 batches, its scores mean nothing; add quick_test=False to train in full")
 

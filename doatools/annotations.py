@@ -271,7 +271,7 @@ def _pairs(dataset_dir, dataset, part, mixtures):
         if not folder.is_dir():
             simulate = f"make a data set with 'python3 simulate_dataset.py dataset_dir={dataset_dir}', or "
             raise UserError(f"{folder} does not exist: {simulate if part == 'dev' else ''}download TAU-NIGENS "
-                            "Spatial Sound Events 2020 (https://zenodo.org/records/4064792) and set "
+                            "Spatial Sound Events 2020 with 'python3 download_dataset.py tau2020' and set "
                             "dataset_dir to its folder")
     audio = _files(audio_dir, ".wav", mixtures)
     annotations = _files(csv_dir, ".csv", mixtures)

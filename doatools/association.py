@@ -73,6 +73,43 @@ def soft_association(cost, active, temperature):
     return mean.clamp(0, 1).to(cost.dtype).reshape(shape)
 
 
+def track_association(cost, active, switch_cost):
+    """The association over time that is cheapest when a source's change of row costs too, without gradient.
+
+    (B, T, N, N) → zeros and ones (B, T, N, N). Rows are slots over T frames; each time that a column which is
+    active before and after goes to another row costs ``switch_cost``. What CLEAR MOT does greedily, keeping the
+    pairs of the frame before, is done at the least cost of the whole sequence. Up to N = LARGEST_ENUMERATED.
+    """
+    permutations = _permutations(cost.shape[-1], cost.device)
+    total = (cost.detach() * active).double().flatten(-2) @ permutations.flatten(1).T  # (B, T, N!)
+    changes = order_changes(permutations.argmax(-1), active.any(-2).double())
+    return (permutations[cheapest_path(total, switch_cost * changes)] * active).to(cost.dtype)
+
+
+def order_changes(orders, active):
+    """Permutations (K, N), columns of rows, and activity of the columns (B, T, N) → (B, T - 1, K, K): how many
+    columns active at both frames have another row when the permutation goes from the first to the second."""
+    row_of = orders.argsort(-1)  # (K, N)
+    moved = (row_of.unsqueeze(1) != row_of.unsqueeze(0)).to(active.dtype)  # (K, K, N)
+    return torch.einsum("btn,jkn->btjk", active[:, 1:] * active[:, :-1], moved)
+
+
+def cheapest_path(cost, step_cost):
+    """The states (B, T) whose summed costs are least, by dynamic programming (Viterbi 1967).
+
+    ``cost`` (B, T, K) of being in a state, ``step_cost`` (B, T - 1, K, K) of going from one to another.
+    """
+    total, back = cost[:, 0], []
+    for t in range(1, cost.shape[1]):
+        total, before = (total.unsqueeze(-1) + step_cost[:, t - 1]).min(1)  # (B, K)
+        total = total + cost[:, t]
+        back.append(before)
+    path = [total.argmin(-1)]
+    for before in reversed(back):
+        path.append(before.gather(-1, path[-1].unsqueeze(-1)).squeeze(-1))
+    return torch.stack(path[::-1], 1)
+
+
 def assignment_costs(cost, active):
     """Total cost of every permutation: (M, N, N) and bool (M, N, N) → float64 (M, N!).
 

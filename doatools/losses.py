@@ -2,7 +2,8 @@
 
 Dims: B batch, T label frames, N slots. An association A (B, T, N, N) has predictions as rows and references
 as columns. Everything is float32 whatever the network ran in. Each criterion replaces the directions of
-inactive references (zeros in a Target) as its method wants.
+inactive references (zeros in a Target) as its method wants. Sums run over the batches of all processes before
+any quotient is taken, so a loss does not depend on how many processes share a batch.
 
 Papers: dMOTp and dMOTa: Adavanne, Politis, Virtanen, WASPAA 2021, after Xu et al., "How to train your deep
 multi-object tracker", CVPR 2020. PIT: Yu et al., ICASSP 2017; Cao et al., "An improved event-independent
@@ -17,17 +18,32 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from doatools.association import INACTIVE, pairwise_distance
+from doatools.association import (
+    INACTIVE,
+    cheapest_path,
+    near_enough,
+    optimal_association,
+    order_changes,
+    pairwise_distance,
+)
+from doatools.processes import count, total
 
 EPSILON = 1.19e-7  # float32 machine epsilon, keeps the count ratio of dMOTa finite
 
 
-def dmotp(distance, association, weight):
-    """Count-weighted mean distance of associated pairs: Σ_t (Σ D∘A)_t (Σ A)_t w / Σ A, 0 where nothing is."""
+def dmotp(distance, association, weight, kind="published"):
+    """Weighted mean distance of associated pairs, 0 where nothing is associated.
+
+    ``published``: Σ_t (Σ D∘A)_t (Σ A)_t w / Σ A, so a frame counts by its number of pairs; ``mean``:
+    w Σ D∘A / Σ A; ``squared``: the same with D² and without a gradient through A.
+    """
+    if kind == "squared":
+        distance, association = distance.square(), association.detach()
     mass = association.sum((-1, -2))  # (B, T)
-    total = mass.sum()
-    weighted = ((distance * association).sum((-1, -2)) * mass).sum() * weight
-    return torch.where(total > 0, weighted / total.clamp(min=EPSILON), weighted * 0)
+    weighted = (distance * association).sum((-1, -2))
+    weighted = total(weighted * mass if kind == "published" else weighted) * weight
+    pairs = total(mass)
+    return torch.where(pairs > 0, weighted / pairs.clamp(min=EPSILON), weighted * 0)
 
 
 def switches(association, active, kind):
@@ -42,20 +58,24 @@ def switches(association, active, kind):
     return functional.pad(changed.sum((-1, -2)), (1, 0))
 
 
-def dmota(association, active, ids_weight, kind="published"):
+def dmota(association, active, ids_weight, kind="published", probability=None):
     """Soft false positives, misses and identity switches over the soft number of predictions.
+
+    The published number of predictions M_t is that of associated slots, which hardly ever exceeds the number
+    of references, so that there are no false positives to learn from. With ``probability`` (B, T, N), of each
+    slot's activity, M_t is their sum.
 
     Returns dmota and its three parts, summed over frames.
     """
-    predicted = association.amax(-1).sum(-1)  # (B, T): M_t
+    predicted = (association.amax(-1) if probability is None else probability).sum(-1)  # (B, T): M_t
     surplus = predicted - active.sum(-1)
     terms = {
-        "false_positives": surplus.clamp(min=0).sum(),
-        "misses": (-surplus).clamp(min=0).sum(),
-        "switches": switches(association, active, kind).sum(),
+        "false_positives": total(surplus.clamp(min=0)),
+        "misses": total((-surplus).clamp(min=0)),
+        "switches": total(switches(association, active, kind)),
     }
     errors = terms["false_positives"] + terms["misses"] + ids_weight * terms["switches"]
-    return {"dmota": errors / (predicted + EPSILON).sum(), **terms}
+    return {"dmota": errors / total(predicted + EPSILON), **terms}
 
 
 class DMOTLoss(nn.Module):
@@ -66,7 +86,8 @@ class DMOTLoss(nn.Module):
     associate : callable
         Distances (B, T, N, N) → soft association in [0, 1], the gradient flowing through it.
     params : dict
-        dmotp_weight, dmota_weight, ids_weight, ids, activity_weight.
+        dmotp, dmotp_weight, dmota_weight, predicted, ids_weight, ids, activity_weight, association_sees,
+        association_gradient.
     """
 
     def __init__(self, associate, params):
@@ -75,21 +96,37 @@ class DMOTLoss(nn.Module):
         self.params = params
 
     def forward(self, localization, target):
-        params = self.params
-        active = target.activity
-        references = torch.where(active.unsqueeze(-1) > 0, target.doa, INACTIVE)
-        distance = pairwise_distance(localization.doa.float(), references)  # (B, T, N, N)
-        association = self.associate(distance)
-        association = association * (association > 0.5)
-        terms = {"dmotp": dmotp(distance, association, params["dmotp_weight"])}
-        terms |= dmota(association, active, params["ids_weight"], params["ids"])
+        params, active = self.params, target.activity
+        distance, association = self.pair(localization, target)
+        probability = None
+        if params["predicted"] == "probable" and localization.activity_logits is not None:
+            probability = torch.sigmoid(localization.activity_logits.float())
+        terms = {"dmotp": dmotp(distance, association, params["dmotp_weight"], params["dmotp"])}
+        terms |= dmota(association, active, params["ids_weight"], params["ids"], probability)
         loss = terms["dmotp"] + params["dmota_weight"] * terms["dmota"]
         if localization.activity_logits is not None:
             associated = (association.detach().amax(-1) > 0.5).float()  # (B, T, N) slots that Hnet gave a source
-            terms["activity"] = functional.binary_cross_entropy_with_logits(
-                localization.activity_logits.float(), associated)
+            terms["activity"] = mean(functional.binary_cross_entropy_with_logits(
+                localization.activity_logits.float(), associated, reduction="none"))
             loss = loss + params["activity_weight"] * terms["activity"]
         return {"loss": loss, **terms}
+
+    def pair(self, localization, target):
+        """Distances (B, T, N, N), and the association with what is not above one half set to 0."""
+        references = torch.where(target.activity.unsqueeze(-1) > 0, target.doa, INACTIVE)
+        distance = pairwise_distance(localization.doa.float(), references)
+        seen = distance
+        if self.params["association_sees"] == "activity" and localization.activity_logits is not None:
+            # A slot that is not thought active stands back by up to 1 (60 degrees).
+            seen = distance + torch.sigmoid(-localization.activity_logits.detach().float()).unsqueeze(-1)
+        association = self.associate(seen)
+        association = association * (association > 0.5)
+        if self.params["association_gradient"] == "straight":
+            exact = optimal_association(seen, near_enough(seen))
+            association = exact + (association - association.detach())
+        elif self.params["association_gradient"] == "none":
+            association = association.detach()
+        return distance, association
 
 
 class MSELoss(nn.Module):
@@ -98,7 +135,11 @@ class MSELoss(nn.Module):
     def forward(self, localization, target):
         up = target.doa.new_tensor([0.0, 0.0, 1.0])
         references = torch.where(target.activity.unsqueeze(-1) > 0, target.doa, up)
-        return {"loss": functional.mse_loss(localization.doa.float(), references)}
+        return {"loss": mean((localization.doa.float() - references).square())}
+
+
+def mean(values):
+    return total(values) / count(values.numel(), values)
 
 
 def great_circle(a, b):
@@ -114,14 +155,14 @@ def activity_entropy(localization, active):
     """What giving slot i reference j adds to the mean binary cross-entropy: (B, T, N, N)."""
     logits = localization.activity_logits.float().unsqueeze(-1)
     logits, wanted = torch.broadcast_tensors(logits, active.unsqueeze(-2))
-    return functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none") / active.numel()
+    return functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none") / count(active.numel(), logits)
 
 
-def summed_in_order(pair_terms, level):
+def summed_in_order(pair_terms, active, level, switch_cost):
     """Named costs (B, T, N, N) of giving slot i reference j → their sums under one order of the slots, and ``loss``.
 
-    ``level``: ``fixed``, slot i is reference i; else the permutation of least cost, one for each ``frame`` or one
-    for each ``sequence``.
+    ``level``: ``fixed``, slot i is reference i; else the permutations of least cost, see PITLoss. ``switch_cost``
+    is in units of the cost of a frame.
     """
     pairs = sum(pair_terms.values())
     rows = torch.arange(pairs.shape[-1], device=pairs.device)
@@ -129,17 +170,23 @@ def summed_in_order(pair_terms, level):
         columns = rows.expand(pairs.shape[:-1])
     else:
         orders = torch.tensor(list(itertools.permutations(range(len(rows)))), device=pairs.device)  # (N!, N)
-        cost = pairs[..., rows, orders].sum(-1)  # (B, T, N!)
-        best = (cost.sum(1, keepdim=True).expand_as(cost) if level == "sequence" else cost).argmin(-1)
+        cost = pairs.detach()[..., rows, orders].sum(-1)  # (B, T, N!)
+        if level == "track":
+            best = cheapest_path(cost, switch_cost / total(active).clamp(min=1) * order_changes(orders, active))
+        else:
+            best = (cost.sum(1, keepdim=True).expand_as(cost) if level == "sequence" else cost).argmin(-1)
         columns = orders[best]  # (B, T, N)
-    terms = {name: pair.gather(-1, columns.unsqueeze(-1)).sum() for name, pair in pair_terms.items()}
+    terms = {name: total(pair.gather(-1, columns.unsqueeze(-1))) for name, pair in pair_terms.items()}
     return {"loss": sum(terms.values()), **terms}
 
 
 class PITLoss(nn.Module):
     """Permutation-invariant training: w_d·(squared distance of active pairs) + w·(BCE of activity).
 
-    The permutation with the least sum is taken for each frame, or one for each sequence (``pit_level``).
+    Which slot is to answer for which reference is a permutation of the least sum (``pit_level``): one for each
+    frame; one for each sequence; or, for ``track``, one for each frame where every change of the slot of a
+    reference that goes on costs ``switch_cost`` besides. Between the frame's (a cost of 0) and a slot for
+    life (a large one), the last is CLEAR MOT's own idea: it asks nothing of a source that is born or ends.
     Without an activity branch only the distance counts. 0 distance where no reference is active.
     """
 
@@ -150,23 +197,23 @@ class PITLoss(nn.Module):
     def forward(self, localization, target):
         params, active = self.params, target.activity
         gaps = pairwise_distance(localization.doa.float(), target.doa).square() * active.unsqueeze(-2)  # (B, T, N, N)
-        pair_terms = {"distance": params["pit_distance_weight"] * gaps / active.sum().clamp(min=1)}
+        pair_terms = {"distance": params["pit_distance_weight"] * gaps / total(active).clamp(min=1)}
         if localization.activity_logits is not None:
             pair_terms["activity"] = params["activity_weight"] * activity_entropy(localization, active)
-        return summed_in_order(pair_terms, params["pit_level"])
+        return summed_in_order(pair_terms, active, params["pit_level"], params["switch_cost"])
 
 
 class SELLoss(nn.Module):
     """BCE of activity + α·(mean great-circle distance of active references, radians; 0 where there is none).
 
     Slots are compared in their order (``sel_slots`` 'start': references are ordered by start time), or in the
-    order of least loss, one for each frame or sequence ('pit', ``pit_level``). Without an activity branch only
+    order of least loss ('pit', ``pit_level`` as in PITLoss). Without an activity branch only
     the distance counts.
     """
 
     def __init__(self, params):
         super().__init__()
-        self.alpha = params["alpha"]
+        self.alpha, self.switch_cost = params["alpha"], params["switch_cost"]
         self.level = params["pit_level"] if params["sel_slots"] == "pit" else "fixed"
 
     def forward(self, localization, target):
@@ -175,7 +222,21 @@ class SELLoss(nn.Module):
         references = torch.where(active.unsqueeze(-1) > 0, target.doa, up)
         angles = great_circle(localization.doa.float().unsqueeze(-2), references.unsqueeze(-3))  # (B, T, N, N)
         angles = angles * active.unsqueeze(-2)
-        pair_terms = {"distance": self.alpha * angles / active.sum().clamp(min=1)}
+        pair_terms = {"distance": self.alpha * angles / total(active).clamp(min=1)}
         if localization.activity_logits is not None:
             pair_terms["activity"] = activity_entropy(localization, active)
-        return summed_in_order(pair_terms, self.level)
+        return summed_in_order(pair_terms, active, self.level, self.switch_cost)
+
+
+class TrackingPITLoss(nn.Module):
+    """PIT and, besides, dMOTa: what each frame sees and what only the course of time shows."""
+
+    def __init__(self, associate, params):
+        super().__init__()
+        self.pit, self.dmot, self.params = PITLoss(params), DMOTLoss(associate, params), params
+
+    def forward(self, localization, target):
+        terms = self.pit(localization, target)
+        tracking = self.dmot(localization, target)
+        loss = terms["loss"] + self.params["dmota_weight"] * tracking["dmota"]
+        return {**{name: tracking[name] for name in ("dmota", "switches")}, **terms, "loss": loss}

@@ -11,6 +11,8 @@ stopped run, resumed, ends with the weights of one that was never stopped.
 
 import contextlib
 import ctypes
+import functools
+import itertools
 import json
 import logging
 import math
@@ -30,6 +32,7 @@ from doatools import checkpoint
 from doatools.errors import UserError
 from doatools.files import plain_json, replacing
 from doatools.localization import Target
+from doatools.processes import count, gather, rank
 
 SUMMARY = ("LE", "LR", "LP", "LF", "F20", "MOTA@20", "DOA error", "frame recall")  # figures in the line of an epoch
 CHECK_EVERY = 8  # steps between looks at the loss on the host, which would make a device wait
@@ -53,7 +56,10 @@ def fast_bf16(device):
 
 
 def make_fabric(params, precision=None):
-    """A launched Fabric for one device; 'auto' precision is resolved here, once."""
+    """A launched Fabric; 'auto' precision is resolved here, once.
+
+    One device in a plain ``python3``, one a process in those that ``torchrun`` starts.
+    """
     accelerator = params["device"]
     if accelerator == "auto":
         accelerator = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -64,12 +70,13 @@ def make_fabric(params, precision=None):
     precision = precision or params["precision"]
     if precision == "auto":
         precision = "bf16-mixed" if fast_bf16(accelerator) else "32-true"
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        raise UserError("training runs in one process; start it by plain python3 rather than torchrun or srun")
     if accelerator == "cpu":
         _keep_freed_memory()
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # the caller tells device and precision
-    fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)
+    environment = {name: int(os.environ.get(name, 1)) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE")}
+    here, everywhere = environment["LOCAL_WORLD_SIZE"], environment["WORLD_SIZE"]
+    fabric = Fabric(accelerator=accelerator, devices=here, num_nodes=everywhere // here, precision=precision,
+                    strategy="ddp" if everywhere > 1 else "auto")
     fabric.launch()
     return fabric
 
@@ -116,9 +123,10 @@ class LossWatch:
         self.sums, self.samples, self.recent = {}, 0, []
 
     def add(self, terms, index):
+        weight = count(len(index), terms["loss"])
         for name, value in terms.items():
-            self.sums[name] = self.sums.get(name, 0) + value.detach() * len(index)
-        self.samples += len(index)
+            self.sums[name] = self.sums.get(name, 0) + value.detach() * weight
+        self.samples += weight
         self.recent.append((terms["loss"].detach(), index))
         if len(self.recent) >= CHECK_EVERY:
             self.check()
@@ -135,14 +143,16 @@ class LossWatch:
 
     def means(self):
         self.check()
-        return {name: float(value) / max(self.samples, 1) for name, value in self.sums.items()}
+        return {name: float(value / self.samples) for name, value in self.sums.items()}
 
 
-def train_epoch(fabric, model, criterion, optimizer, schedule, loader, gradient_clip=0.0, progress=None):
-    """One pass over the training sequences → mean of each loss term."""
+def train_epoch(fabric, model, criterion, optimizer, schedule, loader, gradient_clip=0.0, augment=None, progress=None):
+    """One pass over the training sequences → mean of each loss term; ``augment``: batch → batch."""
     model.train()
     watch = LossWatch(loader.dataset.describe)
     for batch in loader:
+        if augment is not None:
+            batch = augment(batch)
         terms = criterion(model(_features(batch)), _to_target(batch))
         fabric.backward(terms["loss"])
         if gradient_clip > 0:
@@ -158,7 +168,8 @@ def train_epoch(fabric, model, criterion, optimizer, schedule, loader, gradient_
 
 @torch.no_grad()
 def evaluate(model, criterion, loader, progress=None):
-    """Predictions of every sequence of a loader, and the mean of each loss term (none without a criterion)."""
+    """Predictions of every sequence of a loader, whichever process made them, and the mean of each loss term
+    (none without a criterion)."""
     model.eval()
     watch = LossWatch(loader.dataset.describe)
     index, doa, activity = [], [], []
@@ -172,7 +183,8 @@ def evaluate(model, criterion, loader, progress=None):
             activity.append(torch.sigmoid(localization.activity_logits.float()).cpu().numpy())
         if progress is not None:
             progress.update()
-    index, doa, activity = (np.concatenate(parts) if parts else None for parts in (index, doa, activity))
+    pieces = [list(itertools.chain(*parts)) for parts in zip(*gather((index, doa, activity)))]
+    index, doa, activity = (np.concatenate(parts) if parts else None for parts in pieces)
     return Predictions(index, doa, activity), watch.means()
 
 
@@ -208,7 +220,7 @@ class Run:
             temporary.write_text("".join(json.dumps(plain_json(entry)) + "\n" for entry in entries))
 
 
-def fit(fabric, model, criterion, loaders, score, selection, params, run, content, resume=False):
+def fit(fabric, model, criterion, loaders, score, selection, params, run, content, resume=False, augment=None):
     """Train, keep the best epoch, stop early; returns (history, the best epoch's checkpoint dict).
 
     Parameters
@@ -224,17 +236,20 @@ def fit(fabric, model, criterion, loaders, score, selection, params, run, conten
         Where checkpoints and logs go.
     content : dict
         What every checkpoint holds besides weights and scores (parameters, scaler, array, precision).
+    augment : Module or None
+        (batch, epoch) → the batch to train on, on its device.
     """
     model, optimizer = fabric.setup(model.to(memory_format=torch.channels_last), make_optimizer(model, params))
     criterion = criterion.to(fabric.device)
+    augment = augment and augment.to(fabric.device)
     schedule = make_schedule(optimizer, params, len(loaders["train"]))
     state = {"epoch": 0, "best": math.inf, "best_epoch": 0}
     if resume and run.last.is_file():
         state = _restore(run, model, optimizer, schedule)
     history = [entry for entry in run.history() if entry["epoch"] <= state["epoch"]]
     train, val = (fabric.setup_dataloaders(loaders[k], use_distributed_sampler=False) for k in ("train", "val"))
-    with SummaryWriter(run.folder / "tensorboard", purge_step=state["epoch"] + 1) as writer, \
-            tqdm(total=len(train) + len(val), unit="batch", leave=False, disable=None) as bar:
+    with _writer(run, state["epoch"] + 1) as writer, \
+            tqdm(total=len(train) + len(val), unit="batch", leave=False, disable=rank() > 0 or None) as bar:
         for epoch in range(state["epoch"] + 1, params["nb_epochs"] + 1):
             if state["best_epoch"] and epoch > state["best_epoch"] + params["patience"]:
                 bar.write(f"stopped early: no better validation score for {params['patience']} epochs")
@@ -244,7 +259,8 @@ def fit(fabric, model, criterion, loaders, score, selection, params, run, conten
             loaders["train"].batch_sampler.set_epoch(epoch)
             seed_everything(params["seed"] + epoch, verbose=False)  # dropout follows from (seed, epoch) as well
             started = time.perf_counter()
-            terms = train_epoch(fabric, model, criterion, optimizer, schedule, train, params["gradient_clip"], bar)
+            terms = train_epoch(fabric, model, criterion, optimizer, schedule, train, params["gradient_clip"],
+                                augment and functools.partial(augment, epoch=epoch), bar)
             seconds = time.perf_counter() - started
             predictions, val_terms = evaluate(model, criterion, val, bar)
             scores = score(predictions)
@@ -252,9 +268,18 @@ def fit(fabric, model, criterion, loaders, score, selection, params, run, conten
                      "selection": selection(scores, val_terms), "train": terms, "val": val_terms, "scores": scores}
             history.append(entry)
             state = _keep(run, state, history, {**content, "model": plain_state(model)}, optimizer, schedule)
-            _log_tensorboard(writer, entry)
-            bar.write(_summary(entry, params["nb_epochs"], better=state["best_epoch"] == epoch))
+            if writer is not None:
+                _log_tensorboard(writer, entry)
+                bar.write(_summary(entry, params["nb_epochs"], better=state["best_epoch"] == epoch))
+    fabric.barrier()  # until the best checkpoint is on disk
     return history, checkpoint.load(run.best)
+
+
+def _writer(run, epoch):
+    """TensorBoard events from an epoch on; of the first process alone."""
+    if rank() > 0:
+        return contextlib.nullcontext()
+    return SummaryWriter(run.folder / "tensorboard", purge_step=epoch)
 
 
 def _keep(run, state, history, content, optimizer, schedule):
@@ -265,8 +290,12 @@ def _keep(run, state, history, content, optimizer, schedule):
     entry = history[-1]
     content = {**content, "epoch": entry["epoch"], "scores": entry["scores"]}
     state = {**state, "epoch": entry["epoch"]}
-    if entry["selection"] < state["best"]:
+    better = entry["selection"] < state["best"]
+    if better:
         state |= {"best": entry["selection"], "best_epoch": entry["epoch"]}
+    if rank() > 0:
+        return state
+    if better:
         checkpoint.save(run.best, content)
     run.write_log(history)
     training = {**state, "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}

@@ -137,7 +137,7 @@ def test_names_tell_split_room_and_overlap(folder):
 
 
 def test_evaluation_mode(folder):
-    with pytest.raises(UserError, match=r"foa_eval does not exist: download.*4064792") as error:
+    with pytest.raises(UserError, match=r"foa_eval does not exist: download.*download_dataset.py tau2020") as error:
         find_recordings(folder, "foa", "eval")
     assert "simulate_dataset.py" not in str(error.value)  # which makes none
     for name, ending in (("foa", ".wav"), ("metadata", ".csv")):
@@ -230,7 +230,7 @@ def test_errors_of_splits_csv(folder, text, says):
 
 
 def test_missing_and_unpaired_files(folder):
-    with pytest.raises(UserError, match=r"mic_dev does not exist.*simulate_dataset.py.*zenodo"):
+    with pytest.raises(UserError, match=r"mic_dev does not exist.*simulate_dataset.py.*download_dataset.py"):
         find_recordings(folder, "mic")
     wav = folder / "foa_dev/fold1_room1_mix001_ov1.wav"
     csv = folder / "metadata_dev/fold2_room1_mix001_ov1.csv"

@@ -7,10 +7,27 @@ import pytest
 import torch
 
 from doanet_parameters import get_params
-from doatools.association import near_enough, optimal_association, sinkhorn_association
+from doatools.association import (
+    cheapest_path,
+    near_enough,
+    optimal_association,
+    order_changes,
+    sinkhorn_association,
+    track_association,
+)
 from doatools.geometry import unit_vectors
 from doatools.localization import Localization, Target
-from doatools.losses import DMOTLoss, MSELoss, PITLoss, SELLoss, dmota, dmotp, great_circle, switches
+from doatools.losses import (
+    DMOTLoss,
+    MSELoss,
+    PITLoss,
+    SELLoss,
+    TrackingPITLoss,
+    dmota,
+    dmotp,
+    great_circle,
+    switches,
+)
 
 X, Y, Z = torch.eye(3)
 
@@ -115,7 +132,7 @@ def test_mse_is_the_mean_over_components_with_inactive_slots_pointing_up():
 
 
 @pytest.mark.parametrize("slots", [1, 2, 3])
-@pytest.mark.parametrize("level", ["frame", "sequence"])
+@pytest.mark.parametrize("level", ["frame", "sequence", "track"])
 def test_pit_of_every_permutation_is_zero(slots, level):
     generator = torch.manual_seed(slots)
     doa = torch.nn.functional.normalize(torch.randn(2, 5, slots, 3, generator=generator), dim=-1)
@@ -135,6 +152,108 @@ def test_sequence_pit_sees_a_slot_change_that_frame_pit_forgives():
     assert frame(changed, target)["loss"] == pytest.approx(0, abs=1e-6)
     # one of two frames is wrong in both slots, squared distance of X and Y is 2: 20 · (2 + 2) / 4 references
     assert sequence(changed, target)["loss"] == pytest.approx(20 * 4 / 4)
+
+
+def test_track_pit_charges_a_slot_change_of_a_source_that_goes_on_and_no_other():
+    criterion = PITLoss(get_params(loss="pit", pit_level="track", switch_cost=3.0, activity=False))
+    changed = torch.stack([torch.stack([X, Y]), torch.stack([Y, X]), torch.stack([Y, X])])[None]
+    # X goes on from frame 1 to 2: to stay in its slot costs 20 · 2 in either frame, to change costs 3
+    goes_on = track((X, None), (X, None), (X, None))
+    assert criterion(Localization(changed), goes_on)["loss"] == pytest.approx(0, abs=1e-6)
+    criterion.params["switch_cost"] = 50.0
+    # now the one wrong frame at the start is borne: 20 · 2 over 3 references
+    assert criterion(Localization(changed), goes_on)["loss"] == pytest.approx(40 / 3)
+    born = track((X, None), (None, None), (X, None))
+    assert criterion(Localization(changed), born)["loss"] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("slots", [2, 3])
+def test_track_association_is_the_exact_one_at_no_cost_and_keeps_rows_at_a_large_one(slots):
+    generator = torch.manual_seed(slots)
+    distance = torch.rand(3, 20, slots, slots, generator=generator) * 2
+    distance[1, :, :, 0] = 17.0  # an inactive reference
+    active = near_enough(distance)
+    free, kept = (track_association(distance, active, cost) for cost in (0.0, 100.0))
+    assert torch.equal(free, optimal_association(distance, active))
+    assert torch.equal(kept, kept[:, :1].expand_as(kept)) and not torch.equal(free, kept)
+    assert (kept.sum(-2) == active.any(-2)).all()
+
+
+@pytest.mark.parametrize("slots", [2, 3])
+def test_track_pit_finds_the_cheapest_of_all_courses(slots):
+    generator = torch.manual_seed(slots)
+    orders = torch.tensor(list(itertools.permutations(range(slots))))
+    cost = torch.rand(1, 4, len(orders), generator=generator)
+    active = (torch.rand(1, 4, slots, generator=generator) > 0.3).float()
+    step = 0.3 * order_changes(orders, active)
+
+    def total(path):
+        """The courses' cost told in words: each reference active before and now that changed its row."""
+        changes = sum(float(active[0, t, j] * active[0, t + 1, j]
+                            * (list(orders[path[t]]).index(j) != list(orders[path[t + 1]]).index(j)))
+                      for t in range(3) for j in range(slots))
+        return sum(float(cost[0, t, k]) for t, k in enumerate(path)) + 0.3 * changes
+
+    best = min(itertools.product(range(len(orders)), repeat=4), key=total)
+    assert tuple(cheapest_path(cost, step)[0].tolist()) == best
+
+
+def test_association_that_sees_activity_prefers_the_slot_that_says_it_is_active():
+    target = track((X, None))
+    doa = torch.nn.functional.normalize(torch.stack([X + 0.1 * Y, X]), dim=-1)[None, None]
+    localization = Localization(doa, torch.tensor([[[9.0, -9.0]]]))
+    for sees, row in (("distance", 1), ("activity", 0)):
+        _, association = DMOTLoss(hungarian, get_params(association_sees=sees)).pair(localization, target)
+        assert association[0, 0, row, 0] == 1 and association.sum() == 1
+
+
+def test_kinds_of_dmotp():
+    distance = torch.tensor([[[[0.1, 9], [9, 0.3]], [[9, 0.5], [9, 9]]]])
+    association = torch.tensor([[[[1.0, 0], [0, 1]], [[0, 1], [0, 0]]]], requires_grad=True)
+    assert dmotp(distance, association, 2.0, "mean").item() == pytest.approx(2 * (0.1 + 0.3 + 0.5) / 3)
+    squared = dmotp(distance.requires_grad_(), association, 2.0, "squared")
+    assert squared.item() == pytest.approx(2 * (0.01 + 0.09 + 0.25) / 3)
+    squared.backward()
+    assert association.grad is None and distance.grad[0, 0, 0, 0] == pytest.approx(2 * 2 * 0.1 / 3)
+
+
+def test_probable_predictions_make_false_positives_that_can_be_learned_from():
+    association = torch.tensor([[[[1.0, 0.0], [0.0, 0.0]]]])
+    probability = torch.tensor([[[1.0, 0.6]]], requires_grad=True)
+    terms = dmota(association, torch.tensor([[[1.0, 0.0]]]), 1.0, probability=probability)
+    assert terms["false_positives"].item() == pytest.approx(0.6)
+    terms["dmota"].backward()
+    assert (probability.grad > 0).all()
+
+
+def test_straight_through_has_the_exact_value_and_the_soft_gradient():
+    target = track((X, Y))
+    start = torch.nn.functional.normalize(torch.stack([X + 0.4 * Y, Y + 0.7 * X]), dim=-1)[None, None]
+
+    def soft(distance):
+        return sinkhorn_association(distance, near_enough(distance), temperature=0.3)
+
+    gradients, weights = {}, torch.tensor([[1.0, 2.0], [3.0, 5.0]])
+    for kind in ("soft", "straight", "none"):
+        doa = start.clone().requires_grad_()
+        _, association = DMOTLoss(soft, get_params(association_gradient=kind)).pair(Localization(doa), target)
+        if kind == "straight":
+            assert association[0, 0].tolist() == [[1, 0], [0, 1]]
+        if association.requires_grad:
+            (association * weights).sum().backward()
+        gradients[kind] = doa.grad
+    assert gradients["none"] is None and gradients["soft"].abs().max() > 0.01
+    assert torch.allclose(gradients["soft"], gradients["straight"])
+
+
+def test_tracking_pit_is_pit_plus_weighted_dmota():
+    target = track((X, Y), (X, Y), (X, None))
+    doa = torch.nn.functional.normalize(torch.randn(1, 3, 2, 3, generator=torch.manual_seed(0)), dim=-1)
+    localization = Localization(doa, torch.zeros(1, 3, 2))
+    params = get_params(loss="pit_dmot", dmota_weight=3.0)
+    terms = TrackingPITLoss(hungarian, params)(localization, target)
+    assert terms["dmota"] == DMOTLoss(hungarian, params)(localization, target)["dmota"]
+    assert terms["loss"] == pytest.approx(float(PITLoss(params)(localization, target)["loss"] + 3 * terms["dmota"]))
 
 
 def test_pit_without_any_source_has_no_nan():

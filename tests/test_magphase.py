@@ -12,7 +12,7 @@ from cls_feature_class import FeatureClass, FeatureFiles
 from doanet_parameters import get_params
 from doatools.errors import UserError
 from doatools.training import Predictions
-from localizer import Localizer, recordings_of
+from localizer import Localizer, build_augmentation, recordings_of
 
 CONFIG = "configs/cnn.yaml"
 
@@ -70,6 +70,12 @@ def test_half_precision_loses_less_than_the_samples_had():
 def test_too_short_an_fft_is_refused():
     with pytest.raises(UserError, match="num_fft_bins=1024 must be even and hold a window of 1764"):
         FeatureClass(get_params(CONFIG, format="tut2018", num_fft_bins=1024))
+
+
+def test_augmentation_of_mel_features_is_refused():
+    params = get_params(CONFIG, turn_augment=True)
+    with pytest.raises(UserError, match="features=magphase are used as they are"):
+        build_augmentation(params, None)
 
 
 # --- chunks of recordings ------------------------------------------------------------------------------------

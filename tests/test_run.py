@@ -157,7 +157,7 @@ def fails(capsys, *argv):
     return capsys.readouterr().err
 
 
-def test_mistakes_are_told(config, root, tmp_path, capsys):
+def test_mistakes_are_told(config, root, tmp_path, capsys, monkeypatch):
     told = fails(capsys, *words(config, root, tmp_path, "dataset=[resim]"))
     assert "resim does not exist" in told and "download_dataset.py resim" in told and "--format tut2018" in told
     assert "Did you mean 'ansim'" in fails(capsys, *words(config, root, tmp_path, "dataset=[ansin]"))
@@ -165,6 +165,8 @@ def test_mistakes_are_told(config, root, tmp_path, capsys):
     assert "Did you mean 'nb_epochs'" in fails(capsys, *words(config, root, tmp_path, "max_epoch=1"))
     assert "'fold' must be from 1 to 3" in fails(capsys, *words(config, root, tmp_path, "fold=4"))
     assert "dataset_dir is not to be set here" in fails(capsys, *words(config, root, tmp_path, "dataset_dir=x"))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert "one process" in fails(capsys, *words(config, root, tmp_path))
     assert not list(tmp_path.glob("SELDNet*"))
 
 
