@@ -14,13 +14,10 @@ Sources: Adavanne et al. 2021 (LE, LR, LP, LF, MOTA'); Bernardin and Stiefelhage
 2016 (IDF1); Luiten et al. 2021 (HOTA); DCASE 2019; Mesaros et al. 2019 (DCASE 2020); Politis et al. 2022 (DCASE 2022).
 """
 
-import functools
-
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from doatools.geometry import pairwise_angles
-from doatools.matching import assign, cheapest, chosen
+from doatools.matching import Recording, chosen, most_similar
 
 GATE_DEG = 20.0
 COUNTED = 8  # most sources that the confusion of their number tells apart; more count as this many
@@ -34,58 +31,14 @@ def ratio(numerator, denominator):
     return float(numerator) / float(denominator) if denominator else float("nan")
 
 
-class Recording:
-    """One recording as all families look at it; angles and best pairing are worked out once, when asked for."""
-
-    def __init__(self, doa, active, ref_doa, ref_id, pred_id=None):
-        self._doa, self._ref_doa = doa, ref_doa
-        self.ref_id, self.present = ref_id, ref_id >= 0
-        self.pred_id = np.where(active, np.arange(active.shape[1]) if pred_id is None else pred_id, -1)
-        self.active = self.pred_id >= 0
-
-    @functools.cached_property
-    def angles(self):
-        """Angles (T, N, M) in degrees, ``inf`` where either side is inactive."""
-        angles = pairwise_angles(self._doa, self._ref_doa)
-        return np.where(self.active[:, :, None] & self.present[:, None], angles, np.inf)
-
-    @functools.cached_property
-    def best(self):
-        """The optimal assignment: column of each slot (T, N), -1 for none, and its angle, ``inf`` for none."""
-        columns = assign(self.angles)
-        return columns, chosen(self.angles, columns, np.inf)
-
-    @functools.cached_property
-    def references(self):
-        """Identities numbered from 0 (T, M), -1 where there is none, and the frames each is active, (R,)."""
-        return _numbered(self.ref_id)
-
-    @functools.cached_property
-    def predictions(self):
-        """The same of the predictions: (T, N) and (P,)."""
-        return _numbered(self.pred_id)
-
-    def within(self, gate):
-        """Similarity (T, N, M): 1 at 0°, 1/2 at the gate, 0 from twice the gate on and where inactive."""
-        return np.maximum(0, 1 - self.angles / (2 * gate))
-
-
-def _numbered(ids):
-    there = ids >= 0
-    _, number, frames = np.unique(ids[there], return_inverse=True, return_counts=True)
-    numbered = np.full(ids.shape, -1)
-    numbered[there] = number
-    return numbered, frames
-
-
 class Family:
     """Counts of one family of figures; a subclass says which it takes of a recording and what follows from them."""
 
     name = ""
     shapes = {}  # noqa: RUF012 (count → shape; () for a number)
 
-    def __init__(self, gate=GATE_DEG):
-        self.gate = gate
+    def __init__(self, has_activity=True, gate=GATE_DEG, segment_frames=SEGMENT_FRAMES):
+        self.has_activity, self.gate, self.segment_frames = has_activity, gate, segment_frames
         self.counts = {name: np.zeros(shape) if shape else 0.0 for name, shape in self.shapes.items()}
 
     def update(self, doa, active, ref_doa, ref_id, pred_id=None):
@@ -124,17 +77,13 @@ class FrameScores(Family):
                             "frames", "counted", "frame_angle", "frames_paired", "undecided"), ()) | {
         "confusion": (COUNTED + 1, COUNTED + 1)}
 
-    def __init__(self, has_activity=True, gate=GATE_DEG):
-        super().__init__(gate)
-        self.has_activity = has_activity
-
     def count(self, recording):
         columns, angles = recording.best
         active, paired = recording.active, columns >= 0
         predicted, references = active.sum(1), recording.present.sum(1)
         pairs, angle = paired.sum(1), np.where(paired, angles, 0).sum(1)
-        confusion = np.zeros(self.shapes["confusion"])
-        np.add.at(confusion, (np.minimum(references, COUNTED), np.minimum(predicted, COUNTED)), 1)
+        size = COUNTED + 1
+        cell = np.minimum(references, COUNTED) * size + np.minimum(predicted, COUNTED)
         return {
             "angle": angle.sum(), "pairs": pairs.sum(), "hits": np.count_nonzero(angles <= self.gate),
             "predicted": predicted.sum(), "references": references.sum(),
@@ -143,7 +92,8 @@ class FrameScores(Family):
             "onsets": np.count_nonzero(active[1:] & ~active[:-1]) + np.count_nonzero(active[:1]),
             "frames": len(active), "counted": np.count_nonzero(predicted == references),
             "frame_angle": (angle / np.maximum(pairs, 1)).sum(), "frames_paired": np.count_nonzero(pairs),
-            "undecided": 0 if self.has_activity else len(active), "confusion": confusion,
+            "undecided": 0 if self.has_activity else len(active),
+            "confusion": np.bincount(cell, minlength=size * size).reshape(size, size),
         }
 
     @staticmethod
@@ -210,7 +160,7 @@ class ClearMOT(Family):
         A frame's answer follows from the one before, and most often is what it would be without. So all frames
         are matched at once, then those whose predecessor has changed, until none changes.
         """
-        columns = _most_similar(similarity)
+        columns = most_similar(similarity)
         stale = np.arange(1, len(columns))
         while len(stale):
             objects = np.broadcast_to(references[stale - 1][:, None], similarity[stale].shape)
@@ -218,7 +168,7 @@ class ClearMOT(Family):
             same = predictions[stale][:, :, None] == predictions[stale - 1][:, None]  # (S, N, N')
             held = np.where(same, last[:, None], -1).max(2)  # (S, N): and of each hypothesis
             kept = (held >= 0)[:, :, None] & (held[:, :, None] == references[stale][:, None])
-            now = _most_similar(similarity[stale] + 1000 * (kept & (similarity[stale] > 0)))
+            now = most_similar(similarity[stale] + 1000 * (kept & (similarity[stale] > 0)))
             changed = (now != columns[stale]).any(1)
             columns[stale] = now
             stale = stale[changed] + 1
@@ -236,12 +186,6 @@ class ClearMOT(Family):
             "mismatches": round(c["mismatches"]), "fragmentations": round(c["fragmentations"]),
             "MT": 100 * ratio(c["mostly_tracked"], c["tracks"]), "ML": 100 * ratio(c["mostly_lost"], c["tracks"]),
         }
-
-
-def _most_similar(similarity):
-    """Pairs of largest sum: (T, N, M) of at least 0 → column of each row (T, N), -1 for none; pairs of 0 are none."""
-    columns = cheapest(-similarity)
-    return np.where(chosen(similarity, columns, 0) > 0, columns, -1)
 
 
 class Identity(Family):
@@ -292,7 +236,7 @@ class HOTA(Family):
         alignment = together / (lengths[:, None] + durations - together)
         gain = np.zeros(similarity.shape)
         gain[frame, slot, column] = alignment[number] * similarity[frame, slot, column]
-        columns = _most_similar(gain)
+        columns = most_similar(gain)
         frame, slot = np.nonzero(columns >= 0)
         column = columns[frame, slot]
         reached = np.searchsorted(ALPHAS - _EPS, similarity[frame, slot, column], side="right")  # thresholds
@@ -341,7 +285,7 @@ class Segments(Family):
         columns, angles = recording.best
         if not len(columns):
             return {}
-        segment = np.arange(len(columns)) // SEGMENT_FRAMES
+        segment = np.arange(len(columns)) // self.segment_frames
         return self._of_segments(recording, segment, columns >= 0, angles) | self._of_instances(
             recording, segment, columns, angles)
 
@@ -353,7 +297,7 @@ class Segments(Family):
         both = common > 0
         error = np.bincount(segment[frames], means, segment[-1] + 1) / np.maximum(common, 1)
         hit = both & (error <= self.gate)
-        starts = np.arange(0, len(segment), SEGMENT_FRAMES)
+        starts = np.arange(0, len(segment), self.segment_frames)
         predicted = np.logical_or.reduceat(recording.active.any(1), starts)
         reference = np.logical_or.reduceat(recording.present.any(1), starts)
         return self._items("2020", error[both].sum(), both.sum(), hit.sum(), reference.sum(), predicted.sum(),
@@ -372,7 +316,7 @@ class Segments(Family):
         frame, column = np.nonzero(recording.present)
         every = np.unique(segment[frame] * len(lengths) + references[frame, column])
         tracks = np.bincount(every // max(len(lengths), 1), minlength=total)
-        predicted = np.maximum.reduceat(recording.active.sum(1), np.arange(0, len(segment), SEGMENT_FRAMES))
+        predicted = np.maximum.reduceat(recording.active.sum(1), np.arange(0, len(segment), self.segment_frames))
         predicted = np.maximum(predicted, paired)
         errors = np.maximum(tracks - paired, predicted - hits)
         return self._items("2022", error.sum(), len(error), hits.sum(), tracks.sum(), predicted.sum(), errors.sum())
@@ -403,12 +347,12 @@ class Scores:
     """All the figures of a run together, from one ``update`` a recording.
 
     ``counts`` maps 'family/count' to a number or an array: a sum over recordings, to be added and subtracted.
+    ``segment_frames`` is how many label frames make a second.
     """
 
-    def __init__(self, has_activity=True, gate=GATE_DEG, families=FAMILIES):
+    def __init__(self, has_activity=True, gate=GATE_DEG, families=FAMILIES, segment_frames=SEGMENT_FRAMES):
         self.gate = gate
-        self.parts = tuple(family(has_activity, gate) if family is FrameScores else family(gate)
-                           for family in families)
+        self.parts = tuple(family(has_activity, gate, segment_frames) for family in families)
 
     @property
     def counts(self):

@@ -65,7 +65,9 @@ DEFAULTS = {
     "association": "hnet",
     "switch_cost": 1.0,  # association=track: in units of distance; pit_level=track: of the loss of a frame
     "association_sees": "distance",  # distance | activity: a slot thought inactive stands back by up to 1 (60°)
-    "association_gradient": "soft",  # soft: through the association | straight: exact, soft's gradient | none
+    # soft: through the association | none | the soft one's gradient for straight: the exact one | track: the exact
+    # one over time
+    "association_gradient": "soft",
     "dmotp": "published",  # published: frames count by their pairs | mean distance | squared: mean squared distance
     "dmotp_weight": 50.0,  # w_p inside dMOTp
     "dmota_weight": 1.0,  # w_a of dMOTa
@@ -80,9 +82,9 @@ DEFAULTS = {
     "init_weights": "",  # start from these: a checkpoint of this toolkit or a published DOAnet state dict
     # --- tracking: slots → tracks before tracking scores -----------------------------------------------
     "tracker": "off",  # off (a slot is an identity) | nearest (where last seen) | kalman (constant velocity)
-    "tracker_gate_deg": 20.0,  # largest angle between a track and the prediction that goes on with it
-    "tracker_max_gap": 10,  # label frames that a track may miss in between
-    "tracker_process_deg": 0.5,  # kalman: acceleration, degrees a label frame²
+    "tracker_gate_deg": 30.0,  # largest angle between a track and the prediction that goes on with it
+    "tracker_max_gap": 5,  # label frames in a row that a track may miss, and no more than it has been seen in
+    "tracker_process_deg": 0.2,  # kalman: acceleration, degrees a label frame²
     "tracker_measurement_deg": 5.0,  # kalman: error of a predicted direction
     # --- training ------------------------------------------------------------------------------------
     "nb_epochs": 200,
@@ -136,7 +138,7 @@ CHOICES = {
     "loss": ("dmot", "mse", "pit", "pit_dmot", "sel"),
     "association": ("hnet", "hungarian", "sinkhorn", "track"),
     "association_sees": ("distance", "activity"),
-    "association_gradient": ("soft", "straight", "none"),
+    "association_gradient": ("soft", "straight", "track", "none"),
     "dmotp": ("published", "mean", "squared"),
     "predicted": ("associated", "probable"),
     "ids": ("published", "switch"),

@@ -25,6 +25,7 @@ from doatools.association import (
     optimal_association,
     order_changes,
     pairwise_distance,
+    track_association,
 )
 from doatools.processes import count, total
 
@@ -121,12 +122,18 @@ class DMOTLoss(nn.Module):
             seen = distance + torch.sigmoid(-localization.activity_logits.detach().float()).unsqueeze(-1)
         association = self.associate(seen)
         association = association * (association > 0.5)
-        if self.params["association_gradient"] == "straight":
-            exact = optimal_association(seen, near_enough(seen))
-            association = exact + (association - association.detach())
-        elif self.params["association_gradient"] == "none":
-            association = association.detach()
-        return distance, association
+        return distance, self.harden(association, seen)
+
+    def harden(self, soft, seen):
+        """The association whose value counts, with the gradient that ``association_gradient`` asks for."""
+        kind = self.params["association_gradient"]
+        if kind == "soft":
+            return soft
+        if kind == "none":
+            return soft.detach()
+        exact = (track_association(seen, near_enough(seen), self.params["switch_cost"]) if kind == "track"
+                 else optimal_association(seen, near_enough(seen)))
+        return exact + (soft - soft.detach())
 
 
 class MSELoss(nn.Module):

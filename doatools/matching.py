@@ -4,20 +4,23 @@ Shapes: T frames, N predictions (rows), M references (columns). Arrays (T, N, M)
 innermost in memory where they are made here, so that every step runs over frames, a block of them at a time.
 """
 
+import functools
 import itertools
 import math
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from doatools.geometry import pairwise_angles
+
 ENUMERATED = 24  # up to so many ways of pairing are compared at once; above, one frame after the other by scipy
 BLOCK = 4096  # frames whose arrays fit into a core's cache
 _FORBIDDEN = 1e6  # cost of a pair that must not be, far above any sum of angles
 
 
-def frames_inside(frames, n, m, dtype=float):
-    """An empty array (T, N, M) whose frames are innermost in memory."""
-    return np.empty((n, m, frames), dtype).transpose(2, 0, 1)
+def frames_inside(array):
+    """A copy of (T, N) with the frames innermost in memory."""
+    return np.ascontiguousarray(array.T).T
 
 
 def assign(cost):
@@ -33,8 +36,15 @@ def assign(cost):
     columns : (T, N) int array
         Column of each row, -1 for none.
     """
+    return assign_with_cost(cost)[0]
+
+
+def assign_with_cost(cost):
+    """The columns of ``assign`` and what each pair costs (T, N), ``inf`` for none."""
     columns = cheapest(np.where(cost < _FORBIDDEN, cost, _FORBIDDEN))  # not-a-number is forbidden, too
-    return np.where(chosen(cost, columns, np.inf) < _FORBIDDEN, columns, -1)
+    paid = chosen(cost, columns, np.inf)
+    made = paid < _FORBIDDEN
+    return np.where(made, columns, -1), np.where(made, paid, np.inf)
 
 
 def cheapest(cost):
@@ -54,6 +64,12 @@ def cheapest(cost):
         block = slice(first, first + BLOCK)
         columns[block] = _cheapest_way(cost[block], ways)
     return columns
+
+
+def most_similar(similarity):
+    """Pairs of largest sum: (T, N, M) of at least 0 → column of each row (T, N), -1 for none; pairs of 0 are none."""
+    columns = cheapest(-similarity)
+    return np.where(chosen(similarity, columns, 0) > 0, columns, -1)
 
 
 def _ways(n, m):
@@ -82,7 +98,61 @@ def _cheapest_way(cost, ways):
 
 def chosen(values, columns, otherwise):
     """What (T, N, M) holds at the column of each row (T, N); ``otherwise`` where that is -1."""
-    if values.shape[2] == 0:
-        return np.full(columns.shape, otherwise)
-    picked = np.take_along_axis(values, np.maximum(columns, 0)[:, :, None], axis=2)[:, :, 0]
-    return np.where(columns >= 0, picked, otherwise)
+    picked = np.full(columns.shape[::-1], otherwise, values.dtype).T
+    for column in range(values.shape[2]):
+        np.copyto(picked, values[:, :, column], where=columns == column)
+    return picked
+
+
+class Recording:
+    """One recording, its angles and best pairing worked out once, when asked for.
+
+    Takes what ``update`` of a family of scores takes (see cls_metric).
+    """
+
+    def __init__(self, doa, active, ref_doa, ref_id, pred_id=None):
+        self._doa, self._ref_doa = doa, ref_doa
+        self.ref_id = frames_inside(ref_id)
+        self.present = self.ref_id >= 0
+        self.active = frames_inside(active)
+        self._pred_id = None if pred_id is None else frames_inside(pred_id)
+        if pred_id is not None:
+            self.active = self.active & (self._pred_id >= 0)
+
+    @functools.cached_property
+    def pred_id(self):
+        names = np.arange(self.active.shape[1]) if self._pred_id is None else self._pred_id
+        return np.where(self.active, names, -1)
+
+    @functools.cached_property
+    def angles(self):
+        """Angles (T, N, M) in degrees, ``inf`` where either side is inactive or not a number."""
+        angles = pairwise_angles(self._doa, self._ref_doa)
+        return np.where(self.active[:, :, None] & self.present[:, None] & (angles < np.inf), angles, np.inf)
+
+    @functools.cached_property
+    def best(self):
+        """The optimal assignment: column of each slot (T, N), -1 for none, and its angle, ``inf`` for none."""
+        return assign_with_cost(self.angles)
+
+    @functools.cached_property
+    def references(self):
+        """Identities numbered from 0 (T, M), -1 where there is none, and the frames each is active, (R,)."""
+        return _numbered(self.ref_id)
+
+    @functools.cached_property
+    def predictions(self):
+        """The same of the predictions: (T, N) and (P,)."""
+        return _numbered(self.pred_id)
+
+    def within(self, gate):
+        """Similarity (T, N, M): 1 at 0°, 1/2 at the gate, 0 from twice the gate on and where inactive."""
+        return np.maximum(0, 1 - self.angles / (2 * gate))
+
+
+def _numbered(ids):
+    there = ids >= 0
+    _, number, frames = np.unique(ids[there], return_inverse=True, return_counts=True)
+    numbered = np.full(ids.shape, -1)
+    numbered[there] = number
+    return numbered, frames

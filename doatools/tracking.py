@@ -1,8 +1,10 @@
 """Frame-wise slots → tracks: which predictions of a recording are the same source over time.
 
 A network's slots may swap from frame to frame; tracking scores need identities that do not. Every frame, the living
-tracks and the active slots are paired within a gate (as many pairs as possible, at least angle); a slot left over
-begins a track, a track left over lives on for ``max_gap`` frames. Where a track is expected:
+tracks and the active slots are paired so that the sum of (gate - angle) over pairs closer than the gate is largest;
+a slot left over begins a track, a track left over may miss as many frames in a row as it has been seen in before,
+``max_gap`` at most (so that a stray prediction is soon forgotten and takes no part in a source). Where a track is
+expected:
 
 off      there are no tracks: the slot is the identity for the whole recording, also after a gap
 nearest  where it was last seen
@@ -17,7 +19,7 @@ import numpy as np
 
 from doatools.errors import UserError, nearest
 from doatools.geometry import pairwise_angles
-from doatools.matching import assign
+from doatools.matching import most_similar
 
 TRACKERS = ("off", "nearest", "kalman")
 _FIRST_SPEED = np.deg2rad(2.0)  # what is known of a new track's speed: its standard deviation, a frame
@@ -25,7 +27,7 @@ _STEP = np.array([[1.0, 1.0], [0.0, 1.0]])  # (position, velocity) from one fram
 _SHAKE = np.array([[0.25, 0.5], [0.5, 1.0]])  # covariance that an acceleration of variance 1 adds in a frame
 
 
-def link(doa, active, how="kalman", gate_deg=20.0, max_gap=10, process_deg=0.5, measurement_deg=5.0):
+def link(doa, active, how="kalman", gate_deg=30.0, max_gap=5, process_deg=0.2, measurement_deg=5.0):
     """Identities of a recording's predictions.
 
     Parameters
@@ -33,8 +35,8 @@ def link(doa, active, how="kalman", gate_deg=20.0, max_gap=10, process_deg=0.5, 
     doa : (T, N, 3) vectors
     active : (T, N) bool
     how : one of TRACKERS
-    gate_deg : largest angle between a track and the slot that goes on with it
-    max_gap : frames that a track may miss in between
+    gate_deg : angle between a track and the slot that goes on with it, at most
+    max_gap : frames in a row that a track may miss, at most
     process_deg, measurement_deg : kalman's noise: acceleration in degrees a frame², direction in degrees
 
     Returns
@@ -48,33 +50,37 @@ def link(doa, active, how="kalman", gate_deg=20.0, max_gap=10, process_deg=0.5, 
         return np.where(active, np.arange(active.shape[1]), -1)
     noise = np.deg2rad((process_deg, measurement_deg)) if how == "kalman" else None
     tracks, pred_id = _Tracks(noise), np.full(active.shape, -1)
+    doa = np.asarray(doa, float)
+    doa = doa / np.maximum(np.linalg.norm(doa, axis=2, keepdims=True), 1e-12)
     for t in np.flatnonzero(active.any(1)):
         tracks.advance(t, max_gap)
         slots = np.flatnonzero(active[t])
-        seen = np.asarray(doa[t, slots], float)
-        seen = seen / np.maximum(np.linalg.norm(seen, axis=1, keepdims=True), 1e-12)
+        seen = doa[t, slots]
         angles = pairwise_angles(seen[None], tracks.position[None])
-        track = assign(np.where(angles <= gate_deg, angles, np.inf))[0]  # of each seen direction, -1 for none
+        inside = np.where(angles < gate_deg, gate_deg - angles, 0)
+        track = most_similar(inside)[0]  # of each seen direction, -1 for none
         tracks.update(track[track >= 0], seen[track >= 0])
-        track[track < 0] = tracks.begin(seen[track < 0])
+        if (track < 0).any():
+            track[track < 0] = tracks.begin(seen[track < 0])
         pred_id[t, slots] = tracks.identity[track]
     return pred_id
 
 
 class _Tracks:
-    """The living tracks: number, frames since each was seen, and the filter's state; all (K, ...)."""
+    """The living tracks: number, last frame and number of times seen, and the filter's state; all (K, ...)."""
 
     def __init__(self, noise):
         self.noise = noise  # (acceleration, direction) in radians; None to stay where last seen
         self.born, self.now = 0, 0
-        self.identity, self.seen = np.zeros(0, int), np.zeros(0, int)
+        self.identity, self.seen, self.times = np.zeros(0, int), np.zeros(0, int), np.zeros(0, int)
         self.position, self.velocity, self.covariance = np.zeros((0, 3)), np.zeros((0, 3)), np.zeros((0, 2, 2))
 
     def advance(self, now, max_gap):
-        """On to frame ``now``; tracks that have missed more than ``max_gap`` frames end."""
-        keep = now - self.seen <= max_gap + 1
-        for name in ("identity", "seen", "position", "velocity", "covariance"):
-            setattr(self, name, getattr(self, name)[keep])
+        """On to frame ``now``; tracks that have missed too many frames end."""
+        keep = now - self.seen <= np.minimum(self.times, max_gap) + 1
+        if not keep.all():
+            for name in ("identity", "seen", "times", "position", "velocity", "covariance"):
+                setattr(self, name, getattr(self, name)[keep])
         if self.noise is not None:
             for _ in range(now - self.now if len(self.seen) else 0):
                 self.position = self.position + self.velocity
@@ -93,6 +99,7 @@ class _Tracks:
         self.position[tracks] += gain[:, :1] * surprise
         self.velocity[tracks] += gain[:, 1:] * surprise
         self.seen[tracks] = self.now
+        self.times[tracks] += 1
         self._onto_sphere()
 
     def begin(self, seen):
@@ -101,6 +108,7 @@ class _Tracks:
         start = np.zeros((2, 2)) if self.noise is None else np.diag([self.noise[1] ** 2, _FIRST_SPEED ** 2])
         self.identity = np.append(self.identity, self.born + np.arange(count))
         self.seen = np.append(self.seen, np.full(count, self.now))
+        self.times = np.append(self.times, np.ones(count, int))
         self.position = np.concatenate([self.position, seen])
         self.velocity = np.concatenate([self.velocity, np.zeros((count, 3))])
         self.covariance = np.concatenate([self.covariance, np.broadcast_to(start, (count, 2, 2))])

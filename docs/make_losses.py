@@ -17,12 +17,13 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from doatools.breakdowns import moving_events  # noqa: E402
+from evaluation import by_checkpoint  # noqa: E402
+
 from cls_metric import Scores, format_score  # noqa: E402 (the toolkit's modules lie one folder up)
 from doatools import plots  # noqa: E402
-from doatools.breakdowns import moving_events  # noqa: E402
 from doatools.errors import UserError, exits_cleanly  # noqa: E402
 from doatools.files import replacing, write_json  # noqa: E402
-from evaluation import by_checkpoint  # noqa: E402
 
 RESULTS = "results/losses"
 DATA = "dataset_dir=datasets/losses"
@@ -44,7 +45,12 @@ VARIANTS = {
     "know_sq": (f"{KNOWS} {SQUARED}", "association that knows activity, squared distance"),
     "ksq_hung": (f"{KNOWS} {SQUARED} association=hungarian", "… with exact association"),
     "ksq_sink": (f"{KNOWS} {SQUARED} association=sinkhorn", "… with Sinkhorn association"),
-    "know_sq_sw_prob": (f"{KNOWS} {SQUARED} ids=switch predicted=probable", "… false positives that live, true switches"),
+    "ksq_w5": (f"{KNOWS} {SQUARED} dmota_weight=5", "… dMOTa five times as heavy"),
+    "ksq_switch": (f"{KNOWS} {SQUARED} ids=switch", "… switches counted only for references that go on"),
+    "know_sq_sw_prob": (f"{KNOWS} {SQUARED} ids=switch predicted=probable",
+                        "… the same, and false positives from activity"),
+    "ksq_sttrack1": (f"{KNOWS} {SQUARED} association_gradient=track switch_cost=1",
+                     "… exact over time, a switch costs 1, Hnet's gradient"),
     "ksq_track1": (f"{KNOWS} {SQUARED} association=track switch_cost=1", "… exact over time, a switch costs 1"),
     "ksq_track3": (f"{KNOWS} {SQUARED} association=track switch_cost=3", "… exact over time, a switch costs 3"),
     "pit": ("loss=pit", "frame PIT"),
@@ -73,7 +79,7 @@ def main(argv=None):
     validation = {name: read(name, 1)["validation"] for name in VARIANTS if finished(name, 1)}
     missing = [f"{name}_{seed}" for name in FINALISTS for seed in SEEDS if not finished(name, seed)]
     if missing:
-        raise UserError(f"{RESULTS} lacks the runs {', '.join(missing)}; python3 docs/make_losses.py --commands tells how")
+        raise UserError(f"{RESULTS} lacks the runs {', '.join(missing)}; see python3 docs/make_losses.py --commands")
     test = {name: [tested(name, seed) for seed in tqdm(SEEDS, desc=name, leave=False)] for name in FINALISTS}
     text = (ROOT / "docs" / "losses.template.md").read_text()
     tables = {"COMMANDS": "\n".join([SIMULATE, EXTRACT, f"# of each run: python3 train_doanet.py 1 NAME_SEED {COMMON} "
@@ -128,8 +134,10 @@ def tested(name, seed):
 def validation_table(validation):
     names = FIGURES[:7]
     rows = [f"| loss | {' | '.join(names)} |", f"|{'---|' * (len(names) + 1)}"]
-    rows += [f"| {VARIANTS[name][1]} (`{VARIANTS[name][0] or 'task 1'}`) | "
-             + " | ".join(format_score(key, scores[key]) for key in names) + " |" for name, scores in validation.items()]
+    for name, scores in validation.items():
+        words, told = VARIANTS[name]
+        figures = " | ".join(format_score(key, scores[key]) for key in names)
+        rows.append(f"| {told} (`{words or 'task 1'}`) | {figures} |")
     return "\n".join(rows)
 
 

@@ -234,16 +234,17 @@ def test_straight_through_has_the_exact_value_and_the_soft_gradient():
         return sinkhorn_association(distance, near_enough(distance), temperature=0.3)
 
     gradients, weights = {}, torch.tensor([[1.0, 2.0], [3.0, 5.0]])
-    for kind in ("soft", "straight", "none"):
+    for kind in ("soft", "straight", "track", "none"):
         doa = start.clone().requires_grad_()
         _, association = DMOTLoss(soft, get_params(association_gradient=kind)).pair(Localization(doa), target)
-        if kind == "straight":
+        if kind in ("straight", "track"):
             assert association[0, 0].tolist() == [[1, 0], [0, 1]]
         if association.requires_grad:
             (association * weights).sum().backward()
         gradients[kind] = doa.grad
     assert gradients["none"] is None and gradients["soft"].abs().max() > 0.01
     assert torch.allclose(gradients["soft"], gradients["straight"])
+    assert torch.allclose(gradients["soft"], gradients["track"])
 
 
 def test_tracking_pit_is_pit_plus_weighted_dmota():

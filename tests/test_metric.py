@@ -15,11 +15,11 @@ from cls_metric import (
     Identity,
     Scores,
     Segments,
-    assign,
     format_score,
     selection_score,
 )
-from doatools.geometry import unit_vectors
+from doatools.geometry import angular_distance, unit_vectors
+from doatools.matching import assign
 
 
 def drawn(azimuths, active=True):
@@ -171,7 +171,8 @@ def test_doa_errors_and_counting_by_hand():
 def test_confusion_of_the_number_of_sources():
     scores = FrameScores()
     doa, active = drawn([(10, 100), (2, None), (90, 0), (None, None)] + [(0,) * 2] * 2)
-    scores.update(doa, active, *referenced([(0, 90), (0, 90), (None, 0), (0, None), (0, 0), (None, None)], [(1, 2)] * 6))
+    references = [(0, 90), (0, 90), (None, 0), (0, None), (0, 0), (None, None)]
+    scores.update(doa, active, *referenced(references, [(1, 2)] * 6))
     confusion = scores.counts["confusion"]  # rows: sources, columns: predictions
     assert confusion.sum() == 6 and confusion[2, 2] == 2
     assert confusion[2, 1] == confusion[1, 2] == confusion[1, 0] == confusion[0, 2] == 1
@@ -253,6 +254,48 @@ def test_scores_of_segments_by_hand():
     assert figures["ER20 2022"] == pytest.approx(100 * (1 + 1 + 1 + 2 + 0) / 6)
 
 
+def plain_instances(doa, active, ref_doa, ref_id, gate=20.0, second=10):
+    """Items of 2022 as docs/scores.md words them: angle, paired, hits, references, predicted, errors."""
+    sums = np.zeros(6)
+    for first in range(0, len(doa), second):
+        found, most = {}, 0
+        for t in range(first, min(first + second, len(doa))):
+            slots, columns = np.flatnonzero(active[t]), np.flatnonzero(ref_id[t] >= 0)
+            most = max(most, len(slots))
+            cost = angular_distance(doa[t, slots][:, None], ref_doa[t, columns][None])
+            for row, column in zip(*linear_sum_assignment(cost)):
+                found.setdefault(ref_id[t, columns[column]], []).append(cost[row, column])
+        errors = [np.mean(angles) for angles in found.values()]
+        tracks, paired = len(set(ref_id[first:first + second].ravel()) - {-1}), len(errors)
+        hits = sum(error <= gate for error in errors)
+        false = paired - hits + max(0, most - paired)
+        sums += [sum(errors), paired, hits, tracks, max(most, paired), max(tracks - paired, false)]
+    return sums
+
+
+def test_instances_of_segments_are_those_of_a_plain_loop():
+    rng = np.random.default_rng(3)
+    for frames, slots, columns in ((95, 2, 3), (40, 3, 2), (7, 4, 4), (60, 5, 5)):
+        azimuth, elevation = rng.uniform(-40, 40, (2, frames, 5))
+        ref_doa = unit_vectors(azimuth, elevation)[:, :columns]
+        doa = unit_vectors(azimuth + rng.normal(0, 20, (frames, 5)), elevation)[:, :slots]
+        active = rng.random((frames, slots)) > 0.6
+        names = np.arange(columns) + 10 * (np.arange(frames) // 7)[:, None]
+        ref_id = np.where(rng.random((frames, columns)) > 0.6, names, -1)
+        segments = Segments()
+        segments.update(doa, active, ref_doa, ref_id)
+        counted = [segments.counts[f"{what} 2022"] for what in (
+            "angle", "paired", "hits", "references", "predicted", "errors")]
+        assert counted == pytest.approx(plain_instances(doa, active, ref_doa, ref_id))
+
+
+def test_a_second_may_have_more_frames():
+    doa, active = drawn([(0,)] * 20 + [(None,)] * 30)
+    scores = Scores(families=[Segments], segment_frames=25)
+    scores.update(doa, active, *referenced([(0,)] * 50, [(1,)] * 50))
+    assert scores.compute()["LR 2020"] == 50  # one second of two
+
+
 def test_identities_take_the_place_of_slots():
     # the slots swap, the identities know it: no mismatch
     doa, active = drawn([(0, 90), (90, 0), (90, 0)])
@@ -290,7 +333,8 @@ def test_a_prediction_that_is_no_number_pairs_with_nothing():
     scores = Scores(families=FAMILIES)
     scores.update(doa, active, *referenced([(0, 90)], [(1, 2)]))
     figures = scores.compute()
-    assert figures["F20"] == figures["MOTA@20"] + 50 == 50 and figures["LE"] == 0
+    assert figures["F20"] == figures["IDF1"] == figures["F20 2022"] == 50 and figures["MOTA@20"] == 0
+    assert figures["LE"] == pytest.approx(0) and figures["DetA"] == pytest.approx(100 * 1 / (4 - 1))
 
 
 def test_selection_prefers_neither_the_timid_nor_the_careless():
