@@ -317,7 +317,7 @@ class FeatureFiles:
     """Where each recording's features and labels lie, and what they must have been made from.
 
     Under feat_label_dir: ``foa_dev/{stem}.npy`` features as extracted, a folder for each of audio, and
-    ``foa_dev_label/{stem}.npy`` EVENT_ROWS; ``foa_dev_norm/{stem}.npy`` normalised features and
+    ``foa_dev_label/{stem}.npy`` EVENT_ROWS (of 100 ms); ``foa_dev_norm/{stem}.npy`` normalised features and
     ``foa_dev_scaler.npz``, of each division of the recordings (by mode or fold). Features that are not those of the
     dataset by default have their name after it: ``foa_dev_magphase``.
     """
@@ -328,13 +328,15 @@ class FeatureFiles:
         self.folder = Path(params["feat_label_dir"])
         self.suffix = "" if self.feature_class.features == params["dataset"] else f"_{self.feature_class.features}"
         self.name = f"{format_of(params).division(params)}{self.suffix}"
+        hop_s = self.feature_class.annotation_hop_len_s
+        self.label_suffix = "_label" if hop_s == 0.1 else f"_label_{1000 * hop_s:g}ms"
         self.scaler = self.folder / f"{self.name}_scaler.npz"
 
     def features(self, recording):
         return self.folder / f"{recording.audio.parent.name}{self.suffix}" / f"{recording.stem}.npy"
 
     def labels(self, recording):
-        return self.folder / f"{recording.audio.parent.name}_label" / f"{recording.stem}.npy"
+        return self.folder / f"{recording.audio.parent.name}{self.label_suffix}" / f"{recording.stem}.npy"
 
     def normalised(self, recording):
         return self.folder / f"{self.name}_norm" / f"{recording.stem}.npy"

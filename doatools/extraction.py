@@ -163,7 +163,8 @@ def _claim(folder, dataset_dir):
 def _clean(files):
     """Remove what killed runs left, and what was made of recordings that are gone."""
     made, there = files.folder, format_of(files.params).audio_stems(files.params)
-    places = {f"{folder}{kind}": stems for folder, stems in there.items() for kind in ("_label", files.suffix)}
+    kinds = (files.label_suffix, files.suffix)
+    places = {f"{folder}{kind}": stems for folder, stems in there.items() for kind in kinds}
     places[f"{files.name}_norm"] = set().union(*there.values())
     remove_leftovers(made)
     for name, stems in places.items():

@@ -178,10 +178,23 @@ def test_a_bad_annotation_is_named_before_training(config, root, tmp_path, capsy
     assert f"{victim}, line 4: ele 95" in told and not (tmp_path / "log").exists()
 
 
-@pytest.mark.parametrize("name", ["ADRENALINE", "CNN"])
-def test_every_model_runs_and_draws(name, config, root, tmp_path, capsys):
+DOANET = """
+name: DOAnet
+max_num_sources: 2
+sequence_duration: 1
+label_sequence_length: 5
+nb_cnn2d_filt: 4
+rnn_size: 4
+fnn_size: 4
+device: cpu
+precision: 32-true
+"""
+
+
+@pytest.mark.parametrize("name, text", [("ADRENALINE", CONFIG), ("CNN", CONFIG), ("DOAnet", DOANET)])
+def test_every_model_runs_and_draws(name, text, config, root, tmp_path, capsys):
     path = tmp_path / "other.yaml"
-    path.write_text(CONFIG.format(name=name))
+    path.write_text(text.format(name=name))
     assert run.main(words(str(path), root, tmp_path, "max_epochs=1", "fold=1", "quick_test=True")) == 0
     folder = tmp_path / f"{name}_ansim_fold1"
     assert visualize_doanet_output.main([str(folder / "best.pt"), "--count", "1"]) == 0
