@@ -20,6 +20,7 @@ PARTS = {  # module of this folder, and what its ``measure(side, ...) -> {"secon
     "adrenaline_step": ("chunk_step", "adrenaline"),
     "seldnet_step": ("chunk_step", "seldnet"),
     "cnn_step": ("chunk_step", "cnn"),
+    "frame_scores": ("frame_scores",),
 }
 SIDES = ("plain", "ours")
 
