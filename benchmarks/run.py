@@ -16,7 +16,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = {  # module of this folder, and what its ``measure(side, ...) -> {"seconds", "peak_mib"}`` is told besides
     "training_step": ("training_step",),
-    "frame_scores": ("frame_scores",),
     "adrenaline_step": ("chunk_step", "adrenaline"),
     "seldnet_step": ("chunk_step", "seldnet"),
     "cnn_step": ("chunk_step", "cnn"),
