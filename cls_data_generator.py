@@ -32,6 +32,7 @@ class SequenceDataset(Dataset):
     ----------
     recordings : list of Recording
     scaler : Scaler that normalises the features
+    held : int, label frames an annotation frame
 
     Raises
     ------
@@ -53,7 +54,7 @@ class SequenceDataset(Dataset):
         self._dtype = made.kind.dtype
         self._shape = (made.nb_feature_channels, made.nb_bands)
         self._n_frames = made.nb_label_frames
-        self.held = params["label_annotation_resolution"]  # label frames an annotation frame
+        self.held = params["label_annotation_resolution"]
         self._ratio = params["feature_label_resolution"]
         self._length = params["label_sequence_length"]
         self._sequences = -(-self._n_frames // self._length)  # S

@@ -23,7 +23,14 @@ from doatools.formats import format_of
 from doatools.training import Run, evaluate, fit, make_fabric
 from doatools.tut import SPLITS
 from doatools.tut_results import read_rows, table
-from localizer import Localizer, build_criterion, changed_settings, frame_figures, recordings_of
+from localizer import (
+    Localizer,
+    build_augmentation,
+    build_criterion,
+    changed_settings,
+    frame_figures,
+    recordings_of,
+)
 
 
 def build_parser():
@@ -114,6 +121,7 @@ def run_fold(run, params):
     precision = fabric._precision.precision
     seed_everything(params["seed"], verbose=False)
     localizer = Localizer(params, datasets["train"].scaler)
+    augment = build_augmentation(params, localizer.scaler)
     max_batches = 2 if params["quick_test"] else None
     loaders = {role: make_loader(datasets[role], params, train=role == "train", max_batches=max_batches)
                for role in ("train", "val")}
@@ -126,7 +134,7 @@ def run_fold(run, params):
         fabric, localizer.model, build_criterion(params), loaders,
         score=lambda predictions: frame_figures(recordings_of(predictions, datasets["val"])),
         selection=lambda scores, terms: terms["loss"], params=params, run=run, content=localizer.content(precision),
-        resume=bool(saved))
+        resume=bool(saved), augment=augment)
     model = fabric.setup_module(Localizer.from_content(best, run.best).model)
     by_recording = params | {"batch_size": datasets["test"].sequences_per_recording}
     loader = fabric.setup_dataloaders(make_loader(datasets["test"], by_recording, train=False),
