@@ -20,6 +20,7 @@ from doatools.errors import UserError, exits_cleanly
 from doatools.extraction import make_features
 from doatools.files import write_json
 from doatools.formats import format_of
+from doatools.freshness import remove_leftovers
 from doatools.training import Run, evaluate, fit, make_fabric
 from doatools.tut import SPLITS
 from doatools.tut_results import read_rows, table
@@ -145,6 +146,7 @@ def run_fold(run, params):
 
 def find_run(run, params):
     """The last checkpoint of a fold that was stopped, or None to begin it."""
+    remove_leftovers(run.folder)
     if not run.last.is_file():
         return None
     saved = checkpoint.load(run.last)
