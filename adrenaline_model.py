@@ -48,6 +48,9 @@ class FrontEnd(nn.Module):
     def __init__(self, in_channels, params):
         super().__init__()
         self.frames, self.bins = params["label_sequence_length"], params["nb_feature_bins"]
+        if params["feature_label_resolution"] != 1:
+            raise UserError(f"model={params['model']} answers for each feature frame: label_hop_len_s must be "
+                            f"hop_len_s ({params['hop_len_s']}), not {params['label_hop_len_s']}")
         self.blocks = nn.Sequential(*(
             ConvBlock(MAPS if i else in_channels, pool, params["dropout_rate"]) for i, pool in enumerate(POOLS)))
         bins = self.bins

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from cls_feature_class import FeatureFiles, Scaler, check_up_to_date
-from doatools.annotations import assign_slots, count_overlap, find_recordings, refuse_overflow, select
+from cls_feature_class import FeatureFiles, check_up_to_date
+from doatools.annotations import assign_slots, count_overlap, refuse_overflow
 from doatools.errors import UserError
+from doatools.formats import recordings_for
 
 
 class SequenceDataset(Dataset):
@@ -31,6 +32,7 @@ class SequenceDataset(Dataset):
     ----------
     recordings : list of Recording
     scaler : Scaler that normalises the features
+    held : int, label frames an annotation frame
 
     Raises
     ------
@@ -40,21 +42,19 @@ class SequenceDataset(Dataset):
     """
 
     def __init__(self, params, role, scaler=None):
-        found = find_recordings(params["dataset_dir"], params["dataset"], params["mode"],
-                                augmented=params["augmented"] and role == "train")
-        self.recordings = select(found, role, params["mode"])
-        if not self.recordings:
-            raise UserError(f"{params['dataset_dir']}: none of its {len(found)} recordings serves as "
-                            f"'{role}' in mode={params['mode']} (see ROLES in doatools/annotations.py)")
+        self.recordings = recordings_for(params, role)
         check_up_to_date(params, self.recordings, normalised=scaler is None)
         files = FeatureFiles(params)
-        self.scaler = Scaler.load(files.scaler) if scaler is None else scaler
-        self._scale_on_reading = scaler is not None
-        place = files.features if self._scale_on_reading else files.normalised
+        made = files.feature_class
+        self.scaler = files.read_scaler() if scaler is None else scaler
+        self._scale_on_reading = scaler is not None and made.kind.normalised
+        place = files.normalised if scaler is None and made.kind.normalised else files.features
         self._paths = [str(place(recording)) for recording in self.recordings]
         self._header = np.load(self._paths[0], mmap_mode="r").offset  # the same for files of one shape
-        self._shape = (files.feature_class.nb_feature_channels, files.feature_class.nb_mel_bins)
-        self._n_frames = files.feature_class.nb_label_frames
+        self._dtype = made.kind.dtype
+        self._shape = (made.nb_feature_channels, made.nb_bands)
+        self._n_frames = made.nb_label_frames
+        self.held = params["label_annotation_resolution"]
         self._ratio = params["feature_label_resolution"]
         self._length = params["label_sequence_length"]
         self._sequences = -(-self._n_frames // self._length)  # S
@@ -72,13 +72,17 @@ class SequenceDataset(Dataset):
     def __getitems__(self, indices):
         """A whole batch: features (B, C, T, F), doa (B, L, N, 3), activity (B, L, N), index (B,)."""
         n_channels, n_bands = self._shape
-        rows = np.empty((len(indices), self._length * self._ratio, n_channels * n_bands), np.float32)
+        rows = np.empty((len(indices), self._length * self._ratio, n_channels * n_bands), self._dtype)
         for row, index in zip(rows, indices):
             self._read(index, row)
-        features = torch.from_numpy(rows).unflatten(-1, self._shape)  # (B, T, C, F)
+        features = torch.from_numpy(rows).float().unflatten(-1, self._shape)  # (B, T, C, F)
         index = torch.as_tensor(indices)
         return {"features": features.transpose(1, 2), "doa": self._doa[index],
                 "activity": self._activity[index], "index": index}
+
+    @property
+    def sequences_per_recording(self):
+        return self._sequences
 
     def locate(self, index):
         """A sequence → (its recording's index, its first label frame, how many of its frames are real)."""
@@ -94,13 +98,13 @@ class SequenceDataset(Dataset):
     def references(self, recording):
         """All references of a recording, also those beyond max_sources; M at once at most (at least 1).
 
-        Returns (doa (T_label, M, 3), zeros where inactive; event (T_label, M), -1 where inactive).
+        Returns (doa (T, M, 3), zeros where inactive; event (T, M), -1 where inactive), T annotation frames.
         """
         rows = self._rows[recording]
-        return assign_slots(rows, self._n_frames, max(1, count_overlap(rows)))
+        return assign_slots(rows, self._n_frames // self.held, max(1, count_overlap(rows)))
 
     def features(self, recording):
-        """Normalised features of a whole recording, (T_feature, C*F) float32."""
+        """Features of a whole recording as the network sees them, (T_feature, C*F)."""
         features = np.load(self._paths[recording])
         return self.scaler.apply(features) if self._scale_on_reading else features
 
@@ -124,14 +128,15 @@ class SequenceDataset(Dataset):
         if params["overflow"] == "error":
             overlaps = {r.annotation: count_overlap(rows) for r, rows in zip(self.recordings, self._rows)}
             refuse_overflow(overlaps, params["max_sources"])
-        n_padded = self._sequences * self._length
+        n_padded = self._sequences * self._length // self.held  # annotation frames
         doa = np.empty((len(self._rows), n_padded, params["max_sources"], 3), np.float32)
         event = np.empty(doa.shape[:-1], np.int32)
         for number, rows in enumerate(self._rows):
             doa[number], event[number] = assign_slots(rows, n_padded, params["max_sources"],
                                                       params["label_slots"], params["overflow"])
-        # (R, S*L, N, 3) → (R*S, L, N, 3)
-        doa, event = (torch.from_numpy(a.reshape(-1, self._length, *a.shape[2:])) for a in (doa, event))
+        # (R, S*L/held, N, 3) → (R*S, L, N, 3)
+        doa, event = (torch.from_numpy(a.repeat(self.held, axis=1).reshape(-1, self._length, *a.shape[2:]))
+                      for a in (doa, event))
         return doa, (event >= 0).float()
 
 

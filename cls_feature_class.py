@@ -7,7 +7,10 @@ sample t*hop. Audio is float32 (samples, M) in [-1, 1).
 Features (Adavanne et al., differentiable tracking-based training, and the DCASE2020 baseline):
 foa: log-mels of W, Y, Z, X (ACN, SN3D), then the mel-weighted active intensity along y, z, x: C = 7;
 mic: log-mels of the M = 4 capsules, then the GCC-PHAT of the pairs 01, 02, 03, 12, 13, 23 at F lags around
-zero: C = 10. A further feature set is one class like these and one line in FEATURES.
+zero: C = 10.
+magphase (ADRENALINE, Schymura et al., EUSIPCO 2020): magnitudes, then phases of the M = 4 channels in all bins but
+that of 0 Hz: C = 8, as they come, not normalised. A further feature set is one class like these and one line in
+FEATURES.
 """
 
 import functools
@@ -21,24 +24,52 @@ import numpy as np
 import scipy.fft
 from numpy.lib.stride_tricks import sliding_window_view
 
-from doanet_parameters import get_params
+from doanet_parameters import DEFAULTS, get_params
 from doatools import audiofiles
-from doatools.annotations import find_recordings, read_dcase, select
 from doatools.arrays import ARRAYS
 from doatools.augmentation import capsule_channel_map, foa_channel_map, vertical_turns
 from doatools.errors import UserError
 from doatools.files import replacing
+from doatools.formats import format_of
 from doatools.freshness import digest, is_fresh, stamp
 
 FORMAT = 1  # of the files on disk; raise it when their content changes for the same parameters
 EPS = 1e-8  # added to every sample, and to the energy that intensities are divided by
 AMIN = 1e-10  # the least power a log is taken of (-100 dB)
-DATA_KEYS = ("dataset_dir", "feat_label_dir", "dataset", "mode", "augmented", "max_sources", "overflow", "fs",
-             "hop_len_s", "label_hop_len_s", "max_audio_len_s", "nb_mel_bins", "top_db")
+DATA_KEYS = ("dataset_dir", "feat_label_dir", "dataset", "format", "fold", "mode", "augmented", "max_sources",
+             "overflow", "features", "fs", "hop_len_s", "label_hop_len_s", "annotation_hop_len_s", "max_audio_len_s",
+             "nb_mel_bins", "num_fft_bins", "top_db")
 BLOCK = 128  # frames worked on at once: keeps a recording's spectra out of memory
 
 
-class FoaFeatures:
+class MelFeatures:
+    """What mel-band features have in common; on disk they are float32, and normalised for training."""
+
+    normalised = True
+    chunked = False  # whether frames see nothing of the sequence before theirs
+    offset = EPS  # added to samples
+    dtype = np.float32  # on disk
+
+    def __init__(self, made):
+        """Mel filters (K, F), float32: 0 Hz to fs/2, Slaney's scale and norm."""
+        import librosa.filters  # takes a second, which who only asks for shapes and places need not wait
+        self.mel = np.ascontiguousarray(librosa.filters.mel(sr=made.fs, n_fft=made.n_fft, n_mels=made.nb_bands).T)
+
+    @staticmethod
+    def bands(params):
+        return params["nb_mel_bins"]
+
+    @staticmethod
+    def n_fft(params, window):
+        return 2 ** math.ceil(math.log2(window))
+
+    @staticmethod
+    def shown(features):
+        """Features (C, T, F) as a picture shows them."""
+        return features
+
+
+class FoaFeatures(MelFeatures):
     """Log-mels of first-order ambisonics and the intensity vector, which points at the source."""
 
     audio_channels = 4  # W, Y, Z, X
@@ -49,9 +80,6 @@ class FoaFeatures:
                 (4, "mel band", "intensity along y, left > 0", "RdBu_r"))
 
     channel_map = staticmethod(foa_channel_map)  # of a turn of the sound field
-
-    def __init__(self, mel):
-        self.mel = mel  # (K, F) float32
 
     def __call__(self, spectra, power, out):
         """Spectra (4, B, K) complex64, their power (4, B, K) float32 → out (7, B, F) float32."""
@@ -67,7 +95,7 @@ class FoaFeatures:
         np.matmul(intensity, self.mel, out=out[4:])
 
 
-class MicFeatures:
+class MicFeatures(MelFeatures):
     """Log-mels of four capsules and the GCC-PHAT of their pairs: a peak at lag d, n hears d later than m."""
 
     audio_channels = 4
@@ -79,9 +107,6 @@ class MicFeatures:
     @staticmethod
     def channel_map(turn):
         return capsule_channel_map(turn, ARRAYS["mic"].capsules)
-
-    def __init__(self, mel):
-        self.mel = mel  # (K, F) float32
 
     def __call__(self, spectra, power, out):
         """Spectra (4, B, K) complex64, their power (4, B, K) float32 → out (10, B, F) float32."""
@@ -95,7 +120,49 @@ class MicFeatures:
             out[channel, :, before:] = gcc[:, : out.shape[-1] - before]
 
 
-FEATURES = {"foa": FoaFeatures, "mic": MicFeatures}
+class MagnitudePhase:
+    """Magnitudes and phases as of scipy.signal.stft of a chunk that is cut out first: zeros lie before its start.
+
+    Half precision on disk: its spacing below 6e-5 is 6e-8, less than what 16-bit samples leave of quantisation
+    noise in a bin (3e-7), above it 0.1 % of a magnitude; and 0.002 rad of a phase.
+    """
+
+    audio_channels = 4
+    mel_channels = log_mels = 0
+    channels = 8
+    normalised = False
+    chunked = True
+    offset = 0.0
+    dtype = np.float16
+    pictured = ((0, "frequency bin", "magnitude of channel 1 (dB)", "magma"),
+                (1, "frequency bin", "magnitude of channel 2 (dB)", "magma"))
+
+    def __init__(self, made):
+        full_scale = np.float32(32768 / 32767)  # samples are int16 / 32767 here, and int16 / 32768 as read
+        self.scale = full_scale / made.window.sum(dtype=np.float64).astype(np.float32)
+
+    @staticmethod
+    def bands(params):
+        return params["num_fft_bins"] // 2
+
+    @staticmethod
+    def n_fft(params, window):
+        if params["num_fft_bins"] < window or params["num_fft_bins"] % 2:
+            raise UserError(f"num_fft_bins={params['num_fft_bins']} must be even and hold a window of {window} samples "
+                            "(two hops)")
+        return params["num_fft_bins"]
+
+    @staticmethod
+    def shown(features):
+        return np.concatenate([20 * np.log10(np.maximum(features[:4].astype(np.float32), 1e-6)), features[4:]])
+
+    def __call__(self, spectra, power, out):
+        """Spectra (4, B, K) complex64, their power (4, B, K) float32 → out (8, B, F) float32."""
+        np.multiply(np.sqrt(power[..., 1:]), self.scale, out=out[:4])
+        np.arctan2(spectra.imag[..., 1:], spectra.real[..., 1:], out=out[4:])
+
+
+FEATURES = {"foa": FoaFeatures, "mic": MicFeatures, "magphase": MagnitudePhase}
 
 
 class FeatureClass:
@@ -103,34 +170,35 @@ class FeatureClass:
 
     Attributes
     ----------
-    nb_feature_channels, nb_mel_bins : int, C and F
-    nb_feature_frames, nb_label_frames : int, of a recording padded or cut to max_audio_len_s
+    kind : the class of the features, of FEATURES
+    nb_feature_channels, nb_bands : int, C and F
+    nb_feature_frames, nb_label_frames, nb_annotation_frames : int, of a recording padded or cut to max_audio_len_s
     """
 
     def __init__(self, params):
-        self.features = params["dataset"]
+        self.features = params["features"] or params["dataset"]
+        self.kind = FEATURES[self.features]
         self.fs = params["fs"]
         self.top_db = params["top_db"]
-        self.nb_mel_bins = params["nb_mel_bins"]
-        self.label_hop_len_s = params["label_hop_len_s"]
+        self.annotation_hop_len_s = params["annotation_hop_len_s"]
         self.hop = round(self.fs * params["hop_len_s"])
-        self.n_fft = 2 ** math.ceil(math.log2(2 * self.hop))
-        self.nb_label_frames = int(params["max_audio_len_s"] / self.label_hop_len_s + 1e-6)
+        self.n_fft = self.kind.n_fft(params, 2 * self.hop)
+        self.nb_bands = self.kind.bands(params)
+        self.nb_annotation_frames = int(params["max_audio_len_s"] / self.annotation_hop_len_s + 1e-6)
+        self.nb_label_frames = self.nb_annotation_frames * params["label_annotation_resolution"]
         self.nb_feature_frames = self.nb_label_frames * params["feature_label_resolution"]
-        if self.nb_label_frames < 1:
+        if self.nb_annotation_frames < 1:
             raise UserError(f"max_audio_len_s={params['max_audio_len_s']} is shorter than a label frame")
         self.max_samples = self.nb_feature_frames * self.hop
+        self.chunk = params["label_sequence_length"] * params["feature_label_resolution"] if self.kind.chunked else 0
         self.window = _hann(2 * self.hop)
-        kind = FEATURES[self.features]
-        self.audio_channels, self.nb_feature_channels = kind.audio_channels, kind.channels
-        self.mel_channels = kind.mel_channels  # the first feature channels, whose bands are mel bands
+        self.read_annotation = format_of(params).read
+        self.audio_channels, self.nb_feature_channels = self.kind.audio_channels, self.kind.channels
+        self.mel_channels = self.kind.mel_channels  # the first feature channels, whose bands are mel bands
 
     @functools.cached_property
     def extractor(self):
-        """The feature set with its mel filters: (K, F), 0 Hz to fs/2, Slaney's scale and norm."""
-        import librosa.filters  # takes a second, which who only asks for shapes and places need not wait
-        mel = librosa.filters.mel(sr=self.fs, n_fft=self.n_fft, n_mels=self.nb_mel_bins)
-        return FEATURES[self.features](np.ascontiguousarray(mel.T))
+        return self.kind(self)
 
     def inspect_audio(self, path):
         """Samples of a recording, from its header; the errors of ``read_audio`` that need no sample."""
@@ -147,21 +215,24 @@ class FeatureClass:
         # the FFT from its start rather than its middle: a delay all channels share, which no feature sees.
         samples = np.zeros((self.audio_channels, (n_frames + 2) * self.hop), np.float32)
         used = slice(self.hop, (n_frames + 1) * self.hop)
-        np.add(audio[: n_frames * self.hop].T, np.float32(EPS), out=samples[:, used])
+        np.add(audio[: n_frames * self.hop].T, np.float32(self.kind.offset), out=samples[:, used])
         frames = sliding_window_view(samples, 2 * self.hop, axis=1)[:, :: self.hop]  # (M, T + 1, 2 hop)
-        features = np.empty((n_frames, self.nb_feature_channels, self.nb_mel_bins), np.float32)
+        features = np.empty((n_frames, self.nb_feature_channels, self.nb_bands), np.float32)
         for start in range(0, n_frames, BLOCK):
             windowed = frames[:, start : min(start + BLOCK, n_frames)] * self.window  # (M, B, 2 hop)
+            if self.chunk:  # the first frame of a chunk begins half a window before it
+                windowed[:, -start % self.chunk :: self.chunk, : self.hop] = 0
             spectra = scipy.fft.rfft(windowed, self.n_fft, axis=-1)  # (M, B, K) complex64
             power = spectra.real**2
             power += spectra.imag**2
             self.extractor(spectra, power, features[start : start + BLOCK].swapaxes(0, 1))  # (C, B, F)
-        self._to_decibels(features[:, : self.extractor.log_mels])
-        return features.reshape(n_frames, self.nb_feature_channels * self.nb_mel_bins)  # (T, C*F)
+        if self.kind.log_mels:
+            self._to_decibels(features[:, : self.kind.log_mels])
+        return features.reshape(n_frames, self.nb_feature_channels * self.nb_bands)  # (T, C*F)
 
     def turns(self):
         """Turns of the sound field that these features can follow, (K, 3, 3), and their K ChannelMaps."""
-        maps = [(turn, FEATURES[self.features].channel_map(turn)) for turn in vertical_turns()]
+        maps = [(turn, self.kind.channel_map(turn)) for turn in vertical_turns()]
         turns, maps = zip(*((turn, one) for turn, one in maps if one is not None))
         return np.stack(turns), maps
 
@@ -179,14 +250,14 @@ class FeatureClass:
         if missing <= 0:
             return audio[: self.max_samples]
         noise = np.random.default_rng(0).random((missing, audio.shape[1]), np.float32)
-        return np.concatenate([audio, np.float32(-EPS) * noise])  # extract adds EPS: noise in (0, 1e-8]
+        return np.concatenate([audio, np.float32(-self.kind.offset) * noise])  # extract adds it: noise in (0, 1e-8]
 
     def labels(self, recording):
-        """A Recording's EVENT_ROWS, up to max_audio_len_s; UserError for a bad annotation."""
+        """A Recording's EVENT_ROWS by annotation frames, up to max_audio_len_s; UserError for a bad annotation."""
         samples = self.inspect_audio(recording.audio)
-        n_frames = math.ceil(samples / (self.fs * self.label_hop_len_s) - 1e-6)
-        rows = read_dcase(recording.annotation, n_frames)
-        return rows[rows["frame"] < self.nb_label_frames]
+        n_frames = math.ceil(samples / (self.fs * self.annotation_hop_len_s) - 1e-6)
+        rows = self.read_annotation(recording.annotation, n_frames, self.annotation_hop_len_s)
+        return rows[rows["frame"] < self.nb_annotation_frames]
 
     def _to_decibels(self, mels):
         """In place: powers (T, 4, F) → dB, no lower than top_db below their channel's maximum."""
@@ -217,6 +288,11 @@ class Scaler:
         varies = variance > 1e-10 * mean**2  # below is rounding
         return cls(mean, np.sqrt(np.where(varies, variance, 1.0)))
 
+    @classmethod
+    def identity(cls, size):
+        """Of features that are used as they come."""
+        return cls(np.zeros(size), np.ones(size))
+
     def apply(self, features):
         """Features (..., C*F) → normalised, float32."""
         normalised = features - self.mean.astype(np.float32)
@@ -240,36 +316,51 @@ class Scaler:
 class FeatureFiles:
     """Where each recording's features and labels lie, and what they must have been made from.
 
-    Under feat_label_dir: ``{dataset}_dev/{stem}.npy`` features as extracted (and ``_eval``),
-    ``{dataset}_dev_label/{stem}.npy`` EVENT_ROWS, ``{dataset}_{mode}_norm/{stem}.npy`` normalised features,
-    ``{dataset}_{mode}_scaler.npz``.
+    Under feat_label_dir: ``foa_dev/{stem}.npy`` features as extracted, a folder for each of audio, and
+    ``foa_dev_label/{stem}.npy`` EVENT_ROWS (of 100 ms); ``foa_dev_norm/{stem}.npy`` normalised features and
+    ``foa_dev_scaler.npz``, of each division of the recordings (by mode or fold). Features that are not those of the
+    dataset by default have their name after it: ``foa_dev_magphase``.
     """
 
     def __init__(self, params):
         self.params = params
         self.feature_class = FeatureClass(params)
         self.folder = Path(params["feat_label_dir"])
-        self.name = f"{params['dataset']}_{params['mode']}"
+        self.suffix = "" if self.feature_class.features == params["dataset"] else f"_{self.feature_class.features}"
+        self.name = f"{format_of(params).division(params)}{self.suffix}"
+        hop_s = self.feature_class.annotation_hop_len_s
+        self.label_suffix = "_label" if hop_s == 0.1 else f"_label_{1000 * hop_s:g}ms"
         self.scaler = self.folder / f"{self.name}_scaler.npz"
 
     def features(self, recording):
-        return self.folder / recording.audio.parent.name / f"{recording.stem}.npy"
+        return self.folder / f"{recording.audio.parent.name}{self.suffix}" / f"{recording.stem}.npy"
 
     def labels(self, recording):
-        return self.folder / f"{recording.audio.parent.name}_label" / f"{recording.stem}.npy"
+        return self.folder / f"{recording.audio.parent.name}{self.label_suffix}" / f"{recording.stem}.npy"
 
     def normalised(self, recording):
         return self.folder / f"{self.name}_norm" / f"{recording.stem}.npy"
 
+    def read_scaler(self):
+        """The Scaler of the training recordings; the identity for features that are not normalised."""
+        made = self.feature_class
+        return (Scaler.load(self.scaler) if made.kind.normalised
+                else Scaler.identity(made.nb_feature_channels * made.nb_bands))
+
+    def write_scaler(self, path, count, total, squares):
+        """From sums over the training recordings' rows."""
+        Scaler.from_sums(count, total, squares).save(path)
+
     def features_made_from(self, recording):
         made = self.feature_class
-        return {"format": FORMAT, "features": made.features, "fs": made.fs, "hop": made.hop,
-                "frames": made.nb_feature_frames, "bands": made.nb_mel_bins, "top_db": made.top_db,
+        note = {"format": FORMAT, "features": made.features, "fs": made.fs, "hop": made.hop,
+                "frames": made.nb_feature_frames, "bands": made.nb_bands, "top_db": made.top_db,
                 "source": stamp(recording.audio)}
+        return note | {"chunk": made.chunk} if made.chunk else note
 
     def labels_made_from(self, recording):
         made = self.feature_class
-        return {"format": FORMAT, "label_hop_len_s": made.label_hop_len_s, "frames": made.nb_label_frames,
+        return {"format": FORMAT, "label_hop_len_s": made.annotation_hop_len_s, "frames": made.nb_annotation_frames,
                 "source": stamp(recording.annotation), "audio": stamp(recording.audio)}
 
     def scaler_made_from(self, training):
@@ -282,8 +373,8 @@ class FeatureFiles:
 
 def training_recordings(params):
     """The original (not augmented) recordings of the mode's training splits; UserError if there is none."""
-    found = find_recordings(params["dataset_dir"], params["dataset"], params["mode"])
-    training = select(found, "train", params["mode"])
+    kind = format_of(params)
+    training = kind.select(kind.find(params), "train", params)
     if not training:
         raise UserError(f"{params['dataset_dir']} holds no training recordings for mode={params['mode']}: "
                         "features are normalised by theirs (folds 3-6, or split 'train' in splits.csv)")
@@ -295,7 +386,7 @@ def check_up_to_date(params, recordings, normalised=True):
     files = FeatureFiles(params)
     stale = [r.stem for r in recordings if not is_fresh(files.labels(r), files.labels_made_from(r))
              or not is_fresh(files.features(r), files.features_made_from(r))]
-    if normalised and not stale:
+    if normalised and files.feature_class.kind.normalised and not stale:
         scaler = files.scaler_made_from(training_recordings(params))
         if not is_fresh(files.scaler, scaler):
             stale = ["its scaler"]
@@ -309,6 +400,7 @@ def check_up_to_date(params, recordings, normalised=True):
 
 def data_words(params):
     """The key=value words that, after the task id, lead any script to the same recordings and features."""
-    usual = get_params(params["task_id"], dataset_dir=params["dataset_dir"])
-    usual["dataset_dir"] = get_params()["dataset_dir"]
-    return [f"{key}={params[key]}" for key in DATA_KEYS if params[key] != usual[key]]
+    usual = get_params(params["task_id"], dataset_dir=params["dataset_dir"], format=params["format"])
+    usual |= {key: DEFAULTS[key] for key in ("dataset_dir", "format")}
+    keys = (*DATA_KEYS, "label_sequence_length") if FeatureClass(params).chunk else DATA_KEYS
+    return [f"{key}={params[key]}" for key in keys if params[key] != usual[key]]

@@ -1,4 +1,7 @@
-"""A Markdown table of finished runs: what they differ in, their scores on the test fold, seconds an epoch."""
+"""A Markdown table of finished runs: what they differ in, their scores on the test fold, seconds an epoch.
+
+Runs are folders that train_doanet.py wrote, or results files (JSON) of run.py, which have a table of their own.
+"""
 
 import argparse
 import json
@@ -13,22 +16,32 @@ from doanet_parameters import DEFAULTS
 from doatools import checkpoint
 from doatools.errors import UserError, exits_cleanly
 from doatools.training import Run
+from doatools.tut_results import read_rows, table
 
+TITLES = {"doanet": "DOAnet", "adrenaline": "ADRENALINE", "seldnet": "SELDnet", "cnn": "CNN"}
 # What does not tell one experiment from another: where things are, who computes them, and the seed.
 INCIDENTAL = {"seed", "task_id", "dataset_dir", "feat_label_dir", "results_dir", "hnet_weights", "num_workers"}
 
 
 def build_parser():
-    parser = argparse.ArgumentParser(description=__doc__, epilog="example: python3 compare_runs.py results/* --seeds")
-    parser.add_argument("runs", nargs="*", help="folders of runs (default: all in results/)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example: python3 compare_runs.py results/* --seeds\n"
+               "         python3 compare_runs.py results/1_demo results/seldnet_demo --systems\n"
+               "         python3 compare_runs.py experiments/results/*.json")
+    parser.add_argument("runs", nargs="*", help="folders of runs (default: all in results/), or results of run.py")
     parser.add_argument("--seeds", action="store_true",
                         help="put runs that differ in their seed alone together: mean ± standard deviation")
+    parser.add_argument("--systems", action="store_true", help="tell runs apart by model and data alone")
     return parser
 
 
 @exits_cleanly
 def main(argv=None):
     args = build_parser().parse_args(argv)
+    if args.runs and all(run.endswith(".json") for run in args.runs):
+        print(table(read_rows(args.runs)))
+        return 0
     folders = [Path(run) for run in args.runs] or sorted(
         best.parent for best in Path("results").glob("*/best.pt") if (best.parent / "scores.json").is_file())
     runs = [read_run(folder) for folder in folders]
@@ -38,11 +51,13 @@ def main(argv=None):
     for run in runs:
         groups.setdefault(json.dumps(run["settings"], sort_keys=True) if args.seeds else run["name"], []).append(run)
     names = [name for name in UNITS if name in runs[0]["scores"]]
-    print(f"| run | {' | '.join(names)} | precision | s/epoch |\n|{'---|' * (len(names) + 3)}")
+    heads = ["system", "data"] if args.systems else ["run"]
+    print(f"| {' | '.join(heads + names)} | precision | s/epoch |\n|{'---|' * (len(heads + names) + 2)}")
     for group in groups.values():
         cells = [spread(name, [run["scores"][name] for run in group]) for name in names]
         seconds = statistics.median(run["seconds"] for run in group)
-        print(f"| {label(group, runs)} | {' | '.join(cells)} | {group[0]['precision']} | {seconds:.1f} |")
+        told = system(group[0]) if args.systems else label(group, runs)
+        print(f"| {told} | {' | '.join(cells)} | {group[0]['precision']} | {seconds:.1f} |")
     return 0
 
 
@@ -54,9 +69,15 @@ def read_run(folder):
     told = json.loads(path.read_text())
     params = DEFAULTS | checkpoint.load(folder / "best.pt")["params"]  # parameters newer than the run
     scores = {name: float("nan") if value is None else value for name, value in told["test"].items()}
-    return {"name": folder.name, "scores": scores, "precision": told["precision"],
+    return {"name": folder.name, "scores": scores, "precision": told["precision"], "data": params["dataset_dir"],
             "settings": {key: value for key, value in params.items() if key not in INCIDENTAL},
             "seconds": statistics.median(entry["seconds"] for entry in Run(folder).history())}
+
+
+def system(run):
+    """'SELDnet | demo': model and data of a run."""
+    quick = " (quick test, means nothing)" if run["settings"]["quick_test"] else ""
+    return f"{TITLES[run['settings']['model']]}{quick} | {Path(run['data']).name}"
 
 
 def label(group, runs):

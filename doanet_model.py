@@ -85,11 +85,11 @@ class DOAnet(nn.Module):
             ConvBlock(maps if i else in_channels, maps, pool, dropout)
             for i, pool in enumerate(zip(time_pools, params["f_pool_size"]))
         ))
-        bands = params["nb_mel_bins"]
+        bands = params["nb_feature_bins"]
         for pool in params["f_pool_size"]:
             bands //= pool
         if bands < 1:
-            raise UserError(f"f_pool_size {params['f_pool_size']} pools {params['nb_mel_bins']} mel bands to nothing")
+            raise UserError(f"f_pool_size {params['f_pool_size']} pools {params['nb_feature_bins']} bands to nothing")
         self.gru = nn.GRU(maps * bands, hidden, params["nb_rnn_layers"], batch_first=True, bidirectional=True,
                           dropout=dropout if params["nb_rnn_layers"] > 1 else 0.0)
         self.attention = SelfAttention(hidden, params["nb_heads"], dropout) if params["self_attn"] else None

@@ -8,6 +8,7 @@ import ast
 import copy
 import math
 
+from doatools import configs
 from doatools.errors import UserError, nearest
 
 DEFAULTS = {
@@ -21,20 +22,25 @@ DEFAULTS = {
     "hnet_weights": "",  # frozen Hungarian network; '' stands for the shipped models/hnet_<max_sources>.pt
     # --- data ----------------------------------------------------------------------------------------
     "dataset": "foa",  # foa (ACN/SN3D ambisonics) | mic (array of capsules)
+    "format": "dcase",  # of folders and annotations: dcase (TAU-NIGENS 2020) | tut2018 (TUT Sound Events 2018)
+    "fold": 1,  # tut2018: the split that is tested on, 1-3
     "mode": "dev",  # dev: train folds 3-6, validate 2, test 1 | eval: train 2-6, validate 1, test *_eval
     "turn_augment": False,  # turn and mirror the sound field of training sequences: 16 ways foa, 8 mic
     "spec_augment": False,  # mask frames and bands of training sequences
     "augmented": False,  # train on the mixtures of augment_files.py as well
     "max_sources": 2,  # N, slots a label frame
-    "label_slots": "track",  # track: an event keeps its slot for life | frame: by CSV order in each frame
+    # track: an event keeps its slot for life | frame: by CSV order in each frame | start: by start time in each frame
+    "label_slots": "track",
     "overflow": "error",  # more than N sources at once: error | drop (training only; scores keep them all)
     # --- features ------------------------------------------------------------------------------------
+    "features": "",  # foa | mic | magphase (magnitudes and phases of all bins); '' stands for those of the dataset
     "fs": 24000,  # Hz
     "hop_len_s": 0.02,  # feature hop, s
-    "label_hop_len_s": 0.1,  # label hop, s
+    "label_hop_len_s": 0.1,  # label hop of the network, s
+    "annotation_hop_len_s": 0.0,  # hop of annotations and scores, s; 0 stands for label_hop_len_s
     "max_audio_len_s": 60.0,  # recordings are padded or cut to this, s
     "nb_mel_bins": 64,
-    "num_fft_bins": 2048,  # magnitude-phase features: FFT length, of which all but the DC bin are kept
+    "num_fft_bins": 0,  # magphase: FFT length, half of it are bins; 0: the power of two from the window's length on
     "top_db": 80.0,  # log-mel floor below the file's maximum, dB; <= 0 for no such floor
     # --- batches -------------------------------------------------------------------------------------
     "label_sequence_length": 50,  # label frames in a training sequence
@@ -84,7 +90,8 @@ DEFAULTS = {
     "nb_epochs": 200,
     "optimizer": "adam",  # adam | adamw
     "learning_rate": 1e-3,
-    "lr_schedule": "constant",  # constant | onecycle (peak = learning_rate)
+    "lr_schedule": "constant",  # constant | onecycle (peak = learning_rate) | warmup (of ADRENALINE, by epochs)
+    "num_epochs_warmup": 5,  # warmup: epochs of rising learning rate
     "weight_decay": 0.0,
     "gradient_clip": 0.0,  # largest gradient norm; 0 for none
     "patience": 50,  # epochs without a better validation score before stopping
@@ -123,7 +130,9 @@ TASKS = FOA_TASKS | {mic: FOA_TASKS[foa] | {"dataset": "mic"} for mic, foa in MI
 CHOICES = {
     "dataset": ("foa", "mic"),
     "mode": ("dev", "eval"),
-    "label_slots": ("track", "frame"),
+    "format": ("dcase", "tut2018"),
+    "features": ("", "foa", "mic", "magphase"),
+    "label_slots": ("track", "frame", "start"),
     "overflow": ("error", "drop"),
     "model": ("doanet", "adrenaline", "seldnet", "cnn"),
     "loss": ("dmot", "mse", "pit", "pit_dmot", "sel"),
@@ -137,7 +146,7 @@ CHOICES = {
     "sel_slots": ("start", "pit"),
     "tracker": ("off", "nearest", "kalman"),
     "optimizer": ("adam", "adamw"),
-    "lr_schedule": ("constant", "onecycle"),
+    "lr_schedule": ("constant", "onecycle", "warmup"),
     "device": ("auto", "cpu", "cuda", "mps"),
     "precision": ("auto", "32-true", "bf16-mixed", "16-mixed"),
 }
@@ -153,7 +162,8 @@ RANGES = {
     "dmotp_weight": (0, 1e9), "dmota_weight": (0, 1e9), "ids_weight": (0, 1e9), "activity_weight": (0, 1e9),
     "pit_distance_weight": (0, 1e9), "switch_cost": (0, 1e9), "nb_epochs": (1, 1_000_000),
     "learning_rate": (0, 100), "weight_decay": (0, 100), "gradient_clip": (0, 1e9), "patience": (1, 1_000_000),
-    "top_db": (-1e9, 1e9), "alpha": (0, 1e9), "num_fft_bins": (2, 1_000_000),
+    "top_db": (-1e9, 1e9), "alpha": (0, 1e9), "fold": (1, 3), "annotation_hop_len_s": (0, 10),
+    "num_fft_bins": (0, 1_000_000), "num_epochs_warmup": (1, 1_000_000),
     "tracker_gate_deg": (0, 180), "tracker_max_gap": (0, 100_000), "tracker_process_deg": (0, 180),
     "tracker_measurement_deg": (1e-6, 180),
 }
@@ -162,23 +172,32 @@ RANGES = {
 def get_params(task_id="1", **overrides):
     """Parameters of a task: DEFAULTS, the task's differences, then ``overrides``; derived values last.
 
+    A task is an id of the table, or the path of a YAML file such as configs/seldnet.yaml (see doatools/configs.py).
+
     Raises
     ------
     UserError (a ValueError)
         Unknown task or parameter (the nearest right one is named) or a value of the wrong type or range.
     """
     task_id = str(task_id)
-    if task_id not in TASKS:
+    if configs.is_config(task_id):
+        tut = overrides.get("format", DEFAULTS["format"]) == "tut2018"
+        differences = configs.read_config(task_id, _checked, DEFAULTS, tut)
+        overrides = configs.translated(overrides)
+    elif task_id in TASKS:
+        differences = TASKS[task_id]
+    else:
         raise UserError(f"unknown task '{task_id}'.{nearest(task_id, TASKS)} Known tasks: "
-                        f"{', '.join(sorted(TASKS, key=int))}; to add one, edit FOA_TASKS in doanet_parameters.py")
-    params = copy.deepcopy(DEFAULTS) | copy.deepcopy(TASKS[task_id])
+                        f"{', '.join(sorted(TASKS, key=int))}; to add one, edit FOA_TASKS in doanet_parameters.py, or "
+                        "give a YAML file such as configs/seldnet.yaml")
+    params = copy.deepcopy(DEFAULTS) | copy.deepcopy(differences)
     for key, value in overrides.items():
         if key not in DEFAULTS:
             raise UserError(f"unknown parameter '{key}'.{nearest(key, DEFAULTS)} "
                             "All parameters stand in doanet_parameters.py")
         params[key] = _checked(key, value)
     params["task_id"] = task_id
-    return _derive(params)
+    return derive(params)
 
 
 def parse_overrides(words):
@@ -241,16 +260,32 @@ def _checked(key, value):
     return value
 
 
-def _derive(params):
+def derive(params):
     """Values that follow from others, and the checks that need several of them."""
-    ratio = params["label_hop_len_s"] / params["hop_len_s"]
-    if abs(ratio - round(ratio)) > 1e-6 or ratio < 1:
-        raise UserError("label_hop_len_s must be a whole multiple of hop_len_s "
-                        f"({params['label_hop_len_s']} s is not one of {params['hop_len_s']} s)")
-    params["feature_label_resolution"] = round(ratio)  # feature frames a label frame
-    params["nb_feature_bins"] = params["num_fft_bins"] // 2
+    # feature frames a label frame
+    params["feature_label_resolution"] = _multiple(params, "label_hop_len_s", "hop_len_s")
+    params["annotation_hop_len_s"] = params["annotation_hop_len_s"] or params["label_hop_len_s"]
+    # label frames an annotation frame
+    params["label_annotation_resolution"] = _multiple(params, "annotation_hop_len_s", "label_hop_len_s")
+    if params["label_sequence_length"] % params["label_annotation_resolution"]:
+        raise UserError(f"label_sequence_length={params['label_sequence_length']} must hold whole frames of "
+                        f"annotation_hop_len_s={params['annotation_hop_len_s']} s, so be a multiple of "
+                        f"{params['label_annotation_resolution']}")
+    window = round(params["fs"] * params["hop_len_s"]) * 2
+    params["num_fft_bins"] = params["num_fft_bins"] or 2 ** math.ceil(math.log2(max(2, window)))
+    params["nb_feature_bins"] = (params["num_fft_bins"] // 2 if params["features"] == "magphase"
+                                 else params["nb_mel_bins"])
     params["feat_label_dir"] = params["feat_label_dir"] or f"{params['dataset_dir']}/features"
     params["activity"] = params["activity"] and params["loss"] != "mse"
     if params["quick_test"]:
         params["nb_epochs"] = min(params["nb_epochs"], 2)
     return params
+
+
+def _multiple(params, longer, shorter):
+    """How many times ``shorter`` goes into ``longer``."""
+    ratio = params[longer] / params[shorter]
+    if abs(ratio - round(ratio)) > 1e-6 or ratio < 1:
+        raise UserError(f"{longer} must be a whole multiple of {shorter} "
+                        f"({params[longer]} s is not one of {params[shorter]} s)")
+    return round(ratio)

@@ -16,9 +16,9 @@ from torch import nn
 from adrenaline_model import ADRENALINE, CNN, SELDnet
 from cls_data_generator import SequenceDataset, make_loader
 from cls_feature_class import FeatureClass, Scaler
-from cls_metric import QUICK, SUMMARY, Scores
+from cls_metric import QUICK, SUMMARY, FrameScores, Scores
 from doanet_model import DOAnet, from_published
-from doanet_parameters import DEFAULTS, get_params, split_words
+from doanet_parameters import DEFAULTS, derive, get_params, split_words
 from doatools import checkpoint
 from doatools.arrays import ARRAYS
 from doatools.association import near_enough, optimal_association, sinkhorn_association, track_association
@@ -28,6 +28,8 @@ from doatools.losses import DMOTLoss, MSELoss, PITLoss, SELLoss, TrackingPITLoss
 from doatools.training import evaluate, make_fabric
 from hnet_model import load_hnet
 
+# What may differ between a run and its resumption: where things are and who loads them, not what they are.
+FREE_ON_RESUME = {"num_workers", "dataset_dir", "feat_label_dir", "results_dir", "device"}
 ACTIVE_ABOVE = 0.5  # activity probability from which a slot counts as a source
 
 
@@ -73,13 +75,16 @@ def build_augmentation(params, scaler):
     if not (params["turn_augment"] or params["spec_augment"]):
         return None
     features = FeatureClass(params)
+    if not features.mel_channels:
+        raise UserError(f"features={params['features']} are used as they are; turn_augment and spec_augment are for "
+                        "those of foa and mic")
     turns, maps = features.turns() if params["turn_augment"] else (None, None)
     return Augmentation(turns, maps, scaler.mean, scaler.scale,
                         features.mel_channels if params["spec_augment"] else None, params["seed"])
 
 
 class Track(NamedTuple):
-    """Predictions and references of one recording; T label frames, N slots, M references at most at once."""
+    """Predictions and references of one recording; T annotation frames, N slots, M references at most at once."""
 
     stem: str
     doa: np.ndarray  # (T, N, 3)
@@ -98,8 +103,13 @@ class Track(NamedTuple):
         return self.probability > ACTIVE_ABOVE
 
 
-def recordings_of(predictions, dataset):
-    """Put predicted sequences together into whole recordings → list of Track."""
+def recordings_of(predictions, dataset, pooled=True):
+    """Put predicted sequences together into whole recordings, at the frames of annotations → list of Track.
+
+    Where these hold several label frames, probabilities are averaged, and directions weighted by them; with
+    ``pooled=False`` label frames stay as they are.
+    """
+    held = dataset.held if pooled else 1
     pieces = {}
     for position, index in enumerate(predictions.index):
         recording, first, valid = dataset.locate(int(index))
@@ -111,12 +121,32 @@ def recordings_of(predictions, dataset):
         activity = predictions.activity
         if activity is not None:
             activity = np.concatenate([activity[p][:valid] for _, valid, p in parts])
-        frames = np.concatenate([np.arange(first, first + valid) for first, valid, _ in parts])
+        doa, activity = _pool(doa, activity, held)
+        frames = np.concatenate([np.arange(first, first + valid, held) for first, valid, _ in parts]) // dataset.held
         ref_doa, ref_id = dataset.references(recording)
         known = dataset.recordings[recording]
         tracks.append(Track(known.stem, doa, activity, ref_doa[frames], ref_id[frames],
                             room=known.room, overlap=known.overlap))
     return tracks
+
+
+def _pool(doa, activity, count):
+    """Means over each ``count`` frames of doa (T, N, 3) and of activity (T, N) or None."""
+    if count == 1:
+        return doa, activity
+    weights = np.ones(doa.shape[:-1], doa.dtype) if activity is None else activity
+    doa = (doa * weights[..., None]).reshape(-1, count, *doa.shape[1:]).sum(1)
+    doa /= np.maximum(np.linalg.norm(doa, axis=-1, keepdims=True), 1e-12)
+    return doa, None if activity is None else activity.reshape(-1, count, *activity.shape[1:]).mean(1)
+
+
+def frame_figures(tracks):
+    """What ADRENALINE is published with, over a list of Track: DOA error (degrees) and frame recall (percent)."""
+    scores = Scores(families=(FrameScores,))
+    for track in tracks:
+        scores.update(track.doa, track.active, track.ref_doa, track.ref_id)
+    figures = scores.compute()
+    return {name: figures[name] for name in ("DOA error", "frame recall")}
 
 
 def score(tracks):
@@ -147,7 +177,7 @@ class Localizer:
     @classmethod
     def from_content(cls, content, origin="checkpoint"):
         scaler = Scaler(content["scaler"]["mean"].numpy(), content["scaler"]["scale"].numpy())
-        localizer = cls(DEFAULTS | content["params"], scaler)  # parameters that are newer than the checkpoint
+        localizer = cls(derive(DEFAULTS | content["params"]), scaler)  # parameters that are newer than the checkpoint
         checkpoint.load_weights(localizer.model, content["model"], origin)
         return localizer
 
@@ -166,6 +196,13 @@ class Localizer:
             "precision": precision,
             "quick_test": self.params["quick_test"],
         }
+
+
+def changed_settings(before, params):
+    """Parameters of a run (of its checkpoint) that differ from ``params``, {name: value before}, but for those that
+    may differ between a run and its resumption."""
+    before = derive(DEFAULTS | before)
+    return {key: before[key] for key, value in params.items() if key not in FREE_ON_RESUME and before[key] != value}
 
 
 def _plain(value):
@@ -195,7 +232,7 @@ def check_changeable(overrides):
 
 
 def choose(words):
-    """The words of a command line (task job | checkpoint.pt | nothing, key=value ...) → (path, overrides)."""
+    """The words of a command line (task or YAML, job | checkpoint.pt | nothing, key=value ...) → (path, overrides)."""
     plain, overrides = split_words(words, None, None)
     overrides = check_changeable(overrides)
     results_dir = overrides.get("results_dir", DEFAULTS["results_dir"])
@@ -203,7 +240,7 @@ def choose(words):
         return Path(plain[0]), overrides
     if plain[0] and not plain[1]:
         raise UserError("give a task id and a job id (1 first), a checkpoint's path, or nothing for the newest run")
-    path, quick = find_checkpoint(results_dir, f"{plain[0]}_{plain[1]}" if plain[0] else None)
+    path, quick = find_checkpoint(results_dir, f"{Path(plain[0]).stem}_{plain[1]}" if plain[0] else None)
     print(f"checkpoint {path}" + (" (of a quick test: two epochs of two batches, do not expect much)" if quick else ""))
     return path, overrides
 

@@ -15,17 +15,15 @@ from doatools.errors import UserError, exits_cleanly
 from doatools.files import write_json
 from doatools.freshness import remove_leftovers
 from doatools.training import Run, evaluate, fit, make_fabric
-from localizer import Localizer, build_augmentation, build_criterion, recordings_of, score
-
-# What may differ between a run and its resumption: where things are and who loads them, not what they are.
-FREE_ON_RESUME = {"num_workers", "dataset_dir", "feat_label_dir", "results_dir", "device"}
+from localizer import Localizer, build_augmentation, build_criterion, changed_settings, recordings_of, score
 
 
 def build_parser():
     parser = argparse.ArgumentParser(
-        description=__doc__, usage="%(prog)s [task-id [job-id]] [key=value ...] [--resume] [--overwrite]",
+        description=__doc__, usage="%(prog)s [task-id | config.yaml [job-id]] [key=value ...] [--resume] [--overwrite]",
         epilog="task-id: 1-19 or 999, see the README (default 1); job-id: a name for the run (default first)\n"
-               "example: python3 train_doanet.py 4 myrun quick_test=False nb_epochs=40 dataset=mic",
+               "example: python3 train_doanet.py 4 myrun quick_test=False nb_epochs=40 dataset=mic\n"
+               "         python3 train_doanet.py configs/seldnet.yaml myrun quick_test=False nb_epochs=40",
         formatter_class=argparse.RawDescriptionHelpFormatter)
     add_override_argument(parser)
     parser.add_argument("--resume", action="store_true", help="go on with a stopped run of the same task and job")
@@ -40,7 +38,7 @@ def main(argv=None):
     params = get_params(task_id, **overrides)
     if Path(job_id).name != job_id:
         raise UserError(f"job id '{job_id}' names a folder in {params['results_dir']}/ and takes no slash")
-    run = Run(f"{params['results_dir']}/{task_id}_{job_id}")
+    run = Run(f"{params['results_dir']}/{Path(task_id).stem}_{job_id}")
     saved = find_run(run, params, args.resume, args.overwrite)
     datasets = {role: SequenceDataset(params, role) for role in ("train", "val", "test")}
     if saved:
@@ -61,7 +59,8 @@ def main(argv=None):
             run.clear()
     history, best = fit(
         fabric, localizer.model, criterion, loaders,
-        score=lambda predictions: score(recordings_of(predictions, datasets["val"])), selection=selection_score,
+        score=lambda predictions: score(recordings_of(predictions, datasets["val"])),
+        selection=lambda scores, terms: selection_score(scores),
         params=params, run=run, content=localizer.content(precision), resume=bool(saved),
         augment=build_augmentation(params, localizer.scaler))
     scores = test(fabric, best, loaders["test"])
@@ -84,10 +83,9 @@ def find_run(run, params, resume, overwrite):
         return None
     saved = checkpoint.load(run.last if run.last.is_file() else run.best)
     if resume:
-        before = DEFAULTS | saved["params"]
-        changed = [key for key, value in params.items() if key not in FREE_ON_RESUME and before[key] != value]
+        changed = changed_settings(saved["params"], params)
         if changed:
-            told = ", ".join(f"{key}={before[key]}" for key in changed)
+            told = ", ".join(f"{key}={value}" for key, value in changed.items())
             raise UserError(f"{run.folder}: this run was started with {told}; resume it with the same, "
                             "or choose another job id")
         return saved
@@ -106,7 +104,7 @@ def check_same_data(run, saved, scaler):
 
 def announce(params, run, datasets, localizer, fabric, precision):
     weights = sum(p.numel() for p in localizer.model.parameters())
-    print(f"task {params['task_id']}: {params['dataset']}, loss {params['loss']}, "
+    print(f"task {params['task_id']}: {params['model']}, {params['dataset']}, loss {params['loss']}, "
           f"{'with' if params['activity'] else 'without'} activity branch, {weights:,} weights")
     print(f"data {params['dataset_dir']} ({params['mode']}): " + ", ".join(
         f"{role} {len(data.recordings)} recordings = {len(data)} sequences" for role, data in datasets.items()))

@@ -13,7 +13,8 @@ MODELS = {"adrenaline": (PlainADRENALINE, ADRENALINE), "seldnet": (PlainSELDnet,
 def measure(side, name):
     torch.manual_seed(0)
     params = get_params(device="cpu", model=name, loss="sel", max_sources=4, label_sequence_length=25,
-                        optimizer="adamw", gradient_clip=1.0)
+                        features="magphase", num_fft_bins=2048, label_hop_len_s=0.02, optimizer="adamw",
+                        gradient_clip=1.0)
     plain, ours = MODELS[name]
     model = plain() if side == "plain" else ours(8, params)
     features, target = torch.randn(16, 8, 25, 1024), make_target((16, 25, 4), torch.Generator().manual_seed(0))

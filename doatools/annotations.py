@@ -55,7 +55,7 @@ def read_dcase(path, n_frames=None):
         the start or beyond the end, the same source (class, track id) twice in a frame.
     """
     rows, seen = [], set()
-    for number, line in enumerate(_lines(path), 1):
+    for number, line in enumerate(text_lines(path), 1):
         if not line.strip():
             continue
         try:
@@ -79,14 +79,14 @@ def write_dcase(path, rows):
             f"{round(float(row['elevation']))}\n" for row in rows), encoding="ascii")
 
 
-def _lines(path):
+def text_lines(path):
+    """Lines of a text file; UserError if it is not there or no text."""
     try:
         return Path(path).read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
     except UnicodeDecodeError:
-        raise UserError(f"{path} is not a text file: an annotation is a CSV of frame, class, track, azimuth, "
-                        "elevation") from None
+        raise UserError(f"{path} is not a text file: an annotation is a CSV (see the README)") from None
 
 
 def _parse(line, n_frames):
@@ -153,7 +153,8 @@ def assign_slots(rows, n_frames, max_sources, how="track", overflow="error"):
     rows : EVENT_ROWS; those at or beyond ``n_frames`` are left out
     n_frames, max_sources : int, T and N
     how : 'track': a new event takes the lowest free slot and keeps it for life | 'frame': slots are filled by
-        the order of lines in each frame (a source then changes slot when one before it ends)
+        the order of lines in each frame (a source then changes slot when one before it ends) | 'start': by the
+        order of birth in each frame (the same holds)
     overflow : 'error' | 'drop' events that find no slot (of those at once, the later born)
 
     Returns
@@ -174,6 +175,8 @@ def assign_slots(rows, n_frames, max_sources, how="track", overflow="error"):
     if overflow == "error" and count_overlap(rows) > max_sources:
         frame = np.argmax(np.bincount(rows["frame"]) > max_sources)
         raise UserError(f"more than {max_sources} sources at once, first in frame {frame}")
+    if how == "start":
+        rows = rows[np.lexsort((rows["event"], rows["frame"]))]  # events are numbered by birth
     slot = _slots_by_track(rows, max_sources) if how == "track" else _slots_by_frame(rows)
     kept = slot < max_sources
     rows, slot = rows[kept], slot[kept]
@@ -274,8 +277,8 @@ def _pairs(dataset_dir, dataset, part, mixtures):
     annotations = _files(csv_dir, ".csv", mixtures)
     if not audio:
         raise UserError(f"{audio_dir} holds no WAV file")
-    _refuse_alone(audio, annotations, f"no annotation in {csv_dir}")
-    _refuse_alone(annotations, audio, f"no recording in {audio_dir}")
+    refuse_alone(audio, annotations, f"no annotation in {csv_dir}")
+    refuse_alone(annotations, audio, f"no recording in {audio_dir}")
     return [(audio[stem], annotations[stem]) for stem in sorted(audio)]
 
 
@@ -285,7 +288,8 @@ def _files(folder, suffix, mixtures):
             and (mixtures or not is_mixture(path.stem))}
 
 
-def _refuse_alone(files, partners, what):
+def refuse_alone(files, partners, what):
+    """UserError that names a file of ``files`` {stem: path} without a partner."""
     alone = sorted(files.keys() - partners.keys())
     if alone:
         others = f" (and {len(alone) - 1} other files)" if len(alone) > 1 else ""
@@ -320,7 +324,7 @@ def _refuse_unlisted(splits, found, folder, table):
 
 def _read_splits(table):
     """splits.csv → {stem: (line number, row)}."""
-    reader = csv.DictReader(_lines(table), skipinitialspace=True)
+    reader = csv.DictReader(text_lines(table), skipinitialspace=True)
     if reader.fieldnames is None or not {"file", "split"} <= set(reader.fieldnames):
         raise UserError(f"{table}, line 1: the header must name the columns file,split "
                         "(and, if known, room,overlap)")

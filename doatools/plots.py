@@ -64,7 +64,7 @@ def recording(path, title, features, pictured, track, params):
     track : of ``doa (T, N, 3)``, ``active (T, N)``, ``probability (T, N) | None``, ``ref_doa (T, M, 3)``,
         ``ref_id (T, M)``
     """
-    hop = params["label_hop_len_s"]
+    hop = params["annotation_hop_len_s"]
     seconds = np.arange(len(track.doa)) * hop
     colour = _slot_colours(track)
     with figure(path, 5, 1, figsize=(13, 13), sharex=True,

@@ -184,6 +184,21 @@ class Renderer:
         return output[:, hop : hop + len(dry) + length]
 
 
+class FreeField(Renderer):
+    """A Renderer without walls or distance: each source is one plane wave at ambisonic channels."""
+
+    def __init__(self, arrays, fs):
+        super().__init__(arrays, fs)
+        self.lead = 0
+        if any(array.kind != "ambisonic" for array in self.arrays):
+            raise ValueError("in the free field only ambisonic channels are simulated")
+
+    def source(self, room, dry, positions, rng):
+        (position,) = positions
+        gains = np.tile(foa_gains(position / np.linalg.norm(position)), len(self.arrays))
+        return gains[:, None].astype(np.float32) * np.asarray(dry, np.float32)
+
+
 def _waves(array, table, phase, directions):
     """Yield, channel by channel, plane waves of amplitude 1 from ``directions`` (I, 3) as taps (I, taps)."""
     if array.kind == "ambisonic":

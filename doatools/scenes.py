@@ -144,6 +144,24 @@ def compose(params, fold, index, classes):
     return Scene(key, room, length, float(rng.uniform(*params["sim_snr_db"])), tuple(events))
 
 
+def compose_static(params, fold, number, room, tracks, classes):
+    """A scene of static sources on a grid of 10°, ``tracks`` at once at most; times are whole milliseconds.
+
+    ``number`` (a tuple) tells the scenes of a fold apart, whose sounds it draws from ``classes``.
+    """
+    key, length = (params["seed"], fold, *number), params["sim_recording_len_s"]
+    rng = _stream(COMPOSITION, *key)
+    spans = sorted(span for track in range(tracks) for span in _spans(track, length, rng))
+    events = []
+    for onset, duration, track in spans:
+        onset, duration = round(onset, 3), round(duration, 3)
+        heard = [event for event in events if event.end_s > onset]
+        course = _trajectory(onset, False, heard, params["sim_elevation_deg"], rng, grid=10)
+        events.append(Event(int(rng.choice(list(classes))), track, onset, duration,
+                            float(rng.uniform(*LEVEL_DB)), course))
+    return Scene(key, room, length, float(rng.uniform(*params["sim_snr_db"])), tuple(events))
+
+
 def n_tracks(params, index):
     """Largest number of simultaneous events in scene ``index`` of a fold."""
     most = params["max_sources"]
@@ -201,12 +219,15 @@ def _spans(track, length_s, rng):
         onset += duration + rng.uniform(*GAP_S)
 
 
-def _trajectory(onset, moving, heard, highest, rng):
-    """A course that starts away from the events ``heard`` at that time; at worst the best of many tries."""
+def _trajectory(onset, moving, heard, highest, rng, grid=None):
+    """A course that starts away from the events ``heard`` at that time; at worst the best of many tries.
+
+    ``grid``: degrees between the angles there are.
+    """
     others = np.array([event.trajectory.directions(onset - event.onset_s) for event in heard]).reshape(-1, 3)
     best, widest = None, -1.0
     for _ in range(100):
-        candidate = _draw_trajectory(moving, highest, rng)
+        candidate = _draw_trajectory(moving, highest, rng) if grid is None else _draw_on_grid(highest, grid, rng)
         angle = angular_distance(candidate.directions(0.0), others).min(initial=180.0)
         if angle > widest:
             best, widest = candidate, angle
@@ -226,3 +247,9 @@ def _draw_trajectory(moving, highest, rng):
     sway_hz = min(0.3, 0.5 * speed / (2 * np.pi * max(sway, 1.0)))
     return Trajectory(azimuth, elevation, distance, float(rate), sway, rng.uniform(0, 0.25), sway_hz,
                       rng.uniform(0, 2 * np.pi))
+
+
+def _draw_on_grid(highest, grid, rng):
+    steps, top = 360 // grid, int(highest // grid)
+    azimuth, elevation = grid * rng.integers(steps) - 180, grid * rng.integers(-top, top + 1)
+    return Trajectory(float(azimuth), float(elevation), round(rng.uniform(*DISTANCE_M), 1))

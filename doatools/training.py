@@ -2,7 +2,8 @@
 
 Knows no command line, no picture and no formula of a metric: a model maps features (B, C, T', F) to a
 Localization, a criterion maps (Localization, Target) to named terms, a ``score`` callable maps predictions of
-whole recordings to a dict of figures, and ``selection`` reduces that to the number that picks the best epoch.
+whole recordings to a dict of figures, and ``selection`` reduces these and the loss terms to the number that picks the
+best epoch.
 
 Chance follows from (seed, epoch, sample index) alone, and a checkpoint is written after each epoch, so that a
 stopped run, resumed, ends with the weights of one that was never stopped.
@@ -33,6 +34,7 @@ from doatools.files import plain_json, replacing
 from doatools.localization import Target
 from doatools.processes import count, gather, rank
 
+SUMMARY = ("LE", "LR", "LP", "LF", "F20", "MOTA@20", "DOA error", "frame recall")  # figures in the line of an epoch
 CHECK_EVERY = 8  # steps between looks at the loss on the host, which would make a device wait
 
 
@@ -97,6 +99,10 @@ def make_schedule(optimizer, params, steps_per_epoch):
     """A schedule stepped after each batch."""
     if params["lr_schedule"] == "constant":
         return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+    if params["lr_schedule"] == "warmup":  # of epochs: the published rate is lr² · min((e+1)^-½, (e+1)·warmup^-1½)
+        return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: params["learning_rate"] * min(
+            (step // steps_per_epoch + 1) ** -0.5,
+            (step // steps_per_epoch + 1) * params["num_epochs_warmup"] ** -1.5))
     return torch.optim.lr_scheduler.OneCycleLR(
         optimizer, params["learning_rate"], total_steps=max(2, params["nb_epochs"] * steps_per_epoch))
 
@@ -225,7 +231,7 @@ def fit(fabric, model, criterion, loaders, score, selection, params, run, conten
     score : callable
         Predictions → dict of figures (validation).
     selection : callable
-        That dict → the number whose minimum picks the best epoch.
+        (that dict, the loss terms of validation) → the number whose minimum picks the best epoch.
     run : Run
         Where checkpoints and logs go.
     content : dict
@@ -259,7 +265,7 @@ def fit(fabric, model, criterion, loaders, score, selection, params, run, conten
             predictions, val_terms = evaluate(model, criterion, val, bar)
             scores = score(predictions)
             entry = {"epoch": epoch, "seconds": round(seconds, 3), "lr": schedule.get_last_lr()[0],
-                     "selection": selection(scores), "train": terms, "val": val_terms, "scores": scores}
+                     "selection": selection(scores, val_terms), "train": terms, "val": val_terms, "scores": scores}
             history.append(entry)
             state = _keep(run, state, history, {**content, "model": plain_state(model)}, optimizer, schedule)
             if writer is not None:
@@ -324,6 +330,6 @@ def _log_tensorboard(writer, entry):
 
 def _summary(entry, epochs, better):
     scores = entry["scores"]
-    figures = "  ".join(f"{name} {scores[name]:.1f}" for name in ("LE", "LR", "LP", "LF", "F20", "MOTA@20"))
+    figures = "  ".join(f"{name} {scores[name]:.1f}" for name in SUMMARY if name in scores)
     return (f"epoch {entry['epoch']:3d}/{epochs}  {entry['seconds']:5.1f} s  loss {entry['train']['loss']:.3f} "
             f"/ {entry['val']['loss']:.3f}  {figures}{'  best' if better else ''}")

@@ -19,7 +19,8 @@ TWINS = {ADRENALINE: PlainADRENALINE, SELDnet: PlainSELDnet, CNN: PlainCNN}
 
 
 def params_of(slots=4, frames=25, bins=1024, **overrides):
-    return get_params(max_sources=slots, label_sequence_length=frames, num_fft_bins=2 * bins, **overrides)
+    return get_params(max_sources=slots, label_sequence_length=frames, features="magphase", num_fft_bins=2 * bins,
+                      label_hop_len_s=0.02, **overrides)
 
 
 @pytest.mark.parametrize(("kind", "expected"), [(ADRENALINE, 1_761_868), (SELDnet, 1_489_996), (CNN, 110_668)])

@@ -22,7 +22,7 @@ def parts(dataset):
     """FeatureClass of a second, a scaler with all its columns different, and the augmentation."""
     params = get_params("1", dataset=dataset, max_audio_len_s=1.0, turn_augment=True)
     features = FeatureClass(params)
-    columns = features.nb_feature_channels * features.nb_mel_bins
+    columns = features.nb_feature_channels * features.nb_bands
     rng = np.random.default_rng(3)
     scaler = Scaler(rng.normal(size=columns), rng.uniform(0.5, 2, columns))
     return features, scaler, build_augmentation(params, scaler)

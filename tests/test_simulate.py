@@ -14,6 +14,7 @@ from doatools.annotations import find_recordings, read_dcase
 from doatools.arrays import ARRAYS, SPEED_OF_SOUND
 from doatools.errors import UserError
 from doatools.geometry import angular_distance, unit_vectors
+from doatools.layouts import Dcase2020
 from doatools.rooms import HOP_S, Room, early_images
 from doatools.scenes import SEPARATION_DEG, check_settings, compose, render, tau_renderer
 from doatools.sounds import FolderSounds, GeneratedSounds, without_pauses
@@ -352,8 +353,8 @@ def test_layout_is_that_of_the_challenge(dataset):
 
 def test_mixes_are_counted_within_rooms(tmp_path):
     params = get_params(sim_recordings_per_fold=20, max_sources=3)
-    names = [simulate_dataset.recording_paths(tmp_path, params, fold, index)[0].stem
-             for fold in range(1, 7) for index in range(20)]
+    layout = Dcase2020(params, GeneratedSounds(1, FS))
+    names = [layout.paths(tmp_path, key)[0].stem for key in layout.entries()]
     assert len({name.rsplit("_", 1)[0] for name in names}) == 120
     assert "fold2_room5_mix004_ov1" in names  # index 9: the second pair of the fold's first room
 
@@ -381,7 +382,7 @@ def test_other_settings_need_overwrite(dataset, tmp_path, capsys):
     root = tmp_path / "other"
     shutil.copytree(dataset, root)
     mixtures = {root / f"{folder}/fold3_room9_aug001002_ov1{suffix}"
-                for folder, suffix in simulate_dataset.FOLDERS.items()}
+                for folder, suffix in Dcase2020.folders.items()}
     for path in mixtures:
         path.write_bytes(b"of recordings that go")
     assert simulate(root, "max_sources=1") == 2

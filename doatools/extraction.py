@@ -1,0 +1,183 @@
+"""Making the features and labels of recordings on disk: in parallel, and only what is not up to date.
+
+``files`` is a FeatureFiles throughout: where each recording's features lie, and what they are made from.
+"""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import joblib
+import numpy as np
+import threadpoolctl
+from tqdm import tqdm
+
+from doatools.annotations import LISTED, count_overlap, refuse_overflow
+from doatools.errors import UserError
+from doatools.files import in_memory, write_json
+from doatools.formats import format_of
+from doatools.freshness import forget, is_fresh, making, remove_leftovers
+
+OWNER = "features_of.json"  # in a feat_label_dir outside the dataset's folder: that folder
+
+
+class Made(NamedTuple):
+    """What ``make_features`` did."""
+
+    samples: list  # of each recording
+    extracted: int
+    normalised: int
+
+
+def make_features(files, recordings, jobs):
+    """Labels, features and normalised features of all recordings → Made."""
+    _claim(files.folder, Path(files.params["dataset_dir"]).resolve())
+    _clean(files)
+    samples = write_labels(files, recordings)
+    extracted = extract_features(files, recordings, jobs)
+    normalised = normalise_features(files, recordings, jobs) if files.feature_class.kind.normalised else 0
+    return Made(samples, extracted, normalised)
+
+
+def write_labels(files, recordings):
+    """Check headers and annotations of all recordings, then write stale labels → samples of each recording.
+
+    Raises one UserError for all that is wrong, before any work is done.
+    """
+    made = files.feature_class
+    samples, overlaps, stale, problems = [], {}, [], []
+    for recording in tqdm(recordings, desc="labels", unit="file", leave=False):
+        path, made_from = files.labels(recording), files.labels_made_from(recording)
+        try:
+            samples.append(made.inspect_audio(recording.audio))
+            fresh = is_fresh(path, made_from)
+            rows = np.load(path) if fresh else made.labels(recording)
+        except UserError as error:
+            problems.append(str(error))
+            continue
+        overlaps[recording.annotation] = count_overlap(rows)
+        if not fresh:
+            stale.append((path, made_from, rows))
+    _refuse(problems)
+    if files.params["overflow"] == "error":
+        refuse_overflow(overlaps, files.params["max_sources"])
+    for path, made_from, rows in stale:
+        _save(path, made_from, rows)
+    return samples
+
+
+def extract_features(files, recordings, jobs):
+    """Extract what is not up to date → how many recordings. One bad file does not stop the others."""
+    stale = [r for r in recordings if not is_fresh(files.features(r), files.features_made_from(r))]
+    if stale:
+        _ = files.feature_class.extractor  # made here once rather than in each process
+    tasks = (joblib.delayed(_extract)(files.feature_class, recording.audio, files.features(recording),
+                                      files.features_made_from(recording)) for recording in stale)
+    _refuse([problem for problem in _in_parallel(tasks, jobs, "features", len(stale)) if problem],
+            "; the features of the others stay valid")
+    return len(stale)
+
+
+def normalise_features(files, recordings, jobs):
+    """Normalise what is not up to date by the originals of the training splits → how many recordings."""
+    playing = format_of(files.params).select(recordings, "train", files.params)
+    training = [recording for recording in playing if not recording.augmented]
+    if not training:
+        print(f"no training recordings in mode={files.params['mode']}: features are kept as extracted; "
+              "a trained checkpoint brings its own normalisation")
+        return 0
+    made_from = files.scaler_made_from(training)
+    if not is_fresh(files.scaler, made_from):
+        tasks = (joblib.delayed(_sums)(files.features(recording)) for recording in training)
+        # Sums come in the order of the recordings: floating-point addition gives the same bits each time.
+        count, total, squares = map(sum, zip(*_in_parallel(tasks, jobs, "scaler", len(training))))
+        with making(files.scaler, made_from) as temporary:
+            files.write_scaler(temporary, count, total, squares)
+    scaler = files.read_scaler()
+    todo = [(files.features(r), files.normalised(r), files.normalised_made_from(r, made_from))
+            for r in recordings]
+    todo = [item for item in todo if not is_fresh(*item[1:])]
+    tasks = (joblib.delayed(_normalise)(scaler, *item) for item in todo)
+    for _ in _in_parallel(tasks, jobs, "normalise", len(todo)):
+        pass
+    return len(todo)
+
+
+def _extract(feature_class, audio_path, path, made_from):
+    """Features of one recording to disk; returns what is wrong with it, or None."""
+    with threadpoolctl.threadpool_limits(1):  # a process a core, and the same bits for any number of them
+        try:
+            audio = feature_class.read_audio(audio_path, feature_class.max_samples)
+        except UserError as error:
+            return str(error)
+        with np.errstate(over="ignore", invalid="ignore"):  # looked at right after
+            features = feature_class.extract(feature_class.fit_length(audio))
+            features = features.astype(feature_class.kind.dtype, copy=False)
+        if not np.isfinite(features).all():
+            return f"{audio_path} holds samples too large to compute with (full scale is 1); mend it"
+        _save(path, made_from, features)
+    return None
+
+
+def _sums(path):
+    """Rows, their sum and their sum of squares (float64) of one recording."""
+    features = np.load(path).astype(np.float64)  # (T, C*F)
+    return len(features), features.sum(0), np.einsum("tk,tk->k", features, features)
+
+
+def _normalise(scaler, source, path, made_from):
+    _save(path, made_from, scaler.apply(np.load(source)))
+
+
+def _save(path, made_from, array):
+    with making(path, made_from) as temporary:
+        temporary.write_bytes(in_memory(lambda file: np.save(file, array)))
+
+
+def _in_parallel(tasks, jobs, what, total):
+    """Results in the order of tasks, a few of them under way at a time."""
+    if not total:
+        return ()
+    results = joblib.Parallel(n_jobs=jobs, return_as="generator")(tasks)
+    return tqdm(results, desc=what, total=total, unit="file", leave=False)
+
+
+def _claim(folder, dataset_dir):
+    """Note in ``folder`` whose features it holds; refuse one that belongs to another dataset.
+
+    A folder inside the dataset's (resolved) is the dataset's own, and moves with it. Where the noted dataset
+    is gone (moved or renamed, most likely), this one takes over.
+    """
+    if folder.resolve().is_relative_to(dataset_dir):
+        return
+    note = folder / OWNER
+    owner = Path(json.loads(note.read_text())["dataset_dir"]) if note.exists() else None
+    if owner == dataset_dir:
+        return
+    if owner and owner.exists():
+        raise UserError(f"{folder} holds the features of {owner}; choose another feat_label_dir for "
+                        f"{dataset_dir}")
+    write_json(note, {"dataset_dir": str(dataset_dir)})
+
+
+def _clean(files):
+    """Remove what killed runs left, and what was made of recordings that are gone."""
+    made, there = files.folder, format_of(files.params).audio_stems(files.params)
+    kinds = (files.label_suffix, files.suffix)
+    places = {f"{folder}{kind}": stems for folder, stems in there.items() for kind in kinds}
+    places[f"{files.name}_norm"] = set().union(*there.values())
+    remove_leftovers(made)
+    for name, stems in places.items():
+        remove_leftovers(made / name)
+        for path in (made / name).glob("*.npy"):
+            if path.stem not in stems and not path.name.startswith("."):
+                forget(path)
+
+
+def _refuse(problems, consequence=""):
+    if len(problems) == 1:
+        raise UserError(f"{problems[0]}{consequence}")
+    if problems:
+        named = "".join(f"\n  {problem}" for problem in problems[:LISTED])
+        more = f"\n  and {len(problems) - LISTED} more" if len(problems) > LISTED else ""
+        raise UserError(f"{len(problems)} recordings cannot be used{consequence}:{named}{more}")

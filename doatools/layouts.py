@@ -1,0 +1,149 @@
+"""Which recordings a simulated dataset holds, how their files are named and written: one class a format.
+
+A layout has ``settings`` (the parameters that its bytes follow from), ``defaults`` (parameters where it departs from
+the usual), ``version`` (raised when the same settings give other bytes), and ``entries()``, a key of each recording:
+``scene(key)`` composes it, ``paths(root, key)`` names its files, the annotation last, as a mark that all is there.
+"""
+
+import functools
+
+import numpy as np
+
+from doatools import scenes
+from doatools.annotations import is_mixture, write_dcase
+from doatools.arrays import ARRAYS
+from doatools.errors import UserError
+from doatools.rooms import FreeField, Renderer
+from doatools.tut import OVERLAPS, PARTS, SPLITS, folders, write_tut
+
+SOUND_FOLDS = 6  # groups of recordings that share no sound with each other
+
+
+class Dcase2020:
+    """TAU-NIGENS 2020: the same scenes as foa_dev and mic_dev, with metadata_dev, in six folds."""
+
+    version = 1
+    defaults = {}  # noqa: RUF012
+    settings = ("seed", "fs", "label_hop_len_s", "max_sources", "sim_recordings_per_fold", "sim_recording_len_s",
+                "sim_rt60_s", "sim_snr_db", "sim_elevation_deg", "sim_moving", "sim_rooms_per_fold")
+    folders = {"foa_dev": ".wav", "mic_dev": ".wav", "metadata_dev": ".csv"}  # noqa: RUF012
+
+    def __init__(self, params, sounds):
+        self.params, self.sounds = params, sounds
+        self.hop_s = params["label_hop_len_s"]
+
+    def entries(self):
+        return [(fold, index) for fold in range(1, SOUND_FOLDS + 1)
+                for index in range(self.params["sim_recordings_per_fold"])]
+
+    def scene(self, key):
+        return scenes.compose(self.params, *key, self.sounds.classes(key[0]))
+
+    def paths(self, root, key):
+        """Mixes are counted within a room."""
+        (fold, index), rooms = key, self.params["sim_rooms_per_fold"]
+        mix, number = index // (2 * rooms) * 2 + index % 2 + 1, scenes.room_number(self.params, index)
+        stem = f"fold{fold}_room{(fold - 1) * rooms + number + 1}_mix{mix:03d}_ov{scenes.n_tracks(self.params, index)}"
+        return [root / folder / (stem + suffix) for folder, suffix in self.folders.items()]
+
+    def signals(self, key, scene):
+        """What each audio file holds: (4, samples), ..."""
+        both = scenes.render(scene, self.sounds, scenes.tau_renderer(self.params["fs"]))
+        return both[:4], both[4:]
+
+    def write_annotation(self, path, scene):
+        write_dcase(path, scene.labels(self.hop_s))
+
+    def written(self, root):
+        """Recordings and annotations of this kind that lie in ``root``."""
+        return [path for folder in self.folders for path in root.glob(f"{folder}/fold*_room*_mix*_ov*.*")]
+
+    def derived(self, root):
+        """Mixtures that augment_files.py made of them."""
+        return [path for folder, suffix in self.folders.items() for path in root.glob(f"{folder}/*{suffix}")
+                if is_mixture(path.stem)]
+
+    def next_command(self, root, words):
+        return ["python3", "batch_feature_extraction.py", *words]
+
+
+class Tut2018:
+    """Small sets like TUT Sound Events 2018: ansim (no room) and resim (rooms), static sources on a grid.
+
+    ``root`` is the data root of run.py; sim_recordings_per_fold recordings a folder, every fifth of them (at least
+    one) for testing. A split's rooms and sounds are in no other; its test_ recordings share no sound with train_.
+    """
+
+    version = 1
+    defaults = {"fs": 44100, "sim_recording_len_s": 30.0, "sim_snr_db": [30.0, 30.0], "sim_elevation_deg": 60.0}  # noqa: RUF012
+    settings = ("seed", "fs", "sim_recordings_per_fold", "sim_recording_len_s", "sim_rt60_s", "sim_snr_db",
+                "sim_elevation_deg", "sim_rooms_per_fold")
+    sets = ("ansim", "resim")
+
+    def __init__(self, params, sounds):
+        self.params, self.sounds = params, sounds
+        self.hop_s = 0.02
+        count = params["sim_recordings_per_fold"]
+        if count < 2:
+            raise UserError("sim_recordings_per_fold=1: a folder of tut2018 holds train_ and test_ recordings, so at "
+                            "least 2")
+        n_tests = max(1, round(count / 5))
+        self.names = [("train", index) for index in range(count - n_tests)]
+        self.names += [("test", index) for index in range(n_tests)]
+
+    def entries(self):
+        return [(name, overlap, split, part, index) for name in self.sets for overlap in OVERLAPS
+                for split in SPLITS for part, index in self.names]
+
+    def scene(self, key):
+        name, overlap, split, part, index = key
+        fold = 2 * (split - 1) + PARTS.index(part) + 1  # whose sounds are drawn
+        number = (self.sets.index(name), overlap, index)
+        room = scenes.draw_room(self.params, split, index % self.params["sim_rooms_per_fold"])
+        return scenes.compose_static(self.params, fold, number, room, overlap, self.sounds.classes(fold))
+
+    def paths(self, root, key):
+        name, overlap, split, part, index = key
+        audio, annotations = folders(overlap, split)
+        stem = f"{part}_{index}_desc_30_100"
+        return [root / name / audio / f"{stem}.wav", root / name / annotations / f"{stem}.csv"]
+
+    def signals(self, key, scene):
+        return (scenes.render(scene, self.sounds, _foa_renderer(key[0] == "ansim", self.params["fs"])),)
+
+    def write_annotation(self, path, scene):
+        names = self.sounds.names
+        write_tut(path, [(f"{names[event.class_id % len(names)]}{number:03d}.wav", event.onset_s, event.end_s,
+                          event.trajectory.azimuth, event.trajectory.elevation, event.trajectory.distance_m)
+                         for number, event in enumerate(scene.events)])
+
+    def written(self, root):
+        return [path for name in self.sets for kind in ("wav", "desc") for path in root.glob(f"{name}/{kind}_ov*/*.*")]
+
+    def derived(self, root):
+        return []
+
+    def next_command(self, root, words):
+        return ["python3", "run.py", "--config", "configs/seldnet.yaml", "--data_root", str(root),
+                f"dataset=[{','.join(self.sets)}]"]
+
+
+LAYOUTS = {"dcase2020": Dcase2020, "tut2018": Tut2018}
+
+
+@functools.cache
+def _foa_renderer(anechoic, fs):
+    return (FreeField if anechoic else Renderer)((ARRAYS["foa"],), fs)
+
+
+def summary(layout):
+    """Numbers of recordings, events and seconds; shares of moving events and of overlapped active frames."""
+    events = moving = active = overlapped = 0
+    keys = layout.entries()
+    for key in keys:
+        scene = layout.scene(key)
+        events += len(scene.events)
+        moving += sum(event.trajectory.moving for event in scene.events)
+        counts = np.bincount(scene.labels(layout.hop_s)["frame"])
+        active, overlapped = active + np.sum(counts > 0), overlapped + np.sum(counts > 1)
+    return len(keys), events, moving / max(1, events), overlapped / max(1, active)

@@ -1,0 +1,169 @@
+"""Cross-validate ADRENALINE, SELDnet or CNN on TUT Sound Events 2018: for each data set and fold train and test.
+
+The epoch of the least validation loss is kept, and tested on the unseen split. Under --log_dir: a folder for each
+model, data set and fold (best.pt, last.pt, log.jsonl, TensorBoard events) and results/<model>_<data set>_fold<k>.json,
+a row a test recording. A fold that has its results is not run again; one that was stopped goes on where it was.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from lightning_fabric import seed_everything
+
+from cls_data_generator import SequenceDataset, make_loader
+from cls_feature_class import FeatureFiles
+from doanet_parameters import add_override_argument, get_params, parse_overrides
+from doatools import checkpoint, configs
+from doatools.errors import UserError, exits_cleanly
+from doatools.extraction import make_features
+from doatools.files import write_json
+from doatools.formats import format_of
+from doatools.freshness import remove_leftovers
+from doatools.training import Run, evaluate, fit, make_fabric
+from doatools.tut import SPLITS
+from doatools.tut_results import read_rows, table
+from localizer import (
+    Localizer,
+    build_augmentation,
+    build_criterion,
+    changed_settings,
+    frame_figures,
+    recordings_of,
+)
+
+
+def build_parser():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example: python3 run.py --config configs/cnn.yaml --data_root datasets/tut 'dataset=[ansim]' "
+               "max_epochs=20 fold=1\nsee it: tensorboard --logdir experiments")
+    parser.add_argument("--config", required=True, metavar="YAML", help="such as configs/cnn.yaml")
+    parser.add_argument("--data_root", required=True, metavar="DIR", help="holds the data sets: ansim/, resim/, real/")
+    parser.add_argument("--tmp_dir", metavar="DIR", help="for features (default: features/ in each data set's folder)")
+    parser.add_argument("--log_dir", default="experiments", metavar="DIR", help="for results (default experiments)")
+    parser.add_argument("--batch_size", type=int, metavar="N", help="chunks a batch (default 16)")
+    parser.add_argument("--num_workers", type=int, metavar="N", help="data-loading processes (default 0)")
+    parser.add_argument("--jobs", type=int, default=-1, metavar="N", help="extracting processes (default: one a core)")
+    return add_override_argument(parser)
+
+
+@exits_cleanly
+def main(argv=None):
+    args = build_parser().parse_intermixed_args(argv)
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise UserError("run.py trains in one process; start folds side by side instead: fold=1, fold=2 and fold=3, "
+                        "each by plain python3")
+    overrides = parse_overrides(args.overrides)
+    name, names = configs.name_of(args.config), choose(args, overrides.pop("dataset", None))
+    folds = [overrides.pop("fold")] if "fold" in overrides else SPLITS
+    plan = [(dataset, params_of(args, dataset, fold, overrides)) for dataset in names for fold in folds]
+    results = Path(args.log_dir) / "results"
+    for dataset, params in plan:
+        run = Run(f"{args.log_dir}/{name}_{dataset}_fold{params['fold']}")
+        path = results / f"{run.folder.name}.json"
+        if path.is_file():
+            print(f"{run.folder.name}: finished before{differing(run, params)}")
+            continue
+        print(f"\n{run.folder.name}:")
+        make_features(FeatureFiles(params), format_of(params).find(params), args.jobs or 1)
+        tracks, subsets = run_fold(run, params)
+        write_json(path, [row(track, name, dataset, params, subset) for track, subset in zip(tracks, subsets)])
+        print(table(read_rows([path])))
+    print(f"\nall results in {results}:\n{table(read_rows(sorted(results.glob('*.json'))))}")
+    return 0
+
+
+def choose(args, asked):
+    """The data sets to run: those asked for, else those of the configuration that are there."""
+    root = Path(args.data_root)
+    if asked is not None:
+        words = asked if isinstance(asked, (list, tuple)) else str(asked).strip("[]").replace(",", " ").split()
+        names = configs.datasets_of("command line", {"dataset": list(words)})
+    else:
+        wanted = configs.datasets_of(args.config)
+        names = [name for name in wanted if (root / name).is_dir()]
+        missing = [name for name in wanted if name not in names]
+        if missing and names:
+            print(f"{root} holds no {' or '.join(missing)}: passed over")
+        names = names or wanted
+    for name in names:
+        if not (root / name).is_dir():
+            raise UserError(f"{root / name} does not exist: download it with 'python3 download_dataset.py {name}', or "
+                            "simulate small sets with 'python3 simulate_dataset.py --format tut2018 "
+                            f"dataset_dir={root}'")
+    return names
+
+
+def params_of(args, dataset, fold, overrides):
+    """The parameters of one fold."""
+    settings = {"format": "tut2018", "quick_test": False, "fold": fold, "dataset_dir": f"{args.data_root}/{dataset}",
+                "results_dir": args.log_dir, "feat_label_dir": f"{args.tmp_dir}/{dataset}" if args.tmp_dir else ""}
+    settings |= {key: value for key in ("batch_size", "num_workers") if (value := getattr(args, key)) is not None}
+    taken = settings.keys() & overrides.keys() - {"quick_test", "batch_size", "num_workers"}
+    if taken:
+        raise UserError(f"{min(taken)} is not to be set here: --data_root, --tmp_dir, --log_dir and folds decide it")
+    return get_params(args.config, **{**settings, **overrides})
+
+
+def differing(run, params):
+    """What is to be said of a finished fold that had other settings."""
+    changed = changed_settings(checkpoint.load(run.best)["params"], params) if run.best.is_file() else {}
+    told = ", ".join(f"{key}={value}" for key, value in changed.items())
+    return f", with {told} (choose another --log_dir for other settings)" if changed else ""
+
+
+def run_fold(run, params):
+    """Train one fold and test it → (a Track of each test recording, the index of each one's subset)."""
+    saved = find_run(run, params)
+    datasets = {role: SequenceDataset(params, role) for role in ("train", "val", "test")}
+    fabric = make_fabric(params, saved and saved["precision"])
+    precision = fabric._precision.precision
+    seed_everything(params["seed"], verbose=False)
+    localizer = Localizer(params, datasets["train"].scaler)
+    augment = build_augmentation(params, localizer.scaler)
+    max_batches = 2 if params["quick_test"] else None
+    loaders = {role: make_loader(datasets[role], params, train=role == "train", max_batches=max_batches)
+               for role in ("train", "val")}
+    print(f"{sum(p.numel() for p in localizer.model.parameters()):,} weights; " + ", ".join(
+        f"{role} {len(data.recordings)} recordings = {len(data)} chunks" for role, data in datasets.items())
+        + f"; device {fabric.device}, precision {precision} -> {run.folder}/")
+    if not saved:
+        run.clear()
+    _, best = fit(
+        fabric, localizer.model, build_criterion(params), loaders,
+        score=lambda predictions: frame_figures(recordings_of(predictions, datasets["val"])),
+        selection=lambda scores, terms: terms["loss"], params=params, run=run, content=localizer.content(precision),
+        resume=bool(saved), augment=augment)
+    model = fabric.setup_module(Localizer.from_content(best, run.best).model)
+    by_recording = params | {"batch_size": datasets["test"].sequences_per_recording}
+    loader = fabric.setup_dataloaders(make_loader(datasets["test"], by_recording, train=False),
+                                      use_distributed_sampler=False)
+    tracks = recordings_of(evaluate(model, None, loader)[0], datasets["test"])
+    return tracks, [recording.overlap - 1 for recording in datasets["test"].recordings]
+
+
+def find_run(run, params):
+    """The last checkpoint of a fold that was stopped, or None to begin it."""
+    remove_leftovers(run.folder)
+    if not run.last.is_file():
+        return None
+    saved = checkpoint.load(run.last)
+    changed = changed_settings(saved["params"], params)
+    if changed:
+        raise UserError(f"{run.folder}: this fold was started with "
+                        f"{', '.join(f'{key}={value}' for key, value in changed.items())}; go on with the same, or "
+                        "choose another --log_dir")
+    print(f"goes on after epoch {saved['epoch']}")
+    return saved
+
+
+def row(track, name, dataset, params, subset):
+    figures = frame_figures([track])
+    return {"model": name, "dataset": dataset, "fold_idx": params["fold"] - 1, "subset_idx": subset,
+            "recording": track.stem, "frame_recall": figures["frame recall"] / 100, "doa_error": figures["DOA error"]}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
