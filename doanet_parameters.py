@@ -75,6 +75,7 @@ DEFAULTS = {
     "ids_weight": 1.0,  # w_i of identity switches inside dMOTa
     "ids": "published",  # published: a birth counts as a switch | switch: only references active at t-1 and t
     "activity_weight": 10.0,  # of the activity term (binary cross-entropy) of dmot and pit
+    "activity_gate_deg": 180.0,  # dmot, pit: a slot is to be active where its direction is this close to its source's
     "pit_distance_weight": 20.0,  # of PIT's mean squared distance
     "pit_level": "frame",  # pit: one permutation a frame | sequence | track: a frame's, changes cost
     "alpha": 1.0,  # sel: of the great-circle distance, rad, beside the activity term
@@ -162,7 +163,8 @@ RANGES = {
     "dmotp_weight": (0, 1e9), "dmota_weight": (0, 1e9), "ids_weight": (0, 1e9), "activity_weight": (0, 1e9),
     "pit_distance_weight": (0, 1e9), "switch_cost": (0, 1e9), "nb_epochs": (1, 1_000_000),
     "learning_rate": (0, 100), "weight_decay": (0, 100), "gradient_clip": (0, 1e9), "patience": (1, 1_000_000),
-    "top_db": (-1e9, 1e9), "alpha": (0, 1e9), "fold": (1, 3), "annotation_hop_len_s": (0, 10),
+    "top_db": (-1e9, 1e9), "activity_gate_deg": (0, 180), "alpha": (0, 1e9),
+    "fold": (1, 3), "annotation_hop_len_s": (0, 10),
     "num_fft_bins": (0, 1_000_000), "num_epochs_warmup": (1, 1_000_000),
     "tracker_gate_deg": (0, 180), "tracker_max_gap": (0, 100_000), "tracker_process_deg": (0, 180),
     "tracker_measurement_deg": (1e-6, 180),

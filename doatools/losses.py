@@ -13,6 +13,7 @@ takes the azimuth for the latitude, here the angle is the great circle's.
 """
 
 import itertools
+import math
 
 import torch
 from torch import nn
@@ -106,7 +107,8 @@ class DMOTLoss(nn.Module):
         terms |= dmota(association, active, params["ids_weight"], params["ids"], probability)
         loss = terms["dmotp"] + params["dmota_weight"] * terms["dmota"]
         if localization.activity_logits is not None:
-            associated = (association.detach().amax(-1) > 0.5).float()  # (B, T, N) slots that Hnet gave a source
+            hits = association.detach() * (distance.detach() <= chord(params["activity_gate_deg"]))
+            associated = (hits.amax(-1) > 0.5).float()  # (B, T, N) slots that were given a source, within the gate
             terms["activity"] = mean(functional.binary_cross_entropy_with_logits(
                 localization.activity_logits.float(), associated, reduction="none"))
             loss = loss + params["activity_weight"] * terms["activity"]
@@ -158,11 +160,18 @@ def great_circle(a, b):
                        (a * b).sum(-1))
 
 
-def activity_entropy(localization, active):
-    """What giving slot i reference j adds to the mean binary cross-entropy: (B, T, N, N)."""
-    logits = localization.activity_logits.float().unsqueeze(-1)
-    logits, wanted = torch.broadcast_tensors(logits, active.unsqueeze(-2))
-    return functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none") / count(active.numel(), logits)
+def activity_entropy(localization, wanted):
+    """What giving slot i reference j adds to the mean binary cross-entropy (B, T, N, N), when slot i is then to be
+    active as ``wanted`` says, (B, T, N or 1, N)."""
+    logits = localization.activity_logits.float()
+    cells = count(logits.numel(), logits)
+    logits, wanted = torch.broadcast_tensors(logits.unsqueeze(-1), wanted)
+    return functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none") / cells
+
+
+def chord(angle_deg):
+    """Euclidean distance of two unit vectors that are ``angle_deg`` apart, and a hair more for rounding."""
+    return 2 * math.sin(math.radians(angle_deg) / 2) + 1e-5
 
 
 def summed_in_order(pair_terms, active, level, switch_cost):
@@ -206,7 +215,9 @@ class PITLoss(nn.Module):
         gaps = pairwise_distance(localization.doa.float(), target.doa).square() * active.unsqueeze(-2)  # (B, T, N, N)
         pair_terms = {"distance": params["pit_distance_weight"] * gaps / total(active).clamp(min=1)}
         if localization.activity_logits is not None:
-            pair_terms["activity"] = params["activity_weight"] * activity_entropy(localization, active)
+            within = gaps.detach() <= chord(params["activity_gate_deg"]) ** 2
+            pair_terms["activity"] = params["activity_weight"] * activity_entropy(
+                localization, active.unsqueeze(-2) * within)
         return summed_in_order(pair_terms, active, params["pit_level"], params["switch_cost"])
 
 
@@ -231,7 +242,7 @@ class SELLoss(nn.Module):
         angles = angles * active.unsqueeze(-2)
         pair_terms = {"distance": self.alpha * angles / total(active).clamp(min=1)}
         if localization.activity_logits is not None:
-            pair_terms["activity"] = activity_entropy(localization, active)
+            pair_terms["activity"] = activity_entropy(localization, active.unsqueeze(-2))
         return summed_in_order(pair_terms, active, self.level, self.switch_cost)
 
 

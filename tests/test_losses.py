@@ -207,6 +207,20 @@ def test_association_that_sees_activity_prefers_the_slot_that_says_it_is_active(
         assert association[0, 0, row, 0] == 1 and association.sum() == 1
 
 
+@pytest.mark.parametrize("loss", ["pit", "dmot"])
+def test_gated_activity_asks_a_slot_that_is_far_off_to_be_silent(loss):
+    target = track((X, None), (X, None), (X, None))
+    tilted = torch.nn.functional.normalize(X + 0.2 * Y, dim=-1)  # 11 degrees off
+    doa = torch.stack([torch.stack(frame) for frame in ((tilted, -X), (Y, -X), (-X, -X))])[None]
+    logits = torch.tensor([[[9.0, -9.0], [-9.0, -9.0], [-9.0, -9.0]]])  # active in the first frame only
+    for gate, wrong in ((20.0, 0), (180.0, 2)):  # two frames whose source wants an active slot, or none
+        params = get_params(loss=loss, activity_gate_deg=gate, association="hungarian")
+        criterion = PITLoss(params) if loss == "pit" else DMOTLoss(hungarian, params)
+        weight = 10.0 if loss == "pit" else 1.0  # a term of PIT comes weighed
+        entropy = criterion(Localization(doa, logits), target)["activity"].item()
+        assert entropy == pytest.approx(weight * 9 * wrong / 6, abs=2e-3)
+
+
 def test_kinds_of_dmotp():
     distance = torch.tensor([[[[0.1, 9], [9, 0.3]], [[9, 0.5], [9, 9]]]])
     association = torch.tensor([[[[1.0, 0], [0, 1]], [[0, 1], [0, 0]]]], requires_grad=True)
