@@ -142,7 +142,8 @@ def measure(audio, fs, rows, label_hop_s, array):
     hop = round(fs * label_hop_s)  # samples of a label frame
     n_frames = len(audio) // hop
     rows = rows[rows["frame"] < n_frames]
-    power = np.square(audio[: n_frames * hop]).reshape(n_frames, -1).sum(axis=1)
+    frames = audio[: n_frames * hop].reshape(n_frames, hop * audio.shape[1])
+    power = np.einsum("ti,ti->t", frames, frames)
     chosen = _choose(rows, power)
     covariances, frequencies = _covariances(audio, chosen["frame"] * hop, hop, fs)
     suspects = [suspect for suspect in suspects_of(array) if suspect.relabel is None]
@@ -204,22 +205,25 @@ def _intensity(covariances, suspect):
 def _pairs(covariances):
     """Covariances (S, M, M, K) → products of each two channels, real (S, 2 * pairs * K)."""
     one, other = np.triu_indices(covariances.shape[1], k=1)
-    flat = covariances[:, one, other].reshape(len(covariances), -1)
+    flat = covariances[:, one, other].reshape(len(covariances), len(one) * covariances.shape[-1])
     return np.concatenate([flat.real, flat.imag], axis=1).astype(np.float32)
 
 
 def _rises(audio, fs, rows, label_hop_s):
     """Rise of the level in dB around the onset of each event (onsets, 2 * REACH + 1); none at the very start."""
+    _, first = np.unique(rows["event"], return_index=True)
+    onsets = rows["frame"][first]
+    onsets = np.round(onsets[onsets > 0] * label_hop_s / STEP_S).astype(int)
+    if not len(onsets):
+        return np.zeros((0, 2 * REACH + 1))
     step = round(fs * STEP_S)
-    power = np.square(audio[: len(audio) // step * step]).mean(axis=1).reshape(-1, step).mean(axis=1)
+    steps = audio[: len(audio) // step * step].reshape(-1, step * audio.shape[1])
+    power = np.einsum("ti,ti->t", steps, steps) / steps.shape[1]
     level = 10 * np.log10(power + 1e-3 * np.percentile(power, 90) + 1e-12)
     margin = REACH + STEPS_A_SIDE
     total = np.concatenate([[0], np.cumsum(np.pad(level, margin, mode="edge"))])
     middle = np.arange(STEPS_A_SIDE, len(total) - STEPS_A_SIDE)
     rise = (total[middle + STEPS_A_SIDE] - 2 * total[middle] + total[middle - STEPS_A_SIDE]) / STEPS_A_SIDE
-    _, first = np.unique(rows["event"], return_index=True)
-    onsets = rows["frame"][first]
-    onsets = np.round(onsets[onsets > 0] * label_hop_s / STEP_S).astype(int)
     return np.clip(rise[onsets[:, None] + np.arange(2 * REACH + 1)], 0, 30)
 
 
@@ -255,7 +259,7 @@ def event_errors(measured, suspects):
 def judge(errors, suspects, alone=False):
     """Errors of events (E, A) → Verdict; ``alone``: of one recording, of which more evidence is asked."""
     n_events = len(errors)
-    if n_events < (6 if alone else 4):
+    if n_events < (5 if alone else 4):
         return Verdict("few", n_events)
     medians = np.median(errors, axis=0)
     cost = np.array([suspect.cost for suspect in suspects])
@@ -264,8 +268,8 @@ def judge(errors, suspects, alone=False):
     best = best[np.argsort(medians[best], kind="stable")]
     now, mended = medians[0], medians[best[0]]
     closer = np.mean(errors[:, best[0]] < errors[:, 0])
-    told, least, share = (45, 0.4, 0.8) if alone else (15 if n_events >= 10 else 30, 0.6, 0.7)
-    if best[0] != 0 and now >= told and mended <= least * now and mended <= 40 and closer >= share:
+    told, least = (15, 0.6) if n_events >= 10 and not alone else (25, 0.5)
+    if best[0] != 0 and now >= told and mended <= least * now and mended <= 40 and closer >= 0.7:
         return Verdict("fault", n_events, now, mended, tuple(suspects[number] for number in best))
     # Directions at random lie 90° from the labels; reverberation and noise alone leave far less.
     return Verdict("unexplained" if now > 60 and n_events >= 10 else "agrees", n_events, now)

@@ -235,11 +235,11 @@ def _refusal(path, error):
 
 def _silence(audio, dataset, rows):
     """Faults of silent or equal channels of audio (samples, M)."""
-    levels = 20 * np.log10(np.std(audio, axis=0) + 1e-12)
+    levels = 20 * np.log10([np.std(channel) + 1e-12 for channel in np.ascontiguousarray(audio.T)])
     if levels.max() < -120:
         sounding = rows is not None and len(rows)
         return ["silent in all channels, though its CSV names sources"] if sounding else []
-    names = dict(enumerate(" (W), (Y), (Z), (X)".split(","))) if dataset == "foa" else {}
+    names = dict(enumerate((" (W)", " (Y)", " (Z)", " (X)"))) if dataset == "foa" else {}
     faults = [f"channel {channel}{names.get(channel, '')} is silent, the loudest is at {levels.max():.0f} dB; "
               "look at the cable or the export and make the file again"
               for channel in np.flatnonzero(levels < levels.max() + SILENT_DB)]
@@ -251,9 +251,10 @@ def _silence(audio, dataset, rows):
 def _clipping(audio):
     """Faults of clipped channels: their largest value, or smallest, is held over and over."""
     held = 0
-    for peaks in (audio.max(axis=0), audio.min(axis=0)):
-        flat = (audio == peaks) & (np.abs(peaks) > 0.01)
-        held += np.count_nonzero(flat[2:] & flat[1:-1] & flat[:-2])
+    for channel in np.ascontiguousarray(audio.T):
+        for peak in (channel.max(), channel.min()):
+            at_peak = np.flatnonzero(channel == peak) if abs(peak) > 0.01 else np.zeros(0, int)
+            held += np.count_nonzero(at_peak[2:] - at_peak[:-2] == 2)  # three in a row
     return [f"clipped: {held} samples stay at the largest value; record or mix it again at a lower level"
             ] if held >= 10 else []
 
@@ -325,7 +326,7 @@ def _judge_angles(examined, suspects, report):
     hint = ""
     if outside and rows:
         rows = np.concatenate(rows)
-        if 0 <= rows["azimuth"].min() and 180 < rows["azimuth"].max() <= 360:
+        if rows["azimuth"].min() >= 0 and 180 < rows["azimuth"].max() <= 360:
             hint = ": the azimuths count from 0 to 360, subtract 360 from those above 180"
         elif np.abs(rows["azimuth"]).max() <= 90 < np.abs(rows["elevation"]).max() <= 180:
             hint = ": it seems that the columns azimuth and elevation are exchanged"
