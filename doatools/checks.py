@@ -115,7 +115,7 @@ def check(params, datasets, jobs=1):
                             "were checked up to there; training cuts them too")
     suspects = _judge_directions(examined, datasets, report)
     _judge_angles(examined, suspects, report)
-    _judge_times(examined, datasets, report)
+    _judge_times(examined, datasets, params["label_hop_len_s"], report)
     return report
 
 
@@ -134,12 +134,12 @@ def find_items(params, datasets, report):
         files = {name: list_files(path, ".csv" if name == "metadata" else ".wav", mixtures or part == "eval")
                  if path.is_dir() else {} for name, path in folders.items()}
         annotations = files.pop("metadata")
-        for name, audio in files.items():
+        for name, audio in files.items() if not missing else ():
             findings += [Finding(f"no annotation of that name in metadata_{part}; add it or take the file away",
                                  _name(audio[stem])) for stem in sorted(audio.keys() - annotations.keys())]
             findings += [Finding(f"no recording of that name in {name}_{part}; add it or take the file away",
                                  _name(annotations[stem])) for stem in sorted(annotations.keys() - audio.keys())]
-            if not audio and folders[name].is_dir():
+            if not audio:
                 findings.append(Finding("the folder holds no WAV file", f"{name}_{part}"))
         stems = sorted(set().union(*files.values()))
         items += [Item(stem, annotations.get(stem), {name: audio[stem] for name, audio in files.items()
@@ -206,7 +206,7 @@ def read_loosely(path):
             numbers = [float(cell) for cell in line.split(",")]
         except ValueError:
             continue
-        if len(numbers) in (5, 6) and all(map(math.isfinite, numbers)) and 0 <= numbers[0] < 2**31:
+        if len(numbers) in (5, 6) and all(abs(number) < 2**31 for number in numbers) and numbers[0] >= 0:
             rows.append((*(int(number) for number in numbers[:3]), *numbers[3:5]))
     rows.sort(key=lambda row: row[0])
     return np.array([(row[0], event, *row[1:]) for row, event in zip(rows, number_events(rows))], EVENT_ROWS)
@@ -333,7 +333,7 @@ def _judge_angles(examined, suspects, report):
     report.findings += [Finding(finding.text + hint, finding.file) for finding in outside]
 
 
-def _judge_times(examined, datasets, report):
+def _judge_times(examined, datasets, label_hop_s, report):
     """Compare the times at which sounds start with their labels."""
     lags = {}
     for name in datasets:
@@ -348,7 +348,7 @@ def _judge_times(examined, datasets, report):
     late = {name: lag for name, lag in lags.items() if abs(lag) >= TOLERATED_LAG_S}
     together = len(late) == len(lags) and late and max(late.values()) - min(late.values()) < 0.1
     for name, lag in list(late.items())[:1] if together else late.items():
-        frames = round(abs(lag) / 0.1)
+        frames = round(abs(lag) / label_hop_s)
         about = "" if together and len(lags) > 1 else f"{name}: "
         report.findings.append(Finding(
             f"{about}the labels are {abs(lag):.2f} s {'late' if lag < 0 else 'early'}: "

@@ -233,6 +233,22 @@ def test_layout_names_and_csvs_are_all_told_and_kinds_put_together(data, capsys)
         assert told in text, text
 
 
+def test_oddities_are_told_and_stop_nothing(tmp_path, capsys):
+    make_dataset(tmp_path)
+    annotations = sorted((tmp_path / "metadata_dev").glob("*.csv"))
+    annotations[0].write_bytes(b"\xff\xfe\x00")
+    annotations[1].write_text("0,1,0,nan,10\n5,1e30,0,0,0\n")
+    for dataset in ("foa", "mic"):  # an empty recording, and a silent one of less than a frame without a label
+        soundfile.write(wavs(tmp_path, dataset)[2], np.zeros((0, 4)), FS)
+        soundfile.write(wavs(tmp_path, dataset)[3], np.zeros((100, 4)), FS)
+    annotations[3].write_text("")
+    findings = diagnosis(capsys, tmp_path)
+    assert [told in finding for told, finding in zip(
+        ("holds no samples", "the same kind in 1 more", "not a text file", "azimuth nan"), findings)] == [True] * 4
+    shutil.rmtree(tmp_path / "metadata_dev")
+    assert diagnosis(capsys, tmp_path)[0] == "1. metadata_dev: the folder does not exist"
+
+
 def test_azimuths_from_0_to_360(data, capsys):
     relabel(data, lambda f, c, t, a, e: (f, c, t, a % 360, e))
     text = "\n".join(diagnosis(capsys, data))
