@@ -243,8 +243,9 @@ def test_oddities_are_told_and_stop_nothing(tmp_path, capsys):
         soundfile.write(wavs(tmp_path, dataset)[3], np.zeros((100, 4)), FS)
     annotations[3].write_text("")
     findings = diagnosis(capsys, tmp_path)
-    assert [told in finding for told, finding in zip(
-        ("holds no samples", "the same kind in 1 more", "not a text file", "azimuth nan"), findings)] == [True] * 4
+    assert len(findings) == 4
+    for told in ("holds no samples", "the same kind in 1 more", "not a text file", "azimuth nan"):
+        assert any(told in finding for finding in findings), findings
     shutil.rmtree(tmp_path / "metadata_dev")
     assert diagnosis(capsys, tmp_path)[0] == "1. metadata_dev: the folder does not exist"
 
