@@ -67,7 +67,7 @@ def read_dcase(path, n_frames=None):
         seen.add(row[:3])
         rows.append(row)
     rows.sort(key=lambda row: row[0])  # stable: the order of lines stays inside a frame
-    events = _number_events(rows)
+    events = number_events(rows)
     return np.array([(row[0], event, *row[1:]) for row, event in zip(rows, events)], dtype=EVENT_ROWS)
 
 
@@ -115,7 +115,7 @@ def _parse(line, n_frames):
     return frame, kind, track, azimuth, elevation
 
 
-def _number_events(rows):
+def number_events(rows):
     """The event of each row, counted from 0 in order of first appearance; rows sorted by frame."""
     latest, count, events = {}, 0, []  # latest: (class, track) → (last frame, event)
     for frame, *source, _, _ in rows:
@@ -273,8 +273,8 @@ def _pairs(dataset_dir, dataset, part, mixtures):
             raise UserError(f"{folder} does not exist: {simulate if part == 'dev' else ''}download TAU-NIGENS "
                             "Spatial Sound Events 2020 with 'python3 download_dataset.py tau2020' and set "
                             "dataset_dir to its folder")
-    audio = _files(audio_dir, ".wav", mixtures)
-    annotations = _files(csv_dir, ".csv", mixtures)
+    audio = list_files(audio_dir, ".wav", mixtures)
+    annotations = list_files(csv_dir, ".csv", mixtures)
     if not audio:
         raise UserError(f"{audio_dir} holds no WAV file")
     refuse_alone(audio, annotations, f"no annotation in {csv_dir}")
@@ -282,7 +282,8 @@ def _pairs(dataset_dir, dataset, part, mixtures):
     return [(audio[stem], annotations[stem]) for stem in sorted(audio)]
 
 
-def _files(folder, suffix, mixtures):
+def list_files(folder, suffix, mixtures):
+    """{stem: path} of a folder's files with a suffix; hidden ones apart, and mixtures unless asked for."""
     return {path.stem: path for path in folder.iterdir()
             if path.suffix.lower() == suffix and not path.name.startswith(".")
             and (mixtures or not is_mixture(path.stem))}

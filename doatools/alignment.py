@@ -1,0 +1,317 @@
+"""Does the audio point where the labels say, at the time they say? And if not, what was done to it?
+
+Directions are estimated in label frames with one source, the loudest of each event, once for each *suspect*: a way
+in which channels (their order and signs) or labels (their convention) are commonly wrong. The suspect that
+brings audio and labels together is named, provided that it does so clearly better than "nothing is wrong".
+
+S chosen frames, H suspects of the audio, A all suspects, M channels, K bins. Angles of labels in degrees;
+estimated directions are vectors (S, H, 3) of any length. Error of an event: the median over its frames;
+error of a data set: the median over its events.
+
+FOA (Merimaa and Pulkki, "Spatial impulse response rendering", JAES 2005): the active intensity. Capsules
+(DiBiase, "A high-accuracy, low-latency technique for talker localization", 2000): the steered response,
+with the phases of the array's own response. In both a bin counts by its amplitude, not its power.
+"""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.fft
+
+from doatools.arrays import fibonacci_directions
+from doatools.geometry import angular_distance, unit_vectors
+
+BAND_HZ = (500.0, 4000.0)  # below it rooms are not diffuse and arrays small, above it real arrays alias
+FRAMES_AN_EVENT, FRAMES_A_RECORDING = 8, 48
+SNAPSHOTS = 4  # windows inside a label frame, each 2/5 of it long
+GRID = fibonacci_directions(400)  # about 10° apart
+STEP_S, STEPS_A_SIDE = 0.02, 10  # a rise compares 0.2 s after with 0.2 s before
+REACH = 50  # steps: rises are looked for up to 1 s from the labelled onset
+
+
+# --- suspects --------------------------------------------------------------------------------------------
+
+@dataclass(frozen=True)
+class Suspect:
+    """Something that may be wrong. ``cost`` 0: nothing; the cheapest of those that explain the data is believed.
+
+    True channel c is ``signs[c]`` times the recorded channel ``order[c]``; ``relabel``, where labels are
+    wrong, maps (azimuth, elevation) as written to what they mean.
+    """
+
+    what: str
+    remedy: str = ""
+    cost: int = 0
+    order: tuple = (0, 1, 2, 3)
+    signs: tuple = (1, 1, 1, 1)
+    relabel: Callable | None = None
+
+
+LABEL_SUSPECTS = tuple(Suspect(what, remedy, 1, relabel=relabel) for what, remedy, relabel in (
+    ("the azimuth of the labels runs clockwise", "write minus the azimuth into the CSVs", lambda a, e: (-a, e)),
+    ("the azimuth of the labels counts from the back", "add 180 to the azimuths", lambda a, e: (a + 180, e)),
+    ("the azimuth of the labels counts from the right", "subtract 90 from the azimuths", lambda a, e: (a - 90, e)),
+    ("the azimuth of the labels counts from the left", "add 90 to the azimuths", lambda a, e: (a + 90, e)),
+    ("the azimuth of the labels runs clockwise from the left, like a compass to the left",
+     "write 90 minus the azimuth", lambda a, e: (90 - a, e)),
+    ("the azimuth of the labels runs clockwise from the back", "write 180 minus the azimuth",
+     lambda a, e: (180 - a, e)),
+    ("the azimuth of the labels runs clockwise from the right", "write -90 minus the azimuth",
+     lambda a, e: (-90 - a, e)),
+    ("the elevation of the labels counts downward", "write minus the elevation", lambda a, e: (a, -e)),
+    ("the elevation of the labels counts from the zenith", "write 90 minus the elevation", lambda a, e: (a, 90 - e)),
+    ("the columns azimuth and elevation are exchanged", "exchange the fourth and fifth column of the CSVs",
+     lambda a, e: (e, a)),
+    ("the angles of the labels are radians", "multiply azimuth and elevation by 57.2958",
+     lambda a, e: (np.rad2deg(a), np.rad2deg(e))),
+))
+
+
+def suspects_of(array):
+    """Suspects of an array's recordings, "nothing" first, those of the audio before those of the labels."""
+    audio = _foa_suspects() if array.kind == "ambisonic" else _capsule_suspects(array.channels)
+    return (*sorted(audio, key=lambda suspect: suspect.cost), *LABEL_SUSPECTS)
+
+
+def _foa_suspects():
+    names = "WYZX"
+    for order, signs in itertools.product(itertools.permutations(range(4)), itertools.product((1, -1), repeat=3)):
+        recorded = "".join(names[order.index(place)] for place in range(4))
+        moved = [name for name, place in zip(names, range(4)) if order[place] != place]
+        negated = [name for name, sign in zip(names[1:], signs) if sign < 0]
+        told = []
+        if recorded == "WXYZ":
+            told.append("the channels are in FuMa order (W X Y Z), not in ACN order (W Y Z X)")
+        elif len(moved) == 2:
+            told.append(f"{moved[0]} and {moved[1]} are exchanged (the channels come as {' '.join(recorded)}, "
+                        "not W Y Z X)")
+        elif moved:
+            told.append(f"the channels come as {' '.join(recorded)}, not W Y Z X")
+        if negated:
+            told.append(f"{' and '.join(negated)} {'is' if len(negated) == 1 else 'are'} negated")
+        cost = len(negated) + bool(moved) + (len(moved) > 2 and recorded != "WXYZ")
+        yield Suspect(" and ".join(told), _remix(order, (1, *signs)), cost, order, (1, *signs))
+
+
+def _capsule_suspects(channels):
+    straight, plain = tuple(range(channels)), (1,) * channels
+    for order in itertools.permutations(straight):
+        moved = [place for place in straight if order[place] != place]
+        turns = [turn for turn in straight if order == straight[turn:] + straight[:turn]]
+        recorded = " ".join(str(order.index(place)) for place in straight)
+        if len(moved) == 2:
+            what = f"channels {moved[0]} and {moved[1]} are exchanged"
+        elif turns:
+            what = f"the channels are rotated by {min(turns[0], channels - turns[0])}: they hold capsules {recorded}"
+        else:
+            what = f"the channels hold capsules {recorded}"
+        simple = len(moved) == 2 or turns or order == straight[::-1]
+        yield Suspect(what, _remix(order, plain), bool(moved) + (not simple), order, plain)
+    for channel in straight:
+        signs = tuple(-1 if place == channel else 1 for place in straight)
+        yield Suspect(f"channel {channel} has the wrong polarity", _remix(straight, signs), 1, straight, signs)
+
+
+def _remix(order, signs):
+    words = " ".join(f"{place + 1}{'v-1' if sign < 0 else ''}" for place, sign in zip(order, signs))
+    return f"write the channels anew (sox in.wav out.wav remix {words})"
+
+
+# --- measuring a recording -------------------------------------------------------------------------------
+
+@dataclass(frozen=True)
+class Measured:
+    """What one recording tells: labels (S,) and estimates (S, H, 3) of chosen frames, and its onsets.
+
+    ``excess_db`` (S,): power of Y, Z and X over that of W, 0 for SN3D gains (FOA; NaN else);
+    ``rises`` (onsets, 2 * REACH + 1): rise of the level, dB, about each labelled onset.
+    """
+
+    azimuth: np.ndarray
+    elevation: np.ndarray
+    event: np.ndarray
+    estimates: np.ndarray
+    excess_db: np.ndarray
+    rises: np.ndarray
+
+
+def measure(audio, fs, rows, label_hop_s, array):
+    """Audio (samples, M) and EVENT_ROWS → Measured."""
+    hop = round(fs * label_hop_s)  # samples of a label frame
+    n_frames = len(audio) // hop
+    rows = rows[rows["frame"] < n_frames]
+    frames = audio[: n_frames * hop].reshape(n_frames, hop * audio.shape[1])
+    power = np.einsum("ti,ti->t", frames, frames)
+    chosen = _choose(rows, power)
+    covariances, frequencies = _covariances(audio, chosen["frame"] * hop, hop, fs)
+    suspects = [suspect for suspect in suspects_of(array) if suspect.relabel is None]
+    excess = np.full(len(chosen), np.nan)
+    if array.kind == "ambisonic":
+        summed = covariances.real.sum(axis=-1)  # (S, M, M)
+        estimates = [_intensity(summed, suspect) for suspect in suspects]
+        powers = np.maximum(np.diagonal(summed, axis1=1, axis2=2), 1e-12)
+        excess = 10 * np.log10(powers[:, 1:].sum(axis=1) / powers[:, 0])
+    else:
+        phases = np.exp(1j * np.angle(array.response(GRID, frequencies[::2])))  # a window blurs bins anyway
+        steering = _pairs(np.einsum("mdk,ndk->dmnk", phases, phases.conj()))
+        estimates = [GRID[np.argmax(_pairs(_reordered(covariances[..., ::2], suspect)) @ steering.T, axis=1)]
+                     for suspect in suspects]
+    return Measured(chosen["azimuth"], chosen["elevation"], chosen["event"],
+                    np.stack(estimates, axis=1).astype(np.float32), excess, _rises(audio, fs, rows, label_hop_s))
+
+
+def _choose(rows, power):
+    """The loudest single-source rows of each event, no more than FRAMES_A_RECORDING."""
+    frames, counts = np.unique(rows["frame"], return_counts=True)
+    alone = rows[np.isin(rows["frame"], frames[counts == 1])]
+    alone = alone[np.argsort(-power[alone["frame"]], kind="stable")]
+    rank = np.zeros(len(alone), int)  # of a row in its event
+    for event in np.unique(alone["event"]):
+        mine = alone["event"] == event
+        rank[mine] = np.arange(mine.sum())
+    order = np.argsort(rank, kind="stable")[:FRAMES_A_RECORDING]
+    return alone[order[rank[order] < FRAMES_AN_EVENT]]
+
+
+def _covariances(audio, starts, hop, fs):
+    """Covariances (S, M, M, K) of label frames that begin at samples ``starts``, and frequencies (K,).
+
+    Divided by the amplitude of each bin, so that they grow with amplitude and not with power.
+    """
+    length = 2 * hop // 5
+    n_fft = scipy.fft.next_fast_len(length, real=True)
+    frequencies = np.fft.rfftfreq(n_fft, 1 / fs)
+    band = (frequencies >= BAND_HZ[0]) & (frequencies <= BAND_HZ[1])
+    begins = starts[:, None] + np.arange(SNAPSHOTS) * (hop - length) // (SNAPSHOTS - 1)  # (S, snapshots)
+    frames = audio[begins[..., None] + np.arange(length)].swapaxes(-1, -2)  # (S, snapshots, M, length)
+    spectra = scipy.fft.rfft(frames * np.hanning(length).astype(np.float32), n_fft)[..., band]
+    spectra /= np.linalg.norm(spectra, axis=2, keepdims=True) ** 0.5 + 1e-12
+    return np.einsum("stmk,stnk->smnk", spectra, spectra.conj()), frequencies[band]
+
+
+def _reordered(covariances, suspect):
+    order, signs = np.array(suspect.order), np.array(suspect.signs)
+    signs = np.multiply.outer(signs, signs).reshape(len(order), len(order), *[1] * (covariances.ndim - 3))
+    return covariances[:, order[:, None], order] * signs
+
+
+def _intensity(covariances, suspect):
+    """Real covariances (S, 4, 4) → W · (X, Y, Z), (S, 3)."""
+    return _reordered(covariances, suspect)[:, 0, [3, 1, 2]]
+
+
+def _pairs(covariances):
+    """Covariances (S, M, M, K) → products of each two channels, real (S, 2 * pairs * K)."""
+    one, other = np.triu_indices(covariances.shape[1], k=1)
+    flat = covariances[:, one, other].reshape(len(covariances), len(one) * covariances.shape[-1])
+    return np.concatenate([flat.real, flat.imag], axis=1).astype(np.float32)
+
+
+def _rises(audio, fs, rows, label_hop_s):
+    """Rise of the level in dB around the onset of each event (onsets, 2 * REACH + 1); none at the very start."""
+    _, first = np.unique(rows["event"], return_index=True)
+    onsets = rows["frame"][first]
+    onsets = np.round(onsets[onsets > 0] * label_hop_s / STEP_S).astype(int)
+    if not len(onsets):
+        return np.zeros((0, 2 * REACH + 1))
+    step = round(fs * STEP_S)
+    steps = audio[: len(audio) // step * step].reshape(-1, step * audio.shape[1])
+    power = np.einsum("ti,ti->t", steps, steps) / steps.shape[1]
+    level = 10 * np.log10(power + 1e-3 * np.percentile(power, 90) + 1e-12)
+    margin = REACH + STEPS_A_SIDE
+    total = np.concatenate([[0], np.cumsum(np.pad(level, margin, mode="edge"))])
+    middle = np.arange(STEPS_A_SIDE, len(total) - STEPS_A_SIDE)
+    rise = (total[middle + STEPS_A_SIDE] - 2 * total[middle] + total[middle - STEPS_A_SIDE]) / STEPS_A_SIDE
+    return np.clip(rise[onsets[:, None] + np.arange(2 * REACH + 1)], 0, 30)
+
+
+# --- judging a data set ----------------------------------------------------------------------------------
+
+@dataclass(frozen=True)
+class Verdict:
+    """``state``: 'agrees' | 'few' (too few events to tell) | 'unexplained' | 'fault', with its ``suspects``.
+
+    ``error`` of the recordings as they are, ``mended`` with the first suspect undone; degrees.
+    """
+
+    state: str
+    n_events: int
+    error: float = float("nan")
+    mended: float = float("nan")
+    suspects: tuple = ()
+
+
+def event_errors(measured, suspects):
+    """Median error of each event under each suspect (events, A), degrees."""
+    estimates = {suspect: measured.estimates[:, number] for number, suspect in enumerate(
+        suspect for suspect in suspects if suspect.relabel is None)}
+    errors = np.empty((len(measured.event), len(suspects)))
+    for number, suspect in enumerate(suspects):
+        labels = measured.azimuth, measured.elevation
+        truth = unit_vectors(*(suspect.relabel(*labels) if suspect.relabel else labels))
+        errors[:, number] = angular_distance(estimates.get(suspect, measured.estimates[:, 0]), truth)
+    return np.stack([np.median(errors[measured.event == event], axis=0) for event in np.unique(measured.event)]
+                    ) if len(errors) else errors
+
+
+def judge(errors, suspects, alone=False):
+    """Errors of events (E, A) → Verdict; ``alone``: of one recording, of which more evidence is asked."""
+    n_events = len(errors)
+    if n_events < (5 if alone else 4):
+        return Verdict("few", n_events)
+    medians = np.median(errors, axis=0)
+    cost = np.array([suspect.cost for suspect in suspects])
+    fits = medians <= 1.25 * medians.min() + 1.5
+    best = np.flatnonzero(fits & (cost == cost[fits].min()))
+    best = best[np.argsort(medians[best], kind="stable")]
+    now, mended = medians[0], medians[best[0]]
+    closer = np.mean(errors[:, best[0]] < errors[:, 0])
+    told, least = (15, 0.6) if n_events >= 10 and not alone else (25, 0.5)
+    if best[0] != 0 and now >= told and mended <= least * now and mended <= 40 and closer >= 0.7:
+        return Verdict("fault", n_events, now, mended, tuple(suspects[number] for number in best))
+    # Directions at random lie 90° from the labels; reverberation and noise alone leave far less.
+    return Verdict("unexplained" if now > 60 and n_events >= 10 else "agrees", n_events, now)
+
+
+def settle(verdicts):
+    """{dataset: Verdict} of arrays that heard the same → {dataset or 'labels': Verdict} to report.
+
+    One array cannot tell some faults of its own from those of the labels (Y negated is the azimuth clockwise); two can.
+    """
+    faults = {name: verdict for name, verdict in verdicts.items() if verdict.state == "fault"}
+    shared = [suspect for suspect in LABEL_SUSPECTS if all(suspect in verdict.suspects for verdict in faults.values())]
+    if len(faults) > 1 and shared:
+        first = next(iter(faults.values()))
+        return {"labels": Verdict("fault", first.n_events, first.error, first.mended, tuple(shared))}
+    if any(verdict.state == "agrees" for verdict in verdicts.values()):  # so the labels are right
+        for name, verdict in faults.items():
+            own = tuple(suspect for suspect in verdict.suspects if suspect.relabel is None)
+            faults[name] = Verdict("fault", verdict.n_events, verdict.error, verdict.mended, own or verdict.suspects)
+    return faults | {name: verdict for name, verdict in verdicts.items() if verdict.state == "unexplained"}
+
+
+def excess_of_gains(excess_db, event):
+    """Power of Y, Z, X over W in dB, or None where too few events tell it or they disagree."""
+    per_event = np.array([np.median(excess_db[event == number]) for number in np.unique(event)])
+    if len(per_event) < 5 or np.subtract(*np.percentile(per_event, [75, 25])) > 1.5:
+        return None
+    return float(np.median(per_event))
+
+
+def lag_of_onsets(rises):
+    """Rises (onsets, 2 * REACH + 1) → s by which sounds start after their labels; None where it cannot be told.
+
+    Both halves of the onsets must say the same, and clearly louder than what they say at the labelled time.
+    """
+    if len(rises) < 6:
+        return None
+    profile = rises.mean(axis=0)
+    halves = [rises[part::2].mean(axis=0).argmax() for part in (0, 1)]
+    lag = int(profile.argmax()) - REACH
+    if abs(halves[0] - halves[1]) > 5 or profile.max() < 1.3 * np.median(profile) + 1:
+        return None
+    if abs(lag) * STEP_S >= 0.15 and profile.max() < 1.3 * profile[REACH - 4 : REACH + 5].max():
+        return 0.0
+    return lag * STEP_S

@@ -1,0 +1,356 @@
+"""Is a folder of recordings and labels fit for this toolkit? All findings, not the first alone.
+
+A recording is looked at once, by ``examine``: its CSV, and its audio at each array. What only many recordings
+together can tell (directions, times) is measured there and judged in ``check``. Findings whose texts differ
+in numbers alone are of one kind and told together.
+"""
+
+import math
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import joblib
+import numpy as np
+from tqdm import tqdm
+
+from doatools import alignment
+from doatools.annotations import (
+    EVENT_ROWS,
+    TAU_NAME,
+    count_overlap,
+    find_recordings,
+    list_files,
+    number_events,
+    read_dcase,
+)
+from doatools.arrays import ARRAYS
+from doatools.audiofiles import inspect_audio, read_audio
+from doatools.errors import UserError
+
+NAMED = 4  # files of a kind of finding that are named
+ALIGNED = 100  # recordings whose directions and times are measured, evenly spaced
+SILENT_DB = -50  # a channel that lies this far below the loudest is silent
+TOLERATED_LAG_S = 0.2  # labels come in frames of 0.1 s, and sounds may start slowly
+GAINS = {3.0: "W is 3 dB too weak (FuMa gains; SN3D belongs here): multiply W by 1.414",
+         4.8: "X, Y and Z are 4.8 dB too strong (N3D gains; SN3D belongs here): multiply them by 0.577"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is wrong and what to do; ``file`` is '' where it is all of them."""
+
+    text: str
+    file: str = ""
+
+    @property
+    def kind(self):
+        """The text but for its numbers."""
+        return re.sub(r"-?\d+(\.\d+)?", "#", self.text)
+
+
+@dataclass
+class Report:
+    """Findings make a dataset unhealthy; notes do not; ``checked`` tells what was looked at."""
+
+    findings: list = field(default_factory=list)
+    notes: list = field(default_factory=list)
+    checked: list = field(default_factory=list)
+
+    def lines(self):
+        """The report as lines of text, one or two a kind of finding."""
+        kinds = {}
+        for finding in self.findings:
+            kinds.setdefault(finding.kind, []).append(finding)
+        told = [f"checked: {text}" for text in self.checked] + [f"note: {text}" for text in self.notes]
+        for number, (first, *more) in enumerate(kinds.values(), 1):
+            told.append(f"{number}. {first.file + ': ' if first.file else ''}{first.text}")
+            if more:
+                names = ", ".join(finding.file for finding in more[: NAMED - 1]) + ", ..." * (len(more) >= NAMED)
+                told.append(f"   the same kind in {len(more)} more: {names}")
+        count = f"{len(kinds)} kind{'s' * (len(kinds) > 1)} of findings, the dataset is not healthy"
+        return [*told, count if kinds else "healthy"]
+
+
+@dataclass(frozen=True)
+class Item:
+    """A recording to examine: its CSV, or None, and its WAVs {dataset: path}."""
+
+    stem: str
+    annotation: Path | None
+    audio: dict
+
+
+@dataclass
+class Examined:
+    """Findings in one recording; ``outside``: about angles out of range, whose cause all recordings tell."""
+
+    item: Item
+    findings: list = field(default_factory=list)
+    outside: list = field(default_factory=list)
+    rows: np.ndarray | None = None
+    seconds: dict = field(default_factory=dict)  # {dataset: length}
+    measured: dict = field(default_factory=dict)  # {dataset: Measured}
+
+
+def check(params, datasets, jobs=1):
+    """Check ``params['dataset_dir']`` as recorded by the arrays named in ``datasets`` → Report."""
+    report = Report()
+    items = find_items(params, datasets, report)
+    spread = set(np.linspace(0, len(items) - 1, min(len(items), ALIGNED)).round().astype(int).tolist())
+    work = joblib.Parallel(n_jobs=jobs, return_as="generator")(
+        joblib.delayed(examine)(item, params, number in spread) for number, item in enumerate(items))
+    examined = list(tqdm(work, total=len(items), unit="recording", desc="checking", leave=False))
+    for one in examined:
+        report.findings += one.findings
+    hours = sum(max(one.seconds.values(), default=0) for one in examined) / 3600
+    report.checked.append(f"layout and names; rate, channels, length, silence, clipping and NaN of {len(items)} "
+                          f"recordings ({', '.join(datasets)}; {hours * 60:.1f} minutes); every line of their CSVs")
+    if examined and not any(len(one.rows) for one in examined if one.rows is not None):
+        report.findings.append(Finding("no CSV holds a single source: frame,class,track,azimuth,elevation, one "
+                                       "line a source and frame of 100 ms"))
+    long = sum(max(one.seconds.values(), default=0) > params["max_audio_len_s"] for one in examined)
+    if long:
+        report.notes.append(f"{long} recordings are longer than max_audio_len_s={params['max_audio_len_s']:g} s and "
+                            "were checked up to there; training cuts them too")
+    suspects = _judge_directions(examined, datasets, report)
+    _judge_angles(examined, suspects, report)
+    _judge_times(examined, datasets, params["label_hop_len_s"], report)
+    return report
+
+
+# --- layout ----------------------------------------------------------------------------------------------
+
+def find_items(params, datasets, report):
+    """Recordings of all ``datasets``, sorted by name; what is wrong with folders and names goes to ``report``."""
+    root, findings = Path(params["dataset_dir"]), report.findings
+    tabled = (root / "splits.csv").exists()
+    mixtures = tabled or params["augmented"]
+    items = []
+    for part in ("dev", "eval") if params["mode"] == "eval" else ("dev",):
+        folders = {name: root / f"{name}_{part}" for name in (*datasets, "metadata")}
+        missing = [path.name for path in folders.values() if not path.is_dir()]
+        findings += [Finding("the folder does not exist", name) for name in missing]
+        files = {name: list_files(path, ".csv" if name == "metadata" else ".wav", mixtures or part == "eval")
+                 if path.is_dir() else {} for name, path in folders.items()}
+        annotations = files.pop("metadata")
+        for name, audio in files.items() if not missing else ():
+            findings += [Finding(f"no annotation of that name in metadata_{part}; add it or take the file away",
+                                 _name(audio[stem])) for stem in sorted(audio.keys() - annotations.keys())]
+            findings += [Finding(f"no recording of that name in {name}_{part}; add it or take the file away",
+                                 _name(annotations[stem])) for stem in sorted(annotations.keys() - audio.keys())]
+            if not audio:
+                findings.append(Finding("the folder holds no WAV file", f"{name}_{part}"))
+        stems = sorted(set().union(*files.values()))
+        items += [Item(stem, annotations.get(stem), {name: audio[stem] for name, audio in files.items()
+                                                     if stem in audio}) for stem in stems]
+        if part == "dev" and not tabled:
+            findings += [Finding("the name does not tell the fold as fold1_room2_mix003_ov1.wav does; rename it, or "
+                                 "list all files in splits.csv with columns file,split", stem)
+                         for stem in stems if not TAU_NAME.fullmatch(stem)]
+    if not findings:
+        findings += _readers_refusal(params, datasets)
+    return items
+
+
+def _readers_refusal(params, datasets):
+    """What the reader that extraction and training use would refuse, such as lines of splits.csv."""
+    try:
+        for name in datasets:
+            find_recordings(params["dataset_dir"], name, params["mode"], params["augmented"])
+    except UserError as error:
+        return [Finding(str(error))]
+    return []
+
+
+def _name(path):
+    return f"{path.parent.name}/{path.name}"
+
+
+# --- one recording ---------------------------------------------------------------------------------------
+
+def examine(item, params, align):
+    """Item → Examined; ``align``: measure directions and times too."""
+    examined = Examined(item)
+    if item.annotation:
+        examined.rows = read_loosely(item.annotation)
+    lengths = {}
+    for name, path in item.audio.items():
+        try:
+            lengths[name] = inspect_audio(path, params["fs"], ARRAYS[name].channels)
+            audio = read_audio(path, params["fs"], ARRAYS[name].channels,
+                               round(params["max_audio_len_s"] * params["fs"]))
+        except UserError as error:
+            examined.findings.append(_refusal(path, error))
+            continue
+        examined.seconds[name] = lengths[name] / params["fs"]
+        faults = _silence(audio, name, examined.rows)
+        if align and examined.rows is not None and not faults:
+            examined.measured[name] = alignment.measure(audio, params["fs"], examined.rows,
+                                                        params["label_hop_len_s"], ARRAYS[name])
+        faults += _clipping(audio)
+        examined.findings += [Finding(text, _name(path)) for text in faults]
+    if len(set(lengths.values())) > 1:
+        told = " and ".join(f"{length / params['fs']:.3f} s at {name}" for name, length in lengths.items())
+        examined.findings.append(Finding(f"lengths differ: {told}; cut both from the same start and end", item.stem))
+    if examined.rows is not None:
+        _check_annotation(examined, params, lengths)
+    return examined
+
+
+def read_loosely(path):
+    """Lines of a CSV that are five or six numbers → EVENT_ROWS, angles in range or not."""
+    rows = []
+    for line in path.read_text(encoding="utf-8-sig", errors="replace").splitlines():
+        try:
+            numbers = [float(cell) for cell in line.split(",")]
+        except ValueError:
+            continue
+        if len(numbers) in (5, 6) and all(abs(number) < 2**31 for number in numbers) and numbers[0] >= 0:
+            rows.append((*(int(number) for number in numbers[:3]), *numbers[3:5]))
+    rows.sort(key=lambda row: row[0])
+    return np.array([(row[0], event, *row[1:]) for row, event in zip(rows, number_events(rows))], EVENT_ROWS)
+
+
+def _check_annotation(examined, params, lengths):
+    path, rows = examined.item.annotation, examined.rows
+    frame = params["fs"] * params["label_hop_len_s"]  # samples
+    try:
+        read_dcase(path, math.ceil(min(lengths.values()) / frame - 1e-6) if lengths else None)
+    except UserError as error:
+        outside = np.abs(rows["azimuth"]).max(initial=0) > 180 or np.abs(rows["elevation"]).max(initial=0) > 90
+        (examined.outside if outside else examined.findings).append(_refusal(path, error))
+    overlap = count_overlap(rows)
+    if overlap > params["max_sources"] and params["overflow"] == "error":
+        examined.findings.append(Finding(
+            f"{overlap} sources at once, more than max_sources={params['max_sources']}; set max_sources={overlap}, or "
+            "overflow=drop to train without the later born", _name(path)))
+
+
+def _refusal(path, error):
+    """A reader's UserError about ``path`` as a Finding."""
+    text = str(error).removeprefix(str(path)).lstrip(":, ").replace(str(path), "the file")
+    return Finding(text, _name(path))
+
+
+def _silence(audio, dataset, rows):
+    """Faults of silent or equal channels of audio (samples, M)."""
+    levels = 20 * np.log10([np.std(channel) + 1e-12 for channel in np.ascontiguousarray(audio.T)])
+    if levels.max() < -120:
+        sounding = rows is not None and len(rows)
+        return ["silent in all channels, though its CSV names sources"] if sounding else []
+    names = dict(enumerate((" (W)", " (Y)", " (Z)", " (X)"))) if dataset == "foa" else {}
+    faults = [f"channel {channel}{names.get(channel, '')} is silent, the loudest is at {levels.max():.0f} dB; "
+              "look at the cable or the export and make the file again"
+              for channel in np.flatnonzero(levels < levels.max() + SILENT_DB)]
+    if np.all(audio == audio[:, :1]):
+        faults.append("all channels are the same: a mono recording tells no direction")
+    return faults
+
+
+def _clipping(audio):
+    """Faults of clipped channels: their largest value, or smallest, is held over and over."""
+    held = 0
+    for channel in np.ascontiguousarray(audio.T):
+        for peak in (channel.max(), channel.min()):
+            at_peak = np.flatnonzero(channel == peak) if abs(peak) > 0.01 else np.zeros(0, int)
+            held += np.count_nonzero(at_peak[2:] - at_peak[:-2] == 2)  # three in a row
+    return [f"clipped: {held} samples stay at the largest value; record or mix it again at a lower level"
+            ] if held >= 10 else []
+
+
+# --- all recordings --------------------------------------------------------------------------------------
+
+def _judge_directions(examined, datasets, report):
+    """Compare directions of audio and labels; returns the suspects reported."""
+    errors = {name: [(one.item.stem, alignment.event_errors(one.measured[name],
+                                                            alignment.suspects_of(ARRAYS[name])))
+                     for one in examined if name in one.measured] for name in datasets}
+    verdicts = {name: alignment.judge(np.concatenate([events for _, events in pairs]),
+                                      alignment.suspects_of(ARRAYS[name]))
+                for name, pairs in errors.items() if pairs}
+    for name, verdict in verdicts.items():
+        where = f"{verdict.n_events} events with a frame of one source, in {len(errors[name])} recordings"
+        if verdict.state == "few":
+            report.notes.append(f"{name}: directions were not compared, there are only {where}")
+        else:
+            report.checked.append(f"{name}: the audio points {verdict.error:.0f}° from the labels (median of {where})")
+    settled = alignment.settle(verdicts)
+    report.findings += [_direction_finding(name, verdict) for name, verdict in settled.items()]
+    if not settled:
+        _judge_single_files(errors, report)
+    foa = settled.get("foa", alignment.Verdict("agrees", 0)).suspects
+    if "foa" in verdicts and all(suspect.order[0] == 0 for suspect in foa):
+        _judge_gains([one.measured["foa"] for one in examined if "foa" in one.measured], report)
+    return [suspect for verdict in settled.values() for suspect in verdict.suspects]
+
+
+def _direction_finding(name, verdict, file=""):
+    about = "" if name == "labels" else f"{name}: "
+    if verdict.state == "unexplained":
+        return Finding(f"{about}the audio points elsewhere than the labels ({verdict.error:.0f}° off, guesses would be "
+                       "90°) and no known fault explains it: do WAV and CSV of a name belong together? Is the array "
+                       f"the one of this dataset ({ARRAYS[name].kind})?", file)
+    told = "; or ".join(f"{suspect.what} ({suspect.remedy})" for suspect in verdict.suspects[:NAMED])
+    several = "one of these, which sound alike: " if len(verdict.suspects) > 1 else ""
+    return Finding(f"{about}{several}{told}. With that mended the audio points {verdict.mended:.0f}° from the labels, "
+                   f"now {verdict.error:.0f}° (median of {verdict.n_events} events)", file)
+
+
+def _judge_single_files(errors, report):
+    """Recordings that are wrong in a dataset that is right as a whole."""
+    stems = {stem for pairs in errors.values() for stem, _ in pairs}
+    by_stem = {name: dict(pairs) for name, pairs in errors.items()}
+    for stem in sorted(stems):
+        verdicts = {name: alignment.judge(known[stem], alignment.suspects_of(ARRAYS[name]), alone=True)
+                    for name, known in by_stem.items() if stem in known}
+        report.findings += [_direction_finding(name, verdict, stem)
+                            for name, verdict in alignment.settle(verdicts).items()]
+
+
+def _judge_gains(measured, report):
+    numbers = np.concatenate([np.full(len(one.event), number) for number, one in enumerate(measured)])
+    events = np.unique(np.stack([numbers, np.concatenate([one.event for one in measured])]), axis=1,
+                       return_inverse=True)[1]
+    excess = alignment.excess_of_gains(np.concatenate([one.excess_db for one in measured]), events)
+    if excess is not None:
+        report.findings += [Finding(f"foa: {text}") for gain, text in GAINS.items() if abs(excess - gain) < 0.8]
+
+
+def _judge_angles(examined, suspects, report):
+    """Angles out of range: told, with their cause where all labels together show it."""
+    if any("exchanged" in suspect.what and suspect.relabel for suspect in suspects):
+        return  # the columns; that says it all
+    outside = [finding for one in examined for finding in one.outside]
+    rows = [one.rows for one in examined if one.rows is not None and len(one.rows)]
+    hint = ""
+    if outside and rows:
+        rows = np.concatenate(rows)
+        if rows["azimuth"].min() >= 0 and 180 < rows["azimuth"].max() <= 360:
+            hint = ": the azimuths count from 0 to 360, subtract 360 from those above 180"
+        elif np.abs(rows["azimuth"]).max() <= 90 < np.abs(rows["elevation"]).max() <= 180:
+            hint = ": it seems that the columns azimuth and elevation are exchanged"
+    report.findings += [Finding(finding.text + hint, finding.file) for finding in outside]
+
+
+def _judge_times(examined, datasets, label_hop_s, report):
+    """Compare the times at which sounds start with their labels."""
+    lags = {}
+    for name in datasets:
+        rises = [one.measured[name].rises for one in examined if name in one.measured]
+        count = sum(map(len, rises))
+        lag = alignment.lag_of_onsets(np.concatenate(rises)) if rises else None
+        if lag is None:
+            report.notes.append(f"{name}: times were not compared, {count} labelled onsets do not tell them clearly")
+        else:
+            lags[name] = lag
+            report.checked.append(f"{name}: sounds start {lag:+.2f} s from their labels ({count} onsets)")
+    late = {name: lag for name, lag in lags.items() if abs(lag) >= TOLERATED_LAG_S}
+    together = len(late) == len(lags) and late and max(late.values()) - min(late.values()) < 0.1
+    for name, lag in list(late.items())[:1] if together else late.items():
+        frames = round(abs(lag) / label_hop_s)
+        about = "" if together and len(lags) > 1 else f"{name}: "
+        report.findings.append(Finding(
+            f"{about}the labels are {abs(lag):.2f} s {'late' if lag < 0 else 'early'}: "
+            f"{'subtract' if lag < 0 else 'add'} {frames} {'from' if lag < 0 else 'to'} the frames of the CSVs, or cut "
+            "the audio as the labels were made"))
