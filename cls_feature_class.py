@@ -27,7 +27,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from doanet_parameters import DEFAULTS, get_params
 from doatools import audiofiles
 from doatools.arrays import ARRAYS
-from doatools.augmentation import capsule_channel_map, foa_channel_map, vertical_turns
+from doatools.augmentation import capsule_channel_map, foa_channel_map, phase_channel_map, vertical_turns
 from doatools.errors import UserError
 from doatools.files import replacing
 from doatools.formats import format_of
@@ -136,6 +136,8 @@ class MagnitudePhase:
     dtype = np.float16
     pictured = ((0, "frequency bin", "magnitude of channel 1 (dB)", "magma"),
                 (1, "frequency bin", "magnitude of channel 2 (dB)", "magma"))
+
+    channel_map = staticmethod(phase_channel_map)
 
     def __init__(self, made):
         full_scale = np.float32(32768 / 32767)  # samples are int16 / 32767 here, and int16 / 32768 as read

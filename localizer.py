@@ -75,9 +75,8 @@ def build_augmentation(params, scaler):
     if not (params["turn_augment"] or params["spec_augment"]):
         return None
     features = FeatureClass(params)
-    if not features.mel_channels:
-        raise UserError(f"features={params['features']} are used as they are; turn_augment and spec_augment are for "
-                        "those of foa and mic")
+    if params["spec_augment"] and not features.mel_channels:
+        raise UserError(f"spec_augment masks mel bands, which features={params['features']} have none of")
     turns, maps = features.turns() if params["turn_augment"] else (None, None)
     return Augmentation(turns, maps, scaler.mean, scaler.scale,
                         features.mel_channels if params["spec_augment"] else None, params["seed"])

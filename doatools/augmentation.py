@@ -3,7 +3,8 @@
 A turn is an orthogonal matrix of 0, 1 and -1 that carries a direction (x, y, z) to another one: the 16 that keep
 the vertical axis (azimuth ±φ + k·90°, elevation ±θ). Ambisonic channels allow them all, capsules those that carry
 the array onto itself: 8 for a tetrahedron. Features follow exactly, since a turn only exchanges channels, changes
-signs and runs lags backwards; it acts on unscaled values, which for normalised features is a gain and an offset.
+signs (adds π to phases) and runs lags backwards; it acts on unscaled values, which for normalised features is a
+gain and an offset.
 
 Shapes: B sequences, C feature channels, T feature frames, F bands; L label frames, N slots; K turns.
 
@@ -30,6 +31,7 @@ class ChannelMap(NamedTuple):
     source: np.ndarray  # (C,) the original's channel
     sign: np.ndarray  # (C,) +1 or -1
     backwards: np.ndarray  # (C,) bool: lags τ become -τ
+    inverted: np.ndarray  # (C,) bool: phases, to which a change of sign adds π
 
 
 def vertical_turns():
@@ -48,7 +50,14 @@ def foa_channel_map(turn):
     source = np.abs(turn).argmax(1)[axes]  # the axis that each one is read from
     place = np.array([axes.index(axis) for axis in source])
     return ChannelMap(np.concatenate([[0], 1 + place, 4 + place]),
-                      np.concatenate([np.ones(4, int), turn.sum(1)[axes]]), np.zeros(7, bool))
+                      np.concatenate([np.ones(4, int), turn.sum(1)[axes]]), np.zeros(7, bool), np.zeros(7, bool))
+
+
+def phase_channel_map(turn):
+    """ChannelMap of magnitudes and phases of W, Y, Z, X."""
+    powers, signs = (values[:4] for values in (foa_channel_map(turn).source, np.append(1, turn.sum(1)[[1, 2, 0]])))
+    return ChannelMap(np.concatenate([powers, 4 + powers]), np.ones(8, int), np.zeros(8, bool),
+                      np.concatenate([np.zeros(4, bool), signs < 0]))
 
 
 def capsule_channel_map(turn, capsules):
@@ -64,7 +73,8 @@ def capsule_channel_map(turn, capsules):
         gcc.append(len(capsules) + pairs.index(tuple(sorted(before))))
         backwards.append(before[0] > before[1])
     return ChannelMap(np.concatenate([source, gcc]), np.ones(len(source) + len(gcc), int),
-                      np.concatenate([np.zeros(len(source), bool), backwards]))
+                      np.concatenate([np.zeros(len(source), bool), backwards]),
+                      np.zeros(len(source) + len(gcc), bool))
 
 
 def lags_backwards(n_lags):
@@ -95,6 +105,7 @@ class Augmentation(nn.Module):
             tables = [_affine(one, mean, scale) for one in channel_maps]
             for name, table in zip(("place", "gain", "offset"), zip(*tables)):
                 self.register_buffer(name, torch.from_numpy(np.stack(table)))
+            self.inverted = [np.flatnonzero(one.inverted).tolist() for one in channel_maps]
             self.register_buffer("turns", torch.from_numpy(turns.astype(np.float32)))
 
     def forward(self, batch, epoch):
@@ -117,6 +128,8 @@ class Augmentation(nn.Module):
             rows = one.transpose(0, 1).flatten(1)[:, self.place[turn]]  # (T, C*F)
             rows = torch.addcmul(self.offset[turn], rows, self.gain[turn])
             out.copy_(rows.unflatten(1, (channels, bands)).transpose(0, 1))
+            for channel in self.inverted[turn]:
+                out[channel] -= torch.where(out[channel] > 0, torch.pi, -torch.pi)
         return turned
 
     def mask(self, features, chances):

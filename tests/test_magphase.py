@@ -8,7 +8,7 @@ from tut_helpers import FS, make_tut
 
 import batch_feature_extraction
 from cls_data_generator import SequenceDataset
-from cls_feature_class import FeatureClass, FeatureFiles
+from cls_feature_class import FeatureClass, FeatureFiles, Scaler
 from doanet_parameters import get_params
 from doatools.errors import UserError
 from doatools.training import Predictions
@@ -72,10 +72,26 @@ def test_too_short_an_fft_is_refused():
         FeatureClass(get_params(CONFIG, format="tut2018", num_fft_bins=1024))
 
 
-def test_augmentation_of_mel_features_is_refused():
-    params = get_params(CONFIG, turn_augment=True)
-    with pytest.raises(UserError, match="features=magphase are used as they are"):
-        build_augmentation(params, None)
+@pytest.mark.parametrize("turn", range(16))
+def test_turns_exchange_magnitudes_and_add_pi_to_phases(turn):
+    rng = np.random.default_rng(0)
+    audio = 0.05 * rng.standard_normal((FS, 4)).astype(np.float32)
+    params = get_params(CONFIG, format="tut2018", turn_augment=True)
+    made = FeatureClass(params)
+    augmentation = build_augmentation(params, Scaler.identity(8 * 1024))
+    matrix = augmentation.turns[turn].numpy()
+    turned = np.concatenate([audio[:, :1], (audio[:, [3, 1, 2]] @ matrix.T)[:, [1, 2, 0]]], axis=1)  # W, and Y Z X
+    before, after = (torch.from_numpy(made.as_channels(made.extract(samples)))[None] for samples in (audio, turned))
+    done = augmentation.turn_features(before, torch.tensor([turn]))
+    torch.testing.assert_close(done[:, :4], after[:, :4])
+    assert done[:, 4:].abs().max() <= np.pi + 1e-4
+    difference = (torch.exp(1j * done[:, 4:]) - torch.exp(1j * after[:, 4:])).abs()
+    assert difference[after[:, :4] > 1e-4].max() < 1e-2
+
+
+def test_bands_are_not_masked_where_there_are_none():
+    with pytest.raises(UserError, match="spec_augment"):
+        build_augmentation(get_params(CONFIG, spec_augment=True), Scaler.identity(8 * 1024))
 
 
 # --- chunks of recordings ------------------------------------------------------------------------------------
