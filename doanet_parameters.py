@@ -121,10 +121,14 @@ FOA_TASKS = {
     "13": {"activity": False, "augmented": True, "dmota_weight": 1.0, "ids_weight": 1.0},
     "14": {"augmented": True, "dmota_weight": 0.0, "ids_weight": 0.0},
     "15": {"augmented": True, "dmota_weight": 1.0, "ids_weight": 1.0},
+    # Ours, recommended: what did best in the study of losses (docs/losses.md).
+    "20": {"loss": "pit", "pit_level": "track", "switch_cost": 30.0, "activity_gate_deg": 40.0, "turn_augment": True,
+           "optimizer": "adamw", "lr_schedule": "onecycle", "gradient_clip": 1.0, "batch_size": 32},
     "999": {"quick_test": True},
 }
 # The same on the microphone array: mic task → foa task.
-MIC_TASKS = {"7": "2", "8": "3", "9": "4", "10": "5", "11": "6", "16": "12", "17": "13", "18": "14", "19": "15"}
+MIC_TASKS = {"7": "2", "8": "3", "9": "4", "10": "5", "11": "6", "16": "12", "17": "13", "18": "14", "19": "15",
+             "21": "20"}
 
 TASKS = FOA_TASKS | {mic: FOA_TASKS[foa] | {"dataset": "mic"} for mic, foa in MIC_TASKS.items()}
 

@@ -61,7 +61,7 @@ def main(argv=None):
     if not tracker_asked(args) and (args.yardstick or args.against in yardsticks.RULES):
         args.overrides.append("tracker=kalman")  # peaks of a spectrum have no slots; who is compared has the same
     name, tracks, params, out = find_system(args, own_identities)
-    hop_s = params["label_hop_len_s"]
+    hop_s = params["annotation_hop_len_s"]
     results = {"system": name, "command": shlex.join(["python3", "evaluate_doanet.py", *(argv or sys.argv[1:])]),
                "identities": "of the CSVs" if own_identities else f"by tracker={params['tracker']}",
                "parameters": {key: params[key] for key in parameters_used(args, params)},

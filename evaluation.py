@@ -17,6 +17,7 @@ from doatools import annotations, yardsticks
 from doatools.annotations import assign_slots, count_overlap, read_dcase
 from doatools.breakdowns import break_down
 from doatools.errors import UserError
+from doatools.formats import recordings_for
 from doatools.geometry import azimuth_elevation
 from doatools.intervals import compare, jackknife, total
 from doatools.tracking import link
@@ -27,21 +28,11 @@ CLASS = 0  # of a prediction in a CSV: sources are localized, not classified
 
 # --- references --------------------------------------------------------------------------------------------
 
-def tested_recordings(params):
-    """The recordings a checkpoint or yardstick of these parameters is tested on."""
-    found = annotations.find_recordings(params["dataset_dir"], params["dataset"], params["mode"])
-    chosen = annotations.select(found, "test", params["mode"])
-    if not chosen:
-        raise UserError(f"{params['dataset_dir']}: none of its {len(found)} recordings serves as 'test' in "
-                        f"mode={params['mode']} (see ROLES in doatools/annotations.py)")
-    return chosen
-
-
 def references_of_dataset(params):
     """References of the test recordings, padded or cut to max_audio_len_s as in training."""
     features = FeatureClass(params)
-    return [_reference(r.stem, features.labels(r), features.nb_label_frames, r.room, r.overlap)
-            for r in tested_recordings(params)]
+    return [_reference(r.stem, features.labels(r), features.nb_annotation_frames, r.room, r.overlap)
+            for r in recordings_for(params, "test")]
 
 
 def references_of_folder(folder, predictions, n_frames=None):
@@ -103,7 +94,7 @@ def by_csvs(folder, references, params=None):
 def by_yardstick(kind, params, references, jobs=1):
     """What a classical localizer finds in the test recordings, linked as the parameters say."""
     params = params | {"dataset": yardsticks.DATASETS[kind]}
-    recordings = {recording.stem: recording for recording in tested_recordings(params)}
+    recordings = {recording.stem: recording for recording in recordings_for(params, "test")}
     absent = [reference.stem for reference in references if reference.stem not in recordings]
     if absent:
         raise UserError(f"{kind} reads {params['dataset']} recordings, and {params['dataset_dir']} has none of "
@@ -121,7 +112,7 @@ def by_yardstick(kind, params, references, jobs=1):
 def _localize(kind, params, audio):
     features = FeatureClass(params)
     return yardsticks.localize(kind, features.read_audio(audio, features.max_samples), params["fs"],
-                               params["label_hop_len_s"], params["max_sources"])
+                               params["annotation_hop_len_s"], params["max_sources"])
 
 
 def _fit(array, length):
