@@ -70,19 +70,24 @@ class Dcase2020:
 class Tut2018:
     """Small sets like TUT Sound Events 2018: ansim (no room) and resim (rooms), static sources on a grid.
 
-    ``root`` is the data root of run.py; sim_recordings_per_fold recordings a folder, every fifth of them (at least
-    one) for testing. A split's rooms and sounds are in no other; its test_ recordings share no sound with train_.
+    ``root`` is the data root of run.py; folders of one to max_sources sources at once, of sim_recordings_per_fold
+    recordings each, every fifth of them (at least one) for testing. A split's rooms and sounds are in no other; its
+    test_ recordings share no sound with train_.
     """
 
     version = 1
-    defaults = {"fs": 44100, "sim_recording_len_s": 30.0, "sim_snr_db": [30.0, 30.0], "sim_elevation_deg": 60.0}  # noqa: RUF012
-    settings = ("seed", "fs", "sim_recordings_per_fold", "sim_recording_len_s", "sim_rt60_s", "sim_snr_db",
-                "sim_elevation_deg", "sim_rooms_per_fold")
+    defaults = {"fs": 44100, "max_sources": 3, "sim_recording_len_s": 30.0,  # noqa: RUF012
+                "sim_snr_db": [30.0, 30.0], "sim_elevation_deg": 60.0}
+    settings = ("seed", "fs", "max_sources", "sim_recordings_per_fold", "sim_recording_len_s", "sim_rt60_s",
+                "sim_snr_db", "sim_elevation_deg", "sim_rooms_per_fold")
     sets = ("ansim", "resim")
 
     def __init__(self, params, sounds):
         self.params, self.sounds = params, sounds
         self.hop_s = 0.02
+        if params["max_sources"] > OVERLAPS[-1]:
+            raise UserError(f"max_sources={params['max_sources']}: tut2018 has {OVERLAPS[-1]} sources at once at most")
+        self.overlaps = OVERLAPS[: params["max_sources"]]
         count = params["sim_recordings_per_fold"]
         if count < 2:
             raise UserError("sim_recordings_per_fold=1: a folder of tut2018 holds train_ and test_ recordings, so at "
@@ -92,7 +97,7 @@ class Tut2018:
         self.names += [("test", index) for index in range(n_tests)]
 
     def entries(self):
-        return [(name, overlap, split, part, index) for name in self.sets for overlap in OVERLAPS
+        return [(name, overlap, split, part, index) for name in self.sets for overlap in self.overlaps
                 for split in SPLITS for part, index in self.names]
 
     def scene(self, key):
