@@ -17,13 +17,12 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from doatools.breakdowns import moving_events  # noqa: E402
-from evaluation import by_checkpoint  # noqa: E402
-
 from cls_metric import Scores, format_score  # noqa: E402 (the toolkit's modules lie one folder up)
 from doatools import plots  # noqa: E402
+from doatools.breakdowns import moving_events  # noqa: E402
 from doatools.errors import UserError, exits_cleanly  # noqa: E402
 from doatools.files import replacing, write_json  # noqa: E402
+from evaluation import by_checkpoint  # noqa: E402
 
 RESULTS = "results/losses"
 DATA = "dataset_dir=datasets/losses"
@@ -34,8 +33,12 @@ COMMON = (f"{DATA} results_dir={RESULTS} quick_test=False nb_epochs=30 batch_siz
 SQUARED = "dmotp=squared dmotp_weight=20"
 KNOWS = "association_sees=activity"
 
+HITS = "activity_gate_deg=40"
+
 # name → (overrides, what it is). Seed 1 of each; of the FINALISTS seeds 2 and 3 as well.
 VARIANTS = {
+    "raw": ("gradient_clip=0 optimizer=adam lr_schedule=constant turn_augment=False batch_size=64",
+            "task 1 as published, its optimizer and no turns"),
     "pub": ("", "dMOT + activity as published"),
     "switch": ("ids=switch", "switches counted only for references that go on"),
     "know": (KNOWS, "association that knows activity"),
@@ -46,21 +49,28 @@ VARIANTS = {
     "ksq_hung": (f"{KNOWS} {SQUARED} association=hungarian", "… with exact association"),
     "ksq_sink": (f"{KNOWS} {SQUARED} association=sinkhorn", "… with Sinkhorn association"),
     "ksq_w5": (f"{KNOWS} {SQUARED} dmota_weight=5", "… dMOTa five times as heavy"),
-    "ksq_switch": (f"{KNOWS} {SQUARED} ids=switch", "… switches counted only for references that go on"),
     "know_sq_sw_prob": (f"{KNOWS} {SQUARED} ids=switch predicted=probable",
-                        "… the same, and false positives from activity"),
-    "ksq_sttrack1": (f"{KNOWS} {SQUARED} association_gradient=track switch_cost=1",
-                     "… exact over time, a switch costs 1, Hnet's gradient"),
+                        "… true switches only, false positives from activity"),
     "ksq_track1": (f"{KNOWS} {SQUARED} association=track switch_cost=1", "… exact over time, a switch costs 1"),
     "ksq_track3": (f"{KNOWS} {SQUARED} association=track switch_cost=3", "… exact over time, a switch costs 3"),
+    "ksq_sttrack1": (f"{KNOWS} {SQUARED} association_gradient=track switch_cost=1",
+                     "… exact over time, a switch costs 1, gradient of Hnet"),
+    "g40ksqtrack1": (f"{KNOWS} {SQUARED} association_gradient=track switch_cost=1 {HITS}",
+                     "… the same, activity within 40°"),
     "pit": ("loss=pit", "frame PIT"),
     "seq": ("loss=pit pit_level=sequence", "sequence PIT"),
     "track10": ("loss=pit pit_level=track switch_cost=10", "frame PIT, a switch costs 10"),
+    "track30": ("loss=pit pit_level=track switch_cost=30", "frame PIT, a switch costs 30"),
     "track100": ("loss=pit pit_level=track switch_cost=100", "frame PIT, a switch costs 100"),
     "track1e4": ("loss=pit pit_level=track switch_cost=10000", "frame PIT, a switch costs 10000"),
-    "pitdmot": (f"loss=pit_dmot {KNOWS} ids=switch predicted=probable", "frame PIT + dMOTa"),
+    "g40pit": (f"loss=pit {HITS}", "frame PIT, activity within 40°"),
+    "g25track10": ("loss=pit pit_level=track switch_cost=10 activity_gate_deg=25",
+                   "frame PIT, a switch costs 10, activity within 25°"),
+    "g40track30": (f"loss=pit pit_level=track switch_cost=30 {HITS}", "frame PIT, a switch costs 30, activity within 40°"),
+    "pitdmot": (f"loss=pit_dmot {KNOWS} ids=switch predicted=probable", "frame PIT + dMOTa, true switches"),
+    "pdtrack10": (f"loss=pit_dmot pit_level=track switch_cost=10 {KNOWS}", "frame PIT + dMOTa, a switch costs 10"),
 }
-FINALISTS = ("pub", "pit", "know_sq", "track100")
+FINALISTS = ("pub", "pit", "ksq_sttrack1", "track10", "g40ksqtrack1", "g40track30")
 SEEDS = (1, 2, 3)
 FIGURES = ("LE", "LR", "LP", "LF", "F20", "MOTA@20", "mismatches", "IDF1", "HOTA")
 
