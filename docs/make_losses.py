@@ -66,7 +66,8 @@ VARIANTS = {
     "g40pit": (f"loss=pit {HITS}", "frame PIT, activity within 40°"),
     "g25track10": ("loss=pit pit_level=track switch_cost=10 activity_gate_deg=25",
                    "frame PIT, a switch costs 10, activity within 25°"),
-    "g40track30": (f"loss=pit pit_level=track switch_cost=30 {HITS}", "frame PIT, a switch costs 30, activity within 40°"),
+    "g40track30": (f"loss=pit pit_level=track switch_cost=30 {HITS}",
+                   "frame PIT, a switch costs 30, activity within 40°"),
     "pitdmot": (f"loss=pit_dmot {KNOWS} ids=switch predicted=probable", "frame PIT + dMOTa, true switches"),
     "pdtrack10": (f"loss=pit_dmot pit_level=track switch_cost=10 {KNOWS}", "frame PIT + dMOTa, a switch costs 10"),
 }
