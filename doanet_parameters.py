@@ -70,6 +70,12 @@ DEFAULTS = {
     "alpha": 1.0,  # sel: of the great-circle distance, rad, beside the activity term
     "sel_slots": "start",  # sel: start (slot i is reference i, by start time) | pit (any order, see pit_level)
     "init_weights": "",  # start from these: a checkpoint of this toolkit or a published DOAnet state dict
+    # --- tracking: slots → tracks before tracking scores -----------------------------------------------
+    "tracker": "off",  # off (a slot is an identity) | nearest (where last seen) | kalman (constant velocity)
+    "tracker_gate_deg": 20.0,  # largest angle between a track and the prediction that goes on with it
+    "tracker_max_gap": 10,  # label frames that a track may miss in between
+    "tracker_process_deg": 0.5,  # kalman: acceleration, degrees a label frame²
+    "tracker_measurement_deg": 5.0,  # kalman: error of a predicted direction
     # --- training ------------------------------------------------------------------------------------
     "nb_epochs": 200,
     "optimizer": "adam",  # adam | adamw
@@ -125,6 +131,7 @@ CHOICES = {
     "ids": ("published", "switch"),
     "pit_level": ("frame", "sequence", "track"),
     "sel_slots": ("start", "pit"),
+    "tracker": ("off", "nearest", "kalman"),
     "optimizer": ("adam", "adamw"),
     "lr_schedule": ("constant", "onecycle"),
     "device": ("auto", "cpu", "cuda", "mps"),
@@ -143,6 +150,8 @@ RANGES = {
     "pit_distance_weight": (0, 1e9), "pit_switch_cost": (0, 1e9), "nb_epochs": (1, 1_000_000),
     "learning_rate": (0, 100), "weight_decay": (0, 100), "gradient_clip": (0, 1e9), "patience": (1, 1_000_000),
     "top_db": (-1e9, 1e9), "alpha": (0, 1e9), "num_fft_bins": (2, 1_000_000),
+    "tracker_gate_deg": (0, 180), "tracker_max_gap": (0, 100_000), "tracker_process_deg": (0, 180),
+    "tracker_measurement_deg": (1e-6, 180),
 }
 
 

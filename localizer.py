@@ -15,7 +15,7 @@ from torch import nn
 
 from adrenaline_model import ADRENALINE, CNN, SELDnet
 from cls_feature_class import FeatureClass, Scaler
-from cls_metric import Scores
+from cls_metric import QUICK, SUMMARY, Scores
 from doanet_model import DOAnet, from_published
 from doanet_parameters import DEFAULTS
 from doatools import checkpoint
@@ -112,11 +112,12 @@ def recordings_of(predictions, dataset):
 
 
 def score(tracks):
-    """Figures over a list of Track."""
-    scores = Scores(has_activity=all(track.probability is not None for track in tracks))
+    """The figures told of a training, over a list of Track."""
+    scores = Scores(has_activity=all(track.probability is not None for track in tracks), families=QUICK)
     for track in tracks:
         scores.update(track.doa, track.active, track.ref_doa, track.ref_id)
-    return scores.compute()
+    figures = scores.compute()
+    return {name: figures[name] for name in SUMMARY}
 
 
 class Localizer:

@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = ("training_step",)  # modules of this folder, each with ``measure(side) -> {"seconds", "peak_mib"}``
+# modules of this folder, each with ``measure(side) -> {"seconds", "peak_mib"}``
+PARTS = ("training_step", "frame_scores")
 SIDES = ("plain", "ours")
 
 

@@ -29,3 +29,27 @@ def angular_distance(a, b):
     a = a / np.maximum(np.linalg.norm(a, axis=-1, keepdims=True), 1e-12)
     b = b / np.maximum(np.linalg.norm(b, axis=-1, keepdims=True), 1e-12)
     return np.rad2deg(2 * np.arctan2(np.linalg.norm(a - b, axis=-1), np.linalg.norm(a + b, axis=-1)))
+
+
+def pairwise_angles(a, b):
+    """Great-circle angles in degrees of every pair in each frame: (T, N, 3) and (T, M, 3) → (T, N, M).
+
+    The same as ``angular_distance(a[:, :, None], b[:, None])``, but many times faster: the frames are innermost in
+    memory, here and in the result, and go through the caches in blocks.
+    """
+    frames, n, m = len(a), a.shape[1], b.shape[1]
+    angles = np.empty((n, m, frames))
+    step = 16384 // max(n * m, 1) + 1
+    for first in range(0, frames, step):
+        block = slice(first, first + step)
+        ours, theirs = _planes(a[block])[:, :, None], _planes(b[block])[:, None]  # (3, N, 1, t), (3, 1, M, t)
+        apart, along = (np.sqrt(x * x + y * y + z * z) for x, y, z in (ours - theirs, ours + theirs))
+        angles[:, :, block] = np.rad2deg(2 * np.arctan2(apart, along))
+    return angles.transpose(2, 0, 1)
+
+
+def _planes(vectors):
+    """Vectors (T, N, 3) → unit vectors as planes of coordinates (3, N, T)."""
+    planes = np.array(np.asarray(vectors).transpose(2, 1, 0), float, order="C")
+    x, y, z = planes
+    return planes / np.maximum(np.sqrt(x * x + y * y + z * z), 1e-12)

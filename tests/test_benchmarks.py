@@ -5,6 +5,7 @@ import re
 import pytest
 import torch
 
+from benchmarks.frame_scores import frame_scores, make_recordings, plain_frame_scores
 from benchmarks.plain import PlainDOAnet
 from benchmarks.training_step import make_batch
 from doanet_parameters import get_params
@@ -37,3 +38,8 @@ def test_the_plain_network_is_doanet():
     assert torch.allclose(results[0].activity_logits, results[1].activity_logits, atol=1e-5)
     losses = [criterion(localization, target)["loss"].item() for localization in results]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_the_plain_frame_scores_are_ours():
+    recordings = make_recordings(recordings=2, frames=300)
+    assert frame_scores(recordings) == pytest.approx(plain_frame_scores(recordings), rel=1e-12)

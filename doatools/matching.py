@@ -1,0 +1,158 @@
+"""Which prediction goes with which reference in each frame, for many frames at once.
+
+Shapes: T frames, N predictions (rows), M references (columns). Arrays (T, N, M) are laid out with the frames
+innermost in memory where they are made here, so that every step runs over frames, a block of them at a time.
+"""
+
+import functools
+import itertools
+import math
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from doatools.geometry import pairwise_angles
+
+ENUMERATED = 24  # up to so many ways of pairing are compared at once; above, one frame after the other by scipy
+BLOCK = 4096  # frames whose arrays fit into a core's cache
+_FORBIDDEN = 1e6  # cost of a pair that must not be, far above any sum of angles
+
+
+def frames_inside(array):
+    """A copy of (T, N) with the frames innermost in memory."""
+    return np.ascontiguousarray(array.T).T
+
+
+def assign(cost):
+    """The cheapest one-to-one assignment of each frame.
+
+    Parameters
+    ----------
+    cost : (T, N, M) array
+        ``inf`` marks a pair that must not be; as many other pairs as possible are made, the cheapest of them.
+
+    Returns
+    -------
+    columns : (T, N) int array
+        Column of each row, -1 for none.
+    """
+    return assign_with_cost(cost)[0]
+
+
+def assign_with_cost(cost):
+    """The columns of ``assign`` and what each pair costs (T, N), ``inf`` for none."""
+    columns = cheapest(np.where(cost < _FORBIDDEN, cost, _FORBIDDEN))  # not-a-number is forbidden, too
+    paid = chosen(cost, columns, np.inf)
+    made = paid < _FORBIDDEN
+    return np.where(made, columns, -1), np.where(made, paid, np.inf)
+
+
+def cheapest(cost):
+    """The assignment of min(N, M) pairs at least cost: finite (T, N, M) → column of each row (T, N), -1 for none."""
+    frames, n, m = cost.shape
+    if min(n, m) == 0 or frames == 0:
+        return np.full((frames, n), -1)
+    if math.perm(max(n, m), min(n, m)) > ENUMERATED:
+        columns = np.full((frames, n), -1)
+        for frame, matrix in zip(columns, cost):
+            rows, best = linear_sum_assignment(matrix)
+            frame[rows] = best
+        return columns
+    ways = _ways(n, m)
+    columns = np.empty((n, frames), int).T
+    for first in range(0, frames, BLOCK):
+        block = slice(first, first + BLOCK)
+        columns[block] = _cheapest_way(cost[block], ways)
+    return columns
+
+
+def most_similar(similarity):
+    """Pairs of largest sum: (T, N, M) of at least 0 → column of each row (T, N), -1 for none; pairs of 0 are none."""
+    columns = cheapest(-similarity)
+    return np.where(chosen(similarity, columns, 0) > 0, columns, -1)
+
+
+def _ways(n, m):
+    """Every way of making min(n, m) pairs: the column of each row, -1 for none; (W, n)."""
+    if n <= m:
+        return np.array(list(itertools.permutations(range(m), n)))
+    ways = np.full((math.perm(n, m), n), -1)
+    for way, rows in zip(ways, itertools.permutations(range(n), m)):
+        way[list(rows)] = range(m)
+    return ways
+
+
+def _cheapest_way(cost, ways):
+    least = number = None
+    for k, way in enumerate(ways):
+        pairs = [cost[:, row, column] for row, column in enumerate(way) if column >= 0]
+        total = sum(pairs[1:], pairs[0])
+        if least is None:
+            least, number = total.copy(), np.zeros(len(total), np.intp)
+            continue
+        better = total < least
+        np.copyto(least, total, where=better)
+        np.copyto(number, k, where=better)
+    return ways.T[:, number].T
+
+
+def chosen(values, columns, otherwise):
+    """What (T, N, M) holds at the column of each row (T, N); ``otherwise`` where that is -1."""
+    picked = np.full(columns.shape[::-1], otherwise, values.dtype).T
+    for column in range(values.shape[2]):
+        np.copyto(picked, values[:, :, column], where=columns == column)
+    return picked
+
+
+class Recording:
+    """One recording, its angles and best pairing worked out once, when asked for.
+
+    Takes what ``update`` of a family of scores takes (see cls_metric).
+    """
+
+    def __init__(self, doa, active, ref_doa, ref_id, pred_id=None):
+        self._doa, self._ref_doa = doa, ref_doa
+        self.ref_id = frames_inside(ref_id)
+        self.present = self.ref_id >= 0
+        self.active = frames_inside(active)
+        self._pred_id = None if pred_id is None else frames_inside(pred_id)
+        if pred_id is not None:
+            self.active = self.active & (self._pred_id >= 0)
+
+    @functools.cached_property
+    def pred_id(self):
+        names = np.arange(self.active.shape[1]) if self._pred_id is None else self._pred_id
+        return np.where(self.active, names, -1)
+
+    @functools.cached_property
+    def angles(self):
+        """Angles (T, N, M) in degrees, ``inf`` where either side is inactive or not a number."""
+        angles = pairwise_angles(self._doa, self._ref_doa)
+        return np.where(self.active[:, :, None] & self.present[:, None] & (angles < np.inf), angles, np.inf)
+
+    @functools.cached_property
+    def best(self):
+        """The optimal assignment: column of each slot (T, N), -1 for none, and its angle, ``inf`` for none."""
+        return assign_with_cost(self.angles)
+
+    @functools.cached_property
+    def references(self):
+        """Identities numbered from 0 (T, M), -1 where there is none, and the frames each is active, (R,)."""
+        return _numbered(self.ref_id)
+
+    @functools.cached_property
+    def predictions(self):
+        """The same of the predictions: (T, N) and (P,)."""
+        return _numbered(self.pred_id)
+
+    def within(self, gate):
+        """Similarity (T, N, M): 1 at 0°, 1/2 at the gate, 0 from twice the gate on and where inactive."""
+        return np.maximum(0, 1 - self.angles / (2 * gate))
+
+
+def _numbered(ids):
+    there = ids >= 0
+    _, number, frames = np.unique(ids[there], return_inverse=True, return_counts=True)
+    numbered = np.full(ids.shape, -1)
+    numbered[there] = number
+    return numbered, frames

@@ -1,0 +1,127 @@
+"""Slots → tracks on drawn scenes."""
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from cls_metric import ClearMOT
+from doanet_parameters import get_params
+from doatools.errors import UserError
+from doatools.geometry import unit_vectors
+from doatools.tracking import TRACKERS, link
+
+LINKING = [how for how in TRACKERS if how != "off"]
+
+
+def drawn(azimuths):
+    """Azimuths (T, N) on the horizon, None where inactive → doa, active."""
+    values = np.array([[np.nan if a is None else a for a in frame] for frame in azimuths], float)
+    return unit_vectors(np.nan_to_num(values), 0 * np.nan_to_num(values)), ~np.isnan(values)
+
+
+def crossing(rng=None, noise=0.0):
+    """Two sources pass each other; slots are sorted by azimuth, so they swap when the sources meet.
+
+    Returns doa, active, ref_doa, ref_id.
+    """
+    time = np.arange(40)
+    true = np.stack([-41 + 2 * time, 41 - 2 * time], 1).astype(float)
+    seen = true + (rng.normal(0, noise, true.shape) if noise else 0)
+    low = np.sort(seen, axis=1)
+    return (unit_vectors(low, 0 * low), np.ones(low.shape, bool), unit_vectors(true, 0 * true),
+            np.tile([0, 1], (len(true), 1)))
+
+
+def mismatches(scene, how, **settings):
+    doa, active, ref_doa, ref_id = scene
+    clear = ClearMOT()
+    clear.update(doa, active, ref_doa, ref_id, link(doa, active, how, **settings))
+    return clear.compute()["mismatches"]
+
+
+def test_off_takes_the_slot_for_the_identity():
+    doa, active = drawn([(0, 90), (None, 90), (0, 90)])
+    assert link(doa, active, "off").tolist() == [[0, 1], [-1, 1], [0, 1]]
+
+
+@pytest.mark.parametrize("how", LINKING)
+def test_swapped_slots_are_told_apart(how):
+    rng = np.random.default_rng(0)
+    order = np.argsort(rng.random((60, 3)), axis=1)
+    azimuth = np.array([0, 90, 200]) + rng.normal(0, 3, (60, 3))
+    azimuth = np.take_along_axis(azimuth, order, 1)
+    doa, active = drawn(azimuth)
+    pred_id = link(doa, active, how)
+    # each track is one source, whichever slot it is in
+    assert (pred_id == np.argsort(order[0])[order]).all()
+
+
+def test_only_the_filter_follows_sources_that_pass_each_other():
+    assert mismatches(crossing(), "off") == mismatches(crossing(), "nearest") == 2
+    assert mismatches(crossing(), "kalman") == 0
+
+
+def test_the_filter_helps_with_noise_too():
+    rng = np.random.default_rng(0)
+    scenes = [crossing(rng, noise=3.0) for _ in range(30)]
+    lost = {how: sum(mismatches(scene, how, measurement_deg=3.0) for scene in scenes) for how in LINKING}
+    assert lost["kalman"] < 0.5 * lost["nearest"]
+
+
+@pytest.mark.parametrize("how", LINKING)
+def test_a_gap_up_to_its_length_keeps_the_track(how):
+    doa, active = drawn([(0,), (0,), (None,), (None,), (None,), (0,)])
+    assert link(doa, active, how, max_gap=3)[:, 0].tolist() == [0, 0, -1, -1, -1, 0]
+    assert link(doa, active, how, max_gap=2)[:, 0].tolist() == [0, 0, -1, -1, -1, 1]
+    assert link(*drawn([(0,), (0,), (None,), (0,)]), how, max_gap=0)[:, 0].tolist() == [0, 0, -1, 1]
+
+
+def test_the_filter_goes_on_through_a_gap():
+    azimuth = [(3 * t if not 20 <= t < 28 else None,) for t in range(40)]  # 27° from the last to the next
+    doa, active = drawn(azimuth)
+    assert set(link(doa, active, "kalman").ravel()) == {-1, 0}
+    assert set(link(doa, active, "nearest").ravel()) == {-1, 0, 1}
+
+
+@pytest.mark.parametrize("how", LINKING)
+def test_a_jump_beyond_the_gate_begins_a_track(how):
+    doa, active = drawn([(0,), (19,), (0,), (21,)])
+    assert link(doa, active, how, gate_deg=20)[:, 0].tolist()[:3] == [0, 0, 0]
+    doa, active = drawn([(0,), (30,), (0,)])
+    assert link(doa, active, how, gate_deg=20)[:, 0].tolist() == [0, 1, 0]
+
+
+def test_a_near_pair_is_worth_more_than_two_far_ones():
+    # tracks at 0° and 10°, slots at 9° and 24°, gate 15°: 10 ↔ 9 is 14° inside the gate, and leaves 24° to a new
+    # track; 0 ↔ 9 and 10 ↔ 24 are 6° + 1° inside
+    doa, active = drawn([(0, 10), (9, 24)])
+    assert link(doa, active, "nearest", gate_deg=15).tolist() == [[0, 1], [1, 2]]
+
+
+@pytest.mark.parametrize("how", LINKING)
+def test_turning_the_sphere_changes_no_identity(how):
+    rng = np.random.default_rng(1)
+    doa = unit_vectors(np.cumsum(rng.normal(0, 6, (80, 3)), 0), np.cumsum(rng.normal(0, 3, (80, 3)), 0))
+    active = rng.random((80, 3)) > 0.3
+    pred_id = link(doa, active, how)
+    for turn in Rotation.random(5, rng=2).as_matrix():  # over the poles, too
+        assert (link(doa @ turn.T, active, how) == pred_id).all()
+    assert ((pred_id >= 0) == active).all()
+    for frame in pred_id:
+        assert len(set(frame[frame >= 0])) == (frame >= 0).sum()
+
+
+@pytest.mark.parametrize("how", TRACKERS)
+def test_nothing_is_linked_to_nothing(how):
+    assert link(np.zeros((0, 2, 3)), np.zeros((0, 2), bool), how).shape == (0, 2)
+    assert (link(np.zeros((4, 2, 3)), np.zeros((4, 2), bool), how) == -1).all()
+    assert link(np.zeros((4, 0, 3)), np.zeros((4, 0), bool), how).shape == (4, 0)
+
+
+def test_trackers_are_those_of_the_parameters():
+    for how in TRACKERS:
+        assert get_params(tracker=how)["tracker"] == how
+    with pytest.raises(UserError, match="kalman"):
+        get_params(tracker="kalmann")
+    with pytest.raises(UserError, match="kalman"):
+        link(np.zeros((1, 1, 3)), np.ones((1, 1), bool), "kalmann")
