@@ -25,7 +25,6 @@ from doanet_parameters import get_params
 from doatools import audiofiles
 from doatools.annotations import find_recordings, read_dcase, select
 from doatools.arrays import ARRAYS
-from doatools.augmentation import capsule_channel_map, foa_channel_map, vertical_turns
 from doatools.errors import UserError
 from doatools.files import replacing
 from doatools.freshness import digest, is_fresh, stamp
@@ -48,7 +47,11 @@ class FoaFeatures:
     pictured = ((0, "mel band", "log-mel of W (dB)", "magma"),
                 (4, "mel band", "intensity along y, left > 0", "RdBu_r"))
 
-    channel_map = staticmethod(foa_channel_map)  # of a turn of the sound field
+    @staticmethod
+    def channel_map(turn):
+        """ChannelMap of a turn of the sound field."""
+        from doatools.augmentation import foa_channel_map  # loads torch, which who only asks for features need not have
+        return foa_channel_map(turn)
 
     def __init__(self, mel):
         self.mel = mel  # (K, F) float32
@@ -78,6 +81,7 @@ class MicFeatures:
 
     @staticmethod
     def channel_map(turn):
+        from doatools.augmentation import capsule_channel_map
         return capsule_channel_map(turn, ARRAYS["mic"].capsules)
 
     def __init__(self, mel):
@@ -161,6 +165,7 @@ class FeatureClass:
 
     def turns(self):
         """Turns of the sound field that these features can follow, (K, 3, 3), and their K ChannelMaps."""
+        from doatools.augmentation import vertical_turns
         maps = [(turn, FEATURES[self.features].channel_map(turn)) for turn in vertical_turns()]
         turns, maps = zip(*((turn, one) for turn, one in maps if one is not None))
         return np.stack(turns), maps
