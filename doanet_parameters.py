@@ -74,9 +74,9 @@ DEFAULTS = {
     "init_weights": "",  # start from these: a checkpoint of this toolkit or a published DOAnet state dict
     # --- tracking: slots → tracks before tracking scores -----------------------------------------------
     "tracker": "off",  # off (a slot is an identity) | nearest (where last seen) | kalman (constant velocity)
-    "tracker_gate_deg": 20.0,  # largest angle between a track and the prediction that goes on with it
-    "tracker_max_gap": 10,  # label frames that a track may miss in between
-    "tracker_process_deg": 0.5,  # kalman: acceleration, degrees a label frame²
+    "tracker_gate_deg": 30.0,  # largest angle between a track and the prediction that goes on with it
+    "tracker_max_gap": 5,  # label frames in a row that a track may miss, and no more than it has been seen in
+    "tracker_process_deg": 0.2,  # kalman: acceleration, degrees a label frame²
     "tracker_measurement_deg": 5.0,  # kalman: error of a predicted direction
     # --- training ------------------------------------------------------------------------------------
     "nb_epochs": 200,

@@ -14,16 +14,18 @@ import torch
 from torch import nn
 
 from adrenaline_model import ADRENALINE, CNN, SELDnet
+from cls_data_generator import SequenceDataset, make_loader
 from cls_feature_class import FeatureClass, Scaler
 from cls_metric import QUICK, SUMMARY, Scores
 from doanet_model import DOAnet, from_published
-from doanet_parameters import ACTIVE_ABOVE, DEFAULTS
+from doanet_parameters import ACTIVE_ABOVE, DEFAULTS, get_params, split_words
 from doatools import checkpoint
 from doatools.arrays import ARRAYS, Array
 from doatools.association import near_enough, optimal_association, sinkhorn_association
 from doatools.augmentation import Augmentation
 from doatools.errors import UserError
 from doatools.losses import DMOTLoss, MSELoss, PITLoss, SELLoss, TrackingPITLoss
+from doatools.training import evaluate, make_fabric
 from hnet_model import load_hnet
 
 
@@ -81,6 +83,9 @@ class Track(NamedTuple):
     probability: np.ndarray | None  # (T, N) of activity; None without an activity branch
     ref_doa: np.ndarray  # (T, M, 3)
     ref_id: np.ndarray  # (T, M) event, -1 where inactive
+    pred_id: np.ndarray | None = None  # (T, N) identity, -1 where inactive; None: the slot is the identity
+    room: str | None = None
+    overlap: int | None = None  # the most sources at once, as far as known
 
     @property
     def active(self):
@@ -105,7 +110,9 @@ def recordings_of(predictions, dataset):
             activity = np.concatenate([activity[p][:valid] for _, valid, p in parts])
         frames = np.concatenate([np.arange(first, first + valid) for first, valid, _ in parts])
         ref_doa, ref_id = dataset.references(recording)
-        tracks.append(Track(dataset.recordings[recording].stem, doa, activity, ref_doa[frames], ref_id[frames]))
+        known = dataset.recordings[recording]
+        tracks.append(Track(known.stem, doa, activity, ref_doa[frames], ref_id[frames],
+                            room=known.room, overlap=known.overlap))
     return tracks
 
 
@@ -175,6 +182,53 @@ def _plain(value):
     if isinstance(value, (list, tuple, np.ndarray)):
         return [_plain(item) for item in value]
     return value.item() if isinstance(value, np.generic) else value
+
+
+# What may change after training: where things are, who computes, and how tracks are linked.
+CHANGEABLE = ("dataset_dir", "feat_label_dir", "results_dir", "device", "num_workers", "tracker", "tracker_gate_deg",
+              "tracker_max_gap", "tracker_process_deg", "tracker_measurement_deg")
+
+
+def check_changeable(overrides):
+    """Overrides of a trained model as checked, each of its own type; UserError for one that cannot be any more."""
+    unknown = [key for key in overrides if key not in CHANGEABLE]
+    if unknown:
+        raise UserError(f"'{unknown[0]}' cannot be changed after training; here one can set {', '.join(CHANGEABLE)}")
+    params = get_params(**overrides)
+    overrides = {key: params[key] for key in overrides}
+    if "dataset_dir" in overrides:
+        overrides["feat_label_dir"] = params["feat_label_dir"]
+    return overrides
+
+
+def choose(words):
+    """The words of a command line (task job | checkpoint.pt | nothing, key=value ...) → (path, overrides)."""
+    plain, overrides = split_words(words, None, None)
+    overrides = check_changeable(overrides)
+    results_dir = overrides.get("results_dir", DEFAULTS["results_dir"])
+    if plain[0] and plain[0].endswith(".pt"):
+        return Path(plain[0]), overrides
+    if plain[0] and not plain[1]:
+        raise UserError("give a task id and a job id (1 first), a checkpoint's path, or nothing for the newest run")
+    path, quick = find_checkpoint(results_dir, f"{plain[0]}_{plain[1]}" if plain[0] else None)
+    print(f"checkpoint {path}" + (" (of a quick test: two epochs of two batches, do not expect much)" if quick else ""))
+    return path, overrides
+
+
+def open_checkpoint(path, overrides):
+    """A checkpoint under changed parameters → (Localizer, its precision)."""
+    content = checkpoint.load(path)
+    return Localizer.from_content({**content, "params": content["params"] | overrides}, path), content["precision"]
+
+
+def predict(localizer, precision):
+    """Predictions of every test recording → (list of Track, the data set)."""
+    params = localizer.params
+    dataset = SequenceDataset(params, "test", scaler=localizer.scaler)
+    fabric = make_fabric(params, precision if params["device"] == "auto" else None)
+    loader = fabric.setup_dataloaders(make_loader(dataset, params, train=False), use_distributed_sampler=False)
+    predictions, _ = evaluate(fabric.setup_module(localizer.model), None, loader)
+    return recordings_of(predictions, dataset), dataset
 
 
 def find_checkpoint(results_dir, name=None):

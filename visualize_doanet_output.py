@@ -2,19 +2,14 @@
 
 import argparse
 import sys
-from pathlib import Path
 
 from tqdm import tqdm
 
-from cls_data_generator import SequenceDataset, make_loader
 from cls_metric import format_score
-from doanet_parameters import add_override_argument, get_params, split_words
-from doatools import checkpoint, plots
-from doatools.errors import UserError, exits_cleanly
-from doatools.training import evaluate, make_fabric
-from localizer import Localizer, find_checkpoint, recordings_of, score
-
-CHANGEABLE = ("dataset_dir", "feat_label_dir", "results_dir", "device", "num_workers")
+from doanet_parameters import add_override_argument
+from doatools import plots
+from doatools.errors import exits_cleanly
+from localizer import choose, open_checkpoint, predict, score
 
 
 def build_parser():
@@ -30,44 +25,13 @@ def build_parser():
 def main(argv=None):
     args = build_parser().parse_intermixed_args(argv)
     path, overrides = choose(args.overrides)
-    content = checkpoint.load(path)
-    localizer = Localizer.from_content({**content, "params": content["params"] | overrides}, path)
-    tracks, dataset = predict(localizer, content["precision"])
+    localizer, precision = open_checkpoint(path, overrides)
+    tracks, dataset = predict(localizer, precision)
     folder = path.parent / "pictures"
     for number, track in enumerate(tqdm(tracks[: args.count], unit="picture", leave=False)):
         draw(folder / f"{track.stem}.png", localizer, dataset, number, track)
     print(f"{min(args.count, len(tracks))} of {len(tracks)} test recordings drawn -> {folder}/")
     return 0
-
-
-def choose(words):
-    """The words of the command line → (path of a checkpoint, overrides)."""
-    plain, overrides = split_words(words, None, None)
-    unknown = [key for key in overrides if key not in CHANGEABLE]
-    if unknown:
-        raise UserError(f"'{unknown[0]}' cannot be changed after training; here one can set {', '.join(CHANGEABLE)}")
-    params = get_params(**overrides)
-    overrides = {key: params[key] for key in overrides}  # as checked, each of its own type
-    if "dataset_dir" in overrides:
-        overrides["feat_label_dir"] = params["feat_label_dir"]
-    results_dir = params["results_dir"]
-    if plain[0] and plain[0].endswith(".pt"):
-        return Path(plain[0]), overrides
-    if plain[0] and not plain[1]:
-        raise UserError("give a task id and a job id (1 first), a checkpoint's path, or nothing for the newest run")
-    path, quick = find_checkpoint(results_dir, f"{plain[0]}_{plain[1]}" if plain[0] else None)
-    print(f"checkpoint {path}" + (" (of a quick test: two epochs of two batches, do not expect much)" if quick else ""))
-    return path, overrides
-
-
-def predict(localizer, precision):
-    """Predictions of every test recording → (list of Track, the data set)."""
-    params = localizer.params
-    dataset = SequenceDataset(params, "test", scaler=localizer.scaler)
-    fabric = make_fabric(params, precision if params["device"] == "auto" else None)
-    loader = fabric.setup_dataloaders(make_loader(dataset, params, train=False), use_distributed_sampler=False)
-    predictions, _ = evaluate(fabric.setup_module(localizer.model), None, loader)
-    return recordings_of(predictions, dataset), dataset
 
 
 def draw(path, localizer, dataset, number, track):

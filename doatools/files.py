@@ -41,7 +41,9 @@ def in_memory(write):
 
 
 def plain_json(value):
-    """Nested dicts and lists for JSON: NaN and infinities, which JSON lacks, become null."""
+    """Nested dicts and lists for JSON: NaN and infinities, which JSON lacks, become null, named tuples dicts."""
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
     if isinstance(value, dict):
         return {key: plain_json(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

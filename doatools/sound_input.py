@@ -83,7 +83,7 @@ def open_stream(file, rate, channels, name="standard input"):
         return Sound(name, rate, channels, _stream_blocks(file, start, "<i2", channels, None))
     kind, channels, rate, bits, size = _read_wav_header(file, name)
     if (kind, bits) not in _SAMPLES:
-        raise UserError(f"{name}: WAV samples of format {kind} with {bits} bits; send PCM of 16, 24 or 32 bits or floats")
+        raise UserError(f"{name}: WAV samples of format {kind} with {bits} bits; send PCM of 16, 24, 32 bits or floats")
     blocks = _stream_blocks(file, b"", _SAMPLES[kind, bits], channels, size)
     return Sound(name, rate, channels, _finite(blocks, name, rate))
 
@@ -98,7 +98,7 @@ def _read(file, count):
 
 
 def _read_wav_header(file, name):
-    """After 'RIFF': (format of samples, channels, rate, bits, bytes of samples or None where the header cannot know)."""
+    """After 'RIFF': (format of samples, channels, rate, bits, bytes of samples or None if the header cannot know)."""
     _read(file, 8)
     layout = None
     while len(head := _read(file, 8)) == 8:

@@ -2,7 +2,9 @@
 
 A network's slots may swap from frame to frame; tracking scores need identities that do not. Every frame, the living
 tracks and the active slots are paired so that the sum of (gate - angle) over pairs closer than the gate is largest;
-a slot left over begins a track, a track left over lives on for ``max_gap`` frames. Where a track is expected:
+a slot left over begins a track, a track left over may miss as many frames in a row as it has been seen in before,
+``max_gap`` at most (so that a stray prediction is soon forgotten and takes no part in a source). Where a track is
+expected:
 
 off      there are no tracks: the slot is the identity for the whole recording, also after a gap
 nearest  where it was last seen
@@ -32,11 +34,11 @@ class Linker:
     ----------
     how : one of TRACKERS
     gate_deg : angle between a track and the slot that goes on with it, at most
-    max_gap : frames that a track may miss in between
+    max_gap : frames in a row that a track may miss, at most
     process_deg, measurement_deg : kalman's noise: acceleration in degrees a frame², direction in degrees
     """
 
-    def __init__(self, how="kalman", gate_deg=20.0, max_gap=10, process_deg=0.5, measurement_deg=5.0):
+    def __init__(self, how="kalman", gate_deg=30.0, max_gap=5, process_deg=0.2, measurement_deg=5.0):
         if how not in TRACKERS:
             raise UserError(f"tracker is one of {', '.join(TRACKERS)}, not {how!r}.{nearest(how, TRACKERS)}")
         self.how, self.gate_deg, self.max_gap = how, gate_deg, max_gap
@@ -53,17 +55,19 @@ class Linker:
         if not len(slots):
             return identity
         tracks.advance(t, self.max_gap)
-        seen = np.asarray(doa[slots], float)
+        seen = np.asarray(doa, float)[slots]
         seen = seen / np.maximum(np.linalg.norm(seen, axis=1, keepdims=True), 1e-12)
         angles = pairwise_angles(seen[None], tracks.position[None])
-        track = most_similar(np.maximum(self.gate_deg - angles, 0))[0]  # of each seen direction, -1 for none
+        inside = np.where(angles < self.gate_deg, self.gate_deg - angles, 0)
+        track = most_similar(inside)[0]  # of each seen direction, -1 for none
         tracks.update(track[track >= 0], seen[track >= 0])
-        track[track < 0] = tracks.begin(seen[track < 0])
+        if (track < 0).any():
+            track[track < 0] = tracks.begin(seen[track < 0])
         identity[slots] = tracks.identity[track]
         return identity
 
 
-def link(doa, active, how="kalman", **settings):
+def link(doa, active, *how, **settings):
     """Identities of a recording's predictions, by a ``Linker`` of these settings.
 
     Parameters
@@ -76,26 +80,27 @@ def link(doa, active, how="kalman", **settings):
     pred_id : (T, N) int array
         Numbers of tracks in the order of their beginnings, -1 where inactive.
     """
-    linker, pred_id = Linker(how, **settings), np.full(active.shape, -1)
+    linker, pred_id = Linker(*how, **settings), np.full(active.shape, -1)
     for t in np.flatnonzero(active.any(1)):
         pred_id[t] = linker(t, doa[t], active[t])
     return pred_id
 
 
 class _Tracks:
-    """The living tracks: number, frames since each was seen, and the filter's state; all (K, ...)."""
+    """The living tracks: number, last frame and number of times seen, and the filter's state; all (K, ...)."""
 
     def __init__(self, noise):
         self.noise = noise  # (acceleration, direction) in radians; None to stay where last seen
         self.born, self.now = 0, 0
-        self.identity, self.seen = np.zeros(0, int), np.zeros(0, int)
+        self.identity, self.seen, self.times = np.zeros(0, int), np.zeros(0, int), np.zeros(0, int)
         self.position, self.velocity, self.covariance = np.zeros((0, 3)), np.zeros((0, 3)), np.zeros((0, 2, 2))
 
     def advance(self, now, max_gap):
-        """On to frame ``now``; tracks that have missed more than ``max_gap`` frames end."""
-        keep = now - self.seen <= max_gap + 1
-        for name in ("identity", "seen", "position", "velocity", "covariance"):
-            setattr(self, name, getattr(self, name)[keep])
+        """On to frame ``now``; tracks that have missed too many frames end."""
+        keep = now - self.seen <= np.minimum(self.times, max_gap) + 1
+        if not keep.all():
+            for name in ("identity", "seen", "times", "position", "velocity", "covariance"):
+                setattr(self, name, getattr(self, name)[keep])
         if self.noise is not None:
             for _ in range(now - self.now if len(self.seen) else 0):
                 self.position = self.position + self.velocity
@@ -114,6 +119,7 @@ class _Tracks:
         self.position[tracks] += gain[:, :1] * surprise
         self.velocity[tracks] += gain[:, 1:] * surprise
         self.seen[tracks] = self.now
+        self.times[tracks] += 1
         self._onto_sphere()
 
     def begin(self, seen):
@@ -122,6 +128,7 @@ class _Tracks:
         start = np.zeros((2, 2)) if self.noise is None else np.diag([self.noise[1] ** 2, _FIRST_SPEED ** 2])
         self.identity = np.append(self.identity, self.born + np.arange(count))
         self.seen = np.append(self.seen, np.full(count, self.now))
+        self.times = np.append(self.times, np.ones(count, int))
         self.position = np.concatenate([self.position, seen])
         self.velocity = np.concatenate([self.velocity, np.zeros((count, 3))])
         self.covariance = np.concatenate([self.covariance, np.broadcast_to(start, (count, 2, 2))])

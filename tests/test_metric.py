@@ -18,7 +18,7 @@ from cls_metric import (
     format_score,
     selection_score,
 )
-from doatools.geometry import unit_vectors
+from doatools.geometry import angular_distance, unit_vectors
 from doatools.matching import assign
 
 
@@ -252,6 +252,41 @@ def test_scores_of_segments_by_hand():
     assert figures["LR 2022"] == pytest.approx(100 * 4 / 6)
     assert figures["F20 2022"] == pytest.approx(100 * 2 * 3 / (6 + 7))
     assert figures["ER20 2022"] == pytest.approx(100 * (1 + 1 + 1 + 2 + 0) / 6)
+
+
+def plain_instances(doa, active, ref_doa, ref_id, gate=20.0, second=10):
+    """Items of 2022 as docs/scores.md words them: angle, paired, hits, references, predicted, errors."""
+    sums = np.zeros(6)
+    for first in range(0, len(doa), second):
+        found, most = {}, 0
+        for t in range(first, min(first + second, len(doa))):
+            slots, columns = np.flatnonzero(active[t]), np.flatnonzero(ref_id[t] >= 0)
+            most = max(most, len(slots))
+            cost = angular_distance(doa[t, slots][:, None], ref_doa[t, columns][None])
+            for row, column in zip(*linear_sum_assignment(cost)):
+                found.setdefault(ref_id[t, columns[column]], []).append(cost[row, column])
+        errors = [np.mean(angles) for angles in found.values()]
+        tracks, paired = len(set(ref_id[first:first + second].ravel()) - {-1}), len(errors)
+        hits = sum(error <= gate for error in errors)
+        false = paired - hits + max(0, most - paired)
+        sums += [sum(errors), paired, hits, tracks, max(most, paired), max(tracks - paired, false)]
+    return sums
+
+
+def test_instances_of_segments_are_those_of_a_plain_loop():
+    rng = np.random.default_rng(3)
+    for frames, slots, columns in ((95, 2, 3), (40, 3, 2), (7, 4, 4), (60, 5, 5)):
+        azimuth, elevation = rng.uniform(-40, 40, (2, frames, 5))
+        ref_doa = unit_vectors(azimuth, elevation)[:, :columns]
+        doa = unit_vectors(azimuth + rng.normal(0, 20, (frames, 5)), elevation)[:, :slots]
+        active = rng.random((frames, slots)) > 0.6
+        names = np.arange(columns) + 10 * (np.arange(frames) // 7)[:, None]
+        ref_id = np.where(rng.random((frames, columns)) > 0.6, names, -1)
+        segments = Segments()
+        segments.update(doa, active, ref_doa, ref_id)
+        counted = [segments.counts[f"{what} 2022"] for what in (
+            "angle", "paired", "hits", "references", "predicted", "errors")]
+        assert counted == pytest.approx(plain_instances(doa, active, ref_doa, ref_id))
 
 
 def test_a_second_may_have_more_frames():

@@ -70,17 +70,27 @@ def test_the_filter_helps_with_noise_too():
 
 @pytest.mark.parametrize("how", LINKING)
 def test_a_gap_up_to_its_length_keeps_the_track(how):
-    doa, active = drawn([(0,), (0,), (None,), (None,), (None,), (0,)])
-    assert link(doa, active, how, max_gap=3)[:, 0].tolist() == [0, 0, -1, -1, -1, 0]
-    assert link(doa, active, how, max_gap=2)[:, 0].tolist() == [0, 0, -1, -1, -1, 1]
+    doa, active = drawn([(0,)] * 4 + [(None,)] * 3 + [(0,)])
+    assert link(doa, active, how, max_gap=3)[:, 0].tolist() == [0, 0, 0, 0, -1, -1, -1, 0]
+    assert link(doa, active, how, max_gap=2)[:, 0].tolist() == [0, 0, 0, 0, -1, -1, -1, 1]
     assert link(*drawn([(0,), (0,), (None,), (0,)]), how, max_gap=0)[:, 0].tolist() == [0, 0, -1, 1]
+
+
+@pytest.mark.parametrize("how", LINKING)
+def test_a_stray_prediction_is_soon_forgotten(how):
+    # seen once, it may miss one frame
+    assert link(*drawn([(0,), (None,), (0,)]), how)[:, 0].tolist() == [0, -1, 0]
+    assert link(*drawn([(0,), (None,), (None,), (0,)]), how)[:, 0].tolist() == [0, -1, -1, 1]
+    # the stray at 25° takes no part in the source at 0°, although 13° is nearer to it
+    pred_id = link(*drawn([(0,)] * 5 + [(25,)] + [(0,)] * 3 + [(13,)]), how, gate_deg=20)
+    assert pred_id[:, 0].tolist() == [0] * 5 + [1] + [0] * 4
 
 
 def test_the_filter_goes_on_through_a_gap():
     azimuth = [(3 * t if not 20 <= t < 28 else None,) for t in range(40)]  # 27° from the last to the next
     doa, active = drawn(azimuth)
-    assert set(link(doa, active, "kalman").ravel()) == {-1, 0}
-    assert set(link(doa, active, "nearest").ravel()) == {-1, 0, 1}
+    assert set(link(doa, active, "kalman", gate_deg=20, max_gap=8).ravel()) == {-1, 0}
+    assert set(link(doa, active, "nearest", gate_deg=20, max_gap=8).ravel()) == {-1, 0, 1}
 
 
 @pytest.mark.parametrize("how", LINKING)
@@ -116,6 +126,14 @@ def test_nothing_is_linked_to_nothing(how):
     assert link(np.zeros((0, 2, 3)), np.zeros((0, 2), bool), how).shape == (0, 2)
     assert (link(np.zeros((4, 2, 3)), np.zeros((4, 2), bool), how) == -1).all()
     assert link(np.zeros((4, 0, 3)), np.zeros((4, 0), bool), how).shape == (4, 0)
+
+
+def test_a_direction_that_is_no_number_does_no_harm():
+    doa, active = drawn([(0, 90), (0, 90), (0, 90), (0, 90)])
+    doa[1, 0] = np.nan
+    for how in LINKING:
+        pred_id = link(doa, active, how)
+        assert pred_id[:, 1].tolist() == [1] * 4 and pred_id[[0, 2, 3], 0].tolist() == [0] * 3
 
 
 def test_trackers_are_those_of_the_parameters():

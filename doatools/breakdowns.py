@@ -1,0 +1,139 @@
+"""Which recordings, frames and sources the scores of a set come from.
+
+A track (localizer.Track) is one recording: ``doa`` (T, N, 3) and ``active`` (T, N) predicted, ``ref_doa``
+(T, M, 3) and ``ref_id`` (T, M) the references, -1 where inactive; T label frames, N slots, M references at most at
+once. Three kinds of groups, each told with what is counted in it:
+
+- recordings ('room', 'overlap': most sources at once in a recording): every figure, of whole recordings;
+- frames ('sources at once'; 'distance': least angle between two references of a frame): figures that need no
+  time, of those frames alone, all their predictions included. Tracks would be cut to pieces there;
+- sources ('motion': a reference event moves if some direction of it is MOVING_DEG or more from its first): the
+  references of such events, each with the prediction that the frame's optimal assignment gives it. A prediction
+  without a reference belongs to no source, so there is no precision here.
+"""
+
+import itertools
+import re
+
+import numpy as np
+
+from doatools.geometry import angular_distance, pairwise_angles
+from doatools.intervals import jackknife
+from doatools.matching import assign
+
+ORDER = ("room", "overlap", "sources at once", "distance", "motion")
+MOVING_DEG = 10.0
+DISTANCES_DEG = (0, 30, 60, 90, 180)
+FRAME_FIGURES = ("LE", "LR", "LP", "LF", "F20", "frame recall")
+GATE_DEG = 20.0
+
+
+def break_down(tracks, counts, count_frames, figures):
+    """Scores of the groups of a set.
+
+    Parameters
+    ----------
+    tracks : list of Track
+    counts : list of dict, of each whole recording
+    count_frames : callable, Track → counts of the figures that need no time
+    figures : callable, counts → figures
+
+    Returns
+    -------
+    {breakdown: {group: {'recordings': n, 'references': active label frames, 'figures': {name: Interval}}}}
+    """
+    def of_frames(counts):
+        found = figures(counts)
+        return {name: found[name] for name in FRAME_FIGURES}
+
+    parts = {}  # (breakdown, group) → (figures, counts of each recording)
+    for track, whole in zip(tracks, counts):
+        for key, own in _of_recording(track, whole):
+            parts.setdefault(key, (figures, []))[1].append(own)
+        for key, mask in _frames(track):
+            if mask.any():
+                parts.setdefault(key, (of_frames, []))[1].append(count_frames(only(track, mask)))
+        for key, own in _of_sources(track):
+            parts.setdefault(key, (source_figures, []))[1].append(own)
+    tables = {}
+    for (name, group), (of, own) in sorted(parts.items(), key=lambda item: _natural(item[0])):
+        references = sum(c.get("frame/references", c.get("references")) for c in own)
+        tables.setdefault(name, {})[group] = {
+            "recordings": len(own), "references": int(references), "figures": jackknife(of, own)}
+    return tables
+
+
+def only(track, mask):
+    """A track of the frames in ``mask`` (T,) alone."""
+    return track._replace(**{name: value[mask] for name, value in track._asdict().items()
+                             if isinstance(value, np.ndarray)})
+
+
+def paired_angles(track):
+    """Angle (T, M) from each reference to its prediction of the optimal assignment; NaN where there is none."""
+    angles = pairwise_angles(track.ref_doa, track.doa)  # (T, M, N)
+    angles = np.where((track.ref_id >= 0)[:, :, None] & track.active[:, None], angles, np.inf)
+    slot = assign(angles)
+    found = np.full(slot.shape, np.nan)
+    there = slot >= 0
+    found[there] = angles[(*np.nonzero(there), slot[there])]
+    return found
+
+
+def moving_events(track):
+    """(T, M) bool: references of events that move."""
+    moving = np.zeros(track.ref_id.shape, bool)
+    for event in np.unique(track.ref_id[track.ref_id >= 0]):
+        cells = track.ref_id == event
+        directions = track.ref_doa[cells]
+        moving[cells] = angular_distance(directions, directions[:1]).max() >= MOVING_DEG
+    return moving
+
+
+def closest_references(track):
+    """(T,) least angle between two references of a frame; NaN where there are fewer."""
+    angles = pairwise_angles(track.ref_doa, track.ref_doa)
+    there = track.ref_id >= 0
+    other = there[:, :, None] & there[:, None] & ~np.eye(there.shape[1], dtype=bool)
+    least = np.where(other, angles, np.inf).min((1, 2))
+    return np.where(np.isfinite(least), least, np.nan)
+
+
+def source_figures(counts):
+    """Of references alone: LE of those paired, share that is paired (LR), share paired within the gate."""
+    percent = 100 / counts["references"] if counts["references"] else np.nan
+    return {"LE": counts["angle"] / counts["pairs"] if counts["pairs"] else np.nan,
+            "LR": percent * counts["pairs"], "recall@20": percent * counts["hits"]}
+
+
+def _of_recording(track, whole):
+    if track.room is not None:
+        yield ("room", str(track.room)), whole
+    overlap = track.overlap if track.overlap is not None else int((track.ref_id >= 0).sum(1).max(initial=0))
+    yield ("overlap", str(overlap)), whole
+
+
+def _frames(track):
+    count = (track.ref_id >= 0).sum(1)
+    for number in range(1, count.max(initial=0) + 1):
+        yield ("sources at once", str(number)), count == number
+    closest = closest_references(track)
+    for low, high in itertools.pairwise(DISTANCES_DEG):
+        upper = closest <= high if high == DISTANCES_DEG[-1] else closest < high
+        yield ("distance", f"{low}-{high}°"), (closest >= low) & upper
+
+
+def _of_sources(track):
+    angles, moving, there = paired_angles(track), moving_events(track), track.ref_id >= 0
+    for group, cells in (("moving", there & moving), ("static", there & ~moving)):
+        if cells.any():
+            own = angles[cells]
+            yield ("motion", group), {"references": len(own), "angle": np.nansum(own), "hits": np.sum(own <= GATE_DEG),
+                                      "pairs": np.count_nonzero(np.isfinite(own))}
+
+
+def _natural(key):
+    """Breakdowns in their ORDER, and room '10' after room '9'."""
+    breakdown, group = key
+    return ORDER.index(breakdown), [(not word.isdigit(), int(word) if word.isdigit() else 0, word)
+                                    for word in re.split(r"(\d+)", group)]

@@ -1,0 +1,180 @@
+"""Classical localizers: what can be had without learning.
+
+``srp`` (SRP-PHAT: DiBiase 2000) and ``music`` (frequency-normalised MUSIC: Schmidt 1986, Salvati et al. 2014) are
+pyroomacoustics's, on capsules, steered by the response of the array as it is (a rigid sphere) rather than by
+delays in the open; ``intensity`` (after Jarrett et al. 2010 and Pavlidi et al. 2015) is a histogram of the
+active intensity vectors of ambisonics. Each gives a spectrum over G directions spread evenly over the sphere for
+each label frame, from that frame and its two neighbours; peaks of it are candidates, and two thresholds count them.
+
+T label frames, N candidates at most at once, M channels, K bins, S spectra (all of a recording), G directions.
+Audio is (samples, M).
+"""
+
+import functools
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pyroomacoustics
+from scipy.signal import stft
+from scipy.spatial import cKDTree
+
+from doatools.arrays import ARRAYS, fibonacci_directions
+from doatools.errors import UserError
+
+GRID = 800  # directions, about 7° apart
+BAND_HZ = (500.0, 4000.0)
+SPECTRA_PER_FRAME = 10
+CONTEXT = 1  # label frames before and after
+APART_DEG = 30.0  # least angle between two candidates
+KERNEL_DEG = 12.0  # width of the histogram's smoothing
+REFINE_DEG = 10.0  # a peak is the centre of gravity of the spectrum this near to it
+FLOOR_PERCENTILE = 10  # of a recording's frame levels: its noise floor
+NEVER_BELOW_DB = 1.0  # frames no louder than this above the floor are silent; not worth a spectrum
+SILENCE = 1e-12  # mean square per bin below which nothing is heard at all
+
+
+class Rule(NamedTuple):
+    """When a candidate counts as a source."""
+
+    level_db: float  # the frame is so much louder than the recording's noise floor
+    height: float  # and the peak at least so high beside the frame's highest one, the spectrum's median being 0
+
+
+# Chosen by the F20 of the validation fold: python3 benchmarks/tune_yardsticks.py dataset_dir=datasets/recorded
+RULES = {"intensity": Rule(0.5, 0.4), "srp": Rule(0.5, 0.95), "music": Rule(0.5, 0.5)}
+DATASETS = {"intensity": "foa", "srp": "mic", "music": "mic"}  # the recordings each one reads
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Peaks of each label frame, the highest first."""
+
+    doa: np.ndarray  # (T, N, 3)
+    height: np.ndarray  # (T, N) beside the first; 0 where there is no such peak
+    level_db: np.ndarray  # (T,) above the recording's noise floor
+
+    def active(self, rule):
+        """(T, N) bool: those that count as sources."""
+        return (self.level_db >= rule.level_db)[:, None] & (self.height >= rule.height)
+
+
+def localize(kind, audio, fs, label_hop_s, max_sources):
+    """Audio (samples, M) → doa (T, N, 3), active (T, N) of its label frames."""
+    found = candidates(kind, audio, fs, label_hop_s, max_sources)
+    return found.doa, found.active(RULES[kind])
+
+
+def candidates(kind, audio, fs, label_hop_s, max_sources):
+    """The peaks of the spectra of audio (samples, M), before they are counted → Candidates."""
+    hop = round(fs * label_hop_s / SPECTRA_PER_FRAME)
+    n_fft = 2 ** int(np.ceil(np.log2(2 * hop)))
+    spectra, frequencies = _spectra(audio, fs, hop, n_fft)  # (M, K, S)
+    n_frames = spectra.shape[2] // SPECTRA_PER_FRAME
+    if not n_frames:
+        raise UserError(f"a recording of {len(audio)} samples is shorter than a label frame")
+    level_db = _level_above_floor(spectra, n_frames)
+    loud = np.flatnonzero(level_db >= 0)
+    spectrum = np.zeros((n_frames, GRID))
+    if kind == "intensity":
+        spectrum[:] = _intensity(spectra, n_frames)
+    else:
+        spectrum[loud] = _steered(kind, spectra, frequencies, fs, n_fft, loud)
+    return Candidates(*_peaks(spectrum, max_sources), level_db)
+
+
+def _spectra(audio, fs, hop, n_fft):
+    """Spectra in BAND_HZ (M, K, S), SPECTRA_PER_FRAME a label frame, and their frequencies (K,)."""
+    padded = np.pad(audio, ((0, hop), (0, 0)))  # the last window of the last frame reaches over the end
+    frequencies, _, spectra = stft(padded.T, fs, nperseg=2 * hop, noverlap=hop, nfft=n_fft, boundary=None, padded=False)
+    kept = (frequencies >= BAND_HZ[0]) & (frequencies < BAND_HZ[1])
+    return spectra[:, kept], frequencies[kept]
+
+
+def _level_above_floor(spectra, n_frames):
+    """(T,) dB above the FLOOR_PERCENTILE of the recording; -inf where nothing is heard."""
+    power = np.mean(np.abs(spectra) ** 2, axis=(0, 1))[: n_frames * SPECTRA_PER_FRAME]
+    power = power.reshape(n_frames, -1).mean(1)
+    level_db = 10 * np.log10(np.maximum(power, SILENCE))
+    return np.where(power > SILENCE, level_db - np.percentile(level_db, FLOOR_PERCENTILE), -np.inf)
+
+
+def _window(frame, n_frames):
+    """The spectra of a label frame and its neighbours, as a slice."""
+    return slice(max(frame - CONTEXT, 0) * SPECTRA_PER_FRAME, min(frame + CONTEXT + 1, n_frames) * SPECTRA_PER_FRAME)
+
+
+# --- intensity -------------------------------------------------------------------------------------------
+
+def _intensity(spectra, n_frames):
+    """Smoothed histogram (T, G) of the directions of the active intensity, each of its own length."""
+    w, yzx = spectra[0], spectra[1:, :, : n_frames * SPECTRA_PER_FRAME]
+    vectors = np.real(np.conj(w[None, :, : yzx.shape[2]]) * yzx)[[2, 0, 1]]  # x, y, z: (3, K, S)
+    vectors = vectors.transpose(2, 1, 0).reshape(n_frames, -1, 3)
+    lengths = np.linalg.norm(vectors, axis=-1)
+    nearest = _directions_tree().query(vectors / np.maximum(lengths, SILENCE)[..., None])[1]
+    cells = nearest + GRID * np.arange(n_frames)[:, None]
+    histogram = np.bincount(cells.ravel(), np.sqrt(lengths).ravel(), n_frames * GRID).reshape(n_frames, GRID)
+    padded = np.pad(histogram, ((CONTEXT, CONTEXT), (0, 0)))
+    summed = sum(padded[shift : shift + n_frames] for shift in range(2 * CONTEXT + 1))
+    return summed @ _kernel()
+
+
+@functools.cache
+def _directions_tree():
+    return cKDTree(fibonacci_directions(GRID))
+
+
+@functools.cache
+def _kernel():
+    """(G, G) von Mises-Fisher weights between directions."""
+    directions = fibonacci_directions(GRID)
+    return np.exp((directions @ directions.T - 1) / np.deg2rad(KERNEL_DEG) ** 2)
+
+
+# --- pyroomacoustics -------------------------------------------------------------------------------------
+
+def _steered(kind, spectra, frequencies, fs, n_fft, frames):
+    """Spectra (len(frames), G) of SRP-PHAT or MUSIC."""
+    array = ARRAYS["mic"]
+    directions = fibonacci_directions(GRID)
+    make = {"srp": pyroomacoustics.doa.SRP, "music": pyroomacoustics.doa.NormMUSIC}[kind]
+    # One source a bin: a second dimension would hold what is left of the first one, and see its mirror image.
+    localizer = make((array.capsules * array.radius_m).T, fs, n_fft, dim=3, n_grid=GRID, num_src=1)
+    localizer.grid = pyroomacoustics.doa.GridSphere(cartesian_points=directions.T)
+    first = round(frequencies[0] * n_fft / fs)
+    bins = np.arange(first, first + len(frequencies))
+    steering = array.response(directions, frequencies)  # (M, G, K)
+    steering /= np.abs(steering) if kind == "srp" else np.linalg.norm(steering, axis=0)
+    localizer.mode_vec = np.zeros((n_fft // 2 + 1, array.channels, GRID), complex)
+    localizer.mode_vec[bins] = steering.transpose(2, 0, 1)
+    full = np.zeros((array.channels, n_fft // 2 + 1, spectra.shape[2]), complex)
+    full[:, bins] = spectra
+    n_frames = spectra.shape[2] // SPECTRA_PER_FRAME
+    found = np.zeros((len(frames), GRID))
+    for row, frame in zip(found, frames):
+        localizer.locate_sources(full[:, :, _window(frame, n_frames)], freq_bins=bins)
+        row[:] = localizer.grid.values
+    return found
+
+
+# --- peaks -------------------------------------------------------------------------------------------------
+
+def _peaks(spectrum, count):
+    """Spectrum (T, G) → directions (T, N, 3) of its highest local maxima APART_DEG apart, heights (T, N)."""
+    directions = fibonacci_directions(GRID)
+    cosines = directions @ directions.T  # (G, G)
+    beside = np.argsort(-cosines, axis=1)[:, 1:7]  # the six neighbours
+    raised = np.maximum(spectrum - np.median(spectrum, axis=1, keepdims=True), 0)
+    left = np.where((raised[:, beside] <= raised[:, :, None]).all(2), raised, 0)
+    frames = np.arange(len(spectrum))
+    doa, height = np.zeros((len(spectrum), count, 3)), np.zeros((len(spectrum), count))
+    for n in range(count):
+        best = left.argmax(1)
+        height[:, n] = left[frames, best]
+        near = cosines[best] > np.cos(np.deg2rad(REFINE_DEG))
+        centre = (raised * near) @ directions
+        doa[:, n] = np.where(height[:, n, None] > 0, centre, directions[best])
+        left[cosines[best] > np.cos(np.deg2rad(APART_DEG))] = 0
+    doa /= np.linalg.norm(doa, axis=-1, keepdims=True)
+    return doa, height / np.maximum(height[:, :1], np.finfo(float).tiny)

@@ -1,0 +1,280 @@
+"""Evaluation: systems from a checkpoint, CSVs and yardsticks; groups by hand; the page; mistakes told in one line."""
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from helpers import make_rows
+from test_metric import drawn, referenced
+from test_scripts import SMALL, fails
+
+import evaluate_doanet
+import train_doanet
+from cls_metric import GROUPS, UNITS, figures
+from doatools import tables
+from doatools.annotations import write_dcase
+from doatools.breakdowns import break_down, closest_references, moving_events, only, paired_angles
+from evaluation import compare_tracks, counts_of, evaluate_tracks, frame_counts_of
+from localizer import Track
+
+
+@pytest.fixture(scope="module")
+def run(tiny_data, tmp_path_factory):
+    """(folder of results, words that lead to the data): a quick test of task 1 named 1_job."""
+    results = tmp_path_factory.mktemp("results")
+    words = [f"dataset_dir={tiny_data}", f"results_dir={results}"]
+    assert train_doanet.main(["1", "job", *words, *SMALL]) == 0
+    return results, words
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+# --- systems -------------------------------------------------------------------------------------------------
+
+def test_a_checkpoint_is_scored_as_its_training_did(run, capsys):
+    results, words = run
+    assert evaluate_doanet.main(["1", "job", *words]) == 0
+    assert "1_job: 1 recordings" in capsys.readouterr().out
+    told, trained = read(results / "1_job" / "evaluation.json"), read(results / "1_job" / "scores.json")["test"]
+    assert {name: told["figures"][name]["value"] for name in trained} == pytest.approx(trained)
+    assert set(told["figures"]) == set(UNITS)
+    assert told["parameters"]["nb_cnn2d_filt"] == 8 and "1 job" in told["command"]
+
+
+def test_predictions_written_as_csvs_score_the_same(run, tmp_path, tiny_data):
+    results, words = run
+    assert evaluate_doanet.main(["1", "job", *words, "--write-csv", str(tmp_path / "csv"), "tracker=nearest"]) == 0
+    direct = read(results / "1_job" / "evaluation.json")
+    again = ["--predictions", str(tmp_path / "csv"), "--out", str(tmp_path / "again")]
+    assert evaluate_doanet.main([*again, *words, "max_audio_len_s=6"]) == 0
+    by_csv = read(tmp_path / "again" / "evaluation.json")
+    for name in ("LR", "LP", "misses", "false positives", "mismatches", "IDF1"):  # directions are whole degrees there
+        assert by_csv["figures"][name]["value"] == pytest.approx(direct["figures"][name]["value"], abs=2)
+    assert by_csv["figures"]["LE"]["value"] == pytest.approx(direct["figures"]["LE"]["value"], abs=0.8)
+    assert by_csv["frames"] == direct["frames"] == 60
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Two folders of CSVs, references and predictions that are the same, of three recordings."""
+    for folder in ("theirs", "truth"):
+        for number in (1, 2, 3):
+            rows = make_rows((2, 20, 0, 10 * number, 5), (10, 30 + number, 1, -100, 0))
+            write_dcase(tmp_path / folder / f"fold1_room{number}_mix001_ov2.csv", rows)
+        write_dcase(tmp_path / folder / "silent.csv", [])
+    return tmp_path
+
+
+def score(folder, *words, predictions="theirs"):
+    return evaluate_doanet.main(["--predictions", str(folder / predictions), "--references", str(folder / "truth"),
+                                 "--out", str(folder / "out"), *words])
+
+
+def test_perfect_csvs_have_perfect_scores(folders):
+    assert score(folders) == 0
+    told = read(folders / "out" / "evaluation.json")
+    values = {name: figure["value"] for name, figure in told["figures"].items()}
+    assert values["LE"] == pytest.approx(0, abs=1e-5)
+    assert all(values[name] == pytest.approx(100) for name in ("F20", "LF", "MOTA@20", "IDF1", "HOTA", "frame recall"))
+    assert told["recordings"] == 4 and told["frames"] == 32 + 33 + 34 + 1  # up to the last line; silence has one
+    assert set(told["breakdowns"]["room"]) == {"1", "2", "3"} and told["parameters"] == {}
+
+
+def test_length_is_given_or_that_of_the_longer_file(folders):
+    path = folders / "theirs" / "silent.csv"
+    path.write_text("49,0,0,0,0\n")
+    assert score(folders) == 0
+    assert read(folders / "out" / "evaluation.json")["frames"] == 32 + 33 + 34 + 50
+    assert score(folders, "--frames", "60") == 0
+    assert read(folders / "out" / "evaluation.json")["frames"] == 4 * 60
+
+
+def test_identities_of_csvs_are_theirs_unless_a_tracker_is_asked_for(folders):
+    path = folders / "theirs" / "fold1_room1_mix001_ov2.csv"
+    rows = make_rows((2, 9, 0, 10, 5), (10, 20, 5, 10, 5), (10, 31, 1, -100, 0))  # track 0 goes on as track 5
+    write_dcase(path, rows)
+    assert score(folders) == 0
+    assert read(folders / "out" / "evaluation.json")["figures"]["mismatches"]["value"] == 1
+    assert score(folders, "tracker=nearest") == 0
+    assert read(folders / "out" / "evaluation.json")["figures"]["mismatches"]["value"] == 0
+
+
+def test_a_yardstick_needs_no_features(tiny_data, tmp_path, capsys):
+    data = shutil.copytree(tiny_data, tmp_path / "data", ignore=shutil.ignore_patterns("features"))
+    words = [f"dataset_dir={data}", "max_audio_len_s=6", f"results_dir={tmp_path}"]
+    assert evaluate_doanet.main(["--yardstick", "intensity", *words]) == 0
+    told = read(tmp_path / "evaluation_intensity" / "evaluation.json")
+    assert told["figures"]["F20"]["value"] > 90 and told["figures"]["LE"]["value"] < 5
+    assert told["parameters"]["tracker"] == "kalman" and told["parameters"]["dataset"] == "foa"
+
+
+def test_a_checkpoint_against_a_yardstick_and_itself(run, tmp_path, capsys):
+    _, words = run
+    for other in ("1_job", "intensity"):
+        assert evaluate_doanet.main(["1", "job", *words, "--against", other, "--out", str(tmp_path)]) == 0
+        out = capsys.readouterr().out
+        assert f"against {other}" in out
+        assert ("identities by tracker=kalman" in out) == (other == "intensity")  # the same tracker for both
+    assert "Against intensity" in (tmp_path / "report.html").read_text()
+
+
+# --- comparison ------------------------------------------------------------------------------------------------
+
+def made(offsets, seed=0, frames=40, stem="r{}"):
+    """A Track for each offset: one source that moves, predicted so many degrees (and some noise) beside it."""
+    rng, tracks = np.random.default_rng(seed), []
+    for number, offset in enumerate(offsets):
+        azimuth = rng.uniform(-90, 90) + np.arange(frames)
+        ref_doa, ref_id = referenced([(a,) for a in azimuth], [(1,)] * frames)
+        doa, active = drawn([(a + offset + rng.normal(0, 1),) for a in azimuth])
+        tracks.append(Track(stem.format(number), doa, active.astype(float), ref_doa, ref_id))
+    return tracks
+
+
+def test_a_turned_system_is_worse_by_more_than_chance_and_an_equal_one_is_not():
+    good, turned = made(np.linspace(5, 12, 8)), made(np.linspace(21, 60, 8))
+    compared = compare_tracks(turned, good)
+    assert compared["LE"].difference > 10 and compared["LE"].verdict == "more than chance"
+    assert compared["F20"].difference < -50 and compared["F20"].verdict == "more than chance"
+    assert compared["LR"].verdict == "not more than chance"
+    assert {c.verdict for c in compare_tracks(good, good).values()} <= {"not more than chance", "cannot be told"}
+
+
+def test_systems_on_other_recordings_or_references_are_not_compared():
+    good = made([1, 2, 3])
+    with pytest.raises(ValueError, match="different recordings"):
+        compare_tracks(good, made([1, 2, 3], stem="other{}"))
+    with pytest.raises(ValueError, match="different references"):
+        compare_tracks(good, made([1, 2, 3], seed=1))
+
+
+# --- breakdowns --------------------------------------------------------------------------------------------------
+
+def two_sources():
+    """Four frames: references 1 at 0° (static), 2 at 40, 45, 60 and 120° (moving, absent in the third).
+
+    Predicted: 10 and 40 | 0 and 75 | 0 (and one in excess at 170) | nothing.
+    """
+    ref_doa, ref_id = referenced([(0, 40), (0, 45), (0, None), (0, 120)], [(1, 2)] * 4)
+    doa, active = drawn([(10, 40), (0, 75), (0, 170), (None, None)])
+    return Track("r", doa, active.astype(float), ref_doa, ref_id, room="a", overlap=2)
+
+
+def test_groups_by_hand():
+    track = two_sources()
+    assert paired_angles(track) == pytest.approx(
+        np.array([[10, 0], [0, 30], [0, np.nan], [np.nan, np.nan]]), abs=1e-5, nan_ok=True)
+    assert moving_events(track).tolist() == [[False, True], [False, True], [False, False], [False, True]]
+    assert closest_references(track) == pytest.approx([40, 45, np.nan, 120], nan_ok=True)
+    told = break_down([track], [counts_of(track)], frame_counts_of, figures)
+
+    def value(breakdown, group, name):
+        return told[breakdown][group]["figures"][name].value
+    # the event of source 2 that begins in frame 3 (after a gap of ids it is one event here) moves from 40 to 120
+    assert value("motion", "static", "LE") == pytest.approx(10 / 3, abs=1e-5)
+    assert value("motion", "static", "recall@20") == pytest.approx(100 * 3 / 4)
+    assert value("motion", "moving", "LE") == pytest.approx(15)
+    assert value("motion", "moving", "recall@20") == pytest.approx(100 / 3)
+    assert value("motion", "moving", "LR") == pytest.approx(200 / 3)
+    # one source at once: the third frame alone, its prediction in excess included: 2·1 hits / (1 + 2)
+    assert value("sources at once", "1", "F20") == pytest.approx(200 / 3)
+    # 30-60°: frames 1 and 2: hits 10, 0, 0; 30° is none: 2·3 / (4 + 4)
+    assert value("distance", "30-60°", "F20") == pytest.approx(75)
+    assert value("distance", "90-180°", "LR") == 0
+    assert set(told["distance"]) == {"30-60°", "90-180°"} and set(told["room"]) == {"a"}
+    assert told["motion"]["moving"]["references"] == 3 and told["sources at once"]["2"]["references"] == 6
+    assert value("overlap", "2", "LE") == figures(counts_of(track))["LE"]
+
+
+def test_frames_of_a_group_add_up_to_the_whole():
+    track = made([3.0])[0]
+    mask = np.arange(len(track.ref_id)) < 11
+    parts = [frame_counts_of(only(track, part)) for part in (mask, ~mask)]
+    whole = frame_counts_of(track)
+    for name in ("frame/angle", "frame/hits", "frame/references", "frame/confusion"):
+        assert parts[0][name] + parts[1][name] == pytest.approx(whole[name])
+
+
+def test_confusion_tells_frames_by_number_of_sources():
+    told = evaluate_tracks([two_sources()])["confusion"]
+    assert told == [[0, 0, 0], [0, 0, 1], [1, 0, 2]]
+
+
+# --- the page ----------------------------------------------------------------------------------------------------
+
+class Page(HTMLParser):
+    """Collects tags, what is referred to, and whether every tag is closed."""
+
+    VOID = ("meta", "br", "link", "img")
+
+    def __init__(self):
+        super().__init__()
+        self.tags, self.open, self.referred, self.ids = [], [], [], []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.open += [tag] if tag not in self.VOID else []
+        for name, value in attributes:
+            if name in ("src", "href", "xlink:href", "action", "data"):
+                self.referred.append(value)
+            if name == "id":
+                self.ids.append(value)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_and_needs_nothing_from_elsewhere(run, tmp_path):
+    _, words = run
+    assert evaluate_doanet.main(["1", "job", *words, "--out", str(tmp_path)]) == 0
+    text = (tmp_path / "report.html").read_text()
+    page = Page()
+    page.feed(text)
+    assert page.open == [] and len(page.ids) == len(set(page.ids))
+    assert not {"script", "link", "img", "iframe"} & set(page.tags) and page.tags.count("svg") >= 5
+    assert all(value.startswith(("#", "data:")) for value in page.referred)
+    assert {value[1:] for value in page.referred if value.startswith("#")} <= set(page.ids)
+    assert set(re.findall(r"https?://[^\s\"'<]+", text)) <= {"http://www.w3.org/1999/xlink"}  # a name, not an address
+    assert len(text) < 3_000_000 and "$" not in re.sub(r"<pre>.*?</pre>", "", text, flags=re.DOTALL)
+
+
+def test_every_figure_has_a_meaning():
+    assert set(tables.MEANINGS) >= set(UNITS) == {name for group in GROUPS.values() for name in group}
+    assert set(UNITS) >= tables.LOWER_IS_BETTER
+
+
+# --- mistakes --------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize(("spoil", "told"), [
+    (lambda f: (f / "theirs" / "silent.csv").unlink(), "silent.csv does not exist"),
+    (lambda f: (f / "truth" / "silent.csv").unlink(), "silent.csv: there is no reference"),
+    (lambda f: (f / "theirs" / "silent.csv").write_text("3,0,0,0,0\n60,0,0,0,0\n"), "silent.csv, line 2: frame 60 is"),
+    (lambda f: (f / "truth" / "silent.csv").write_text("60,0,0,0,0\n"), "silent.csv, line 1: frame 60 is beyond"),
+    (lambda f: (f / "theirs" / "silent.csv").write_text("3,0,1,0,0\n3,0,1,9,0\n"), "silent.csv, line 2: source"),
+    (lambda f: (f / "theirs" / "silent.csv").write_text("3,0,1,0\n"), "silent.csv, line 1: 4 columns"),
+    (lambda f: shutil.rmtree(f / "theirs"), "theirs: no such folder"),
+    (lambda f: [p.unlink() for p in (f / "truth").iterdir()], "truth holds no CSV"),
+])
+def test_csvs_that_do_not_fit_are_told_by_file_and_line(spoil, told, folders, capsys):
+    spoil(folders)
+    words = ["--predictions", str(folders / "theirs"), "--references", str(folders / "truth"), "--frames", "60"]
+    assert told in fails(capsys, evaluate_doanet, *words)
+
+
+def test_other_mistakes(folders, run, capsys):
+    _, words = run
+    assert "not both" in fails(capsys, evaluate_doanet, "--predictions", "a", "--yardstick", "srp")
+    assert "--references are for" in fails(capsys, evaluate_doanet, "1", "job", *words, "--references", "a")
+    assert "--frames is" in fails(capsys, evaluate_doanet, "1", "job", *words, "--frames", "9")
+    assert "cannot be changed" in fails(capsys, evaluate_doanet, "1", "job", *words, "rnn_size=3")
+    assert "neither a run" in fails(capsys, evaluate_doanet, "1", "job", *words, "--against", "nowhere")
+    assert "no predictions" in fails(capsys, evaluate_doanet, "1", "job", *words, "--against", str(folders / "theirs"))

@@ -1,0 +1,76 @@
+"""Classical localizers on plane waves of known direction, as the arrays hear them."""
+
+import numpy as np
+import pytest
+from helpers import FRAME, FS, foa_wave
+
+from doatools.arrays import ARRAYS
+from doatools.errors import UserError
+from doatools.geometry import angular_distance, unit_vectors
+from doatools.yardsticks import DATASETS, RULES, Candidates, Rule, candidates, localize
+
+FRAMES = 14
+SOUNDING = slice(4, 10)
+
+
+def mic_wave(signal, azimuth, elevation):
+    """A plane wave at the capsules of the rigid sphere."""
+    array = ARRAYS["mic"]
+    response = array.response(unit_vectors(azimuth, elevation)[None], np.fft.rfftfreq(len(signal), 1 / FS))[:, 0]
+    return np.fft.irfft(np.fft.rfft(signal) * response, len(signal)).T
+
+
+WAVES = {"foa": foa_wave, "mic": mic_wave}
+
+
+def recording(kind, directions, noise=1e-2):
+    """Noise from ``directions`` in the frames SOUNDING, a little noise of its own on each channel."""
+    rng = np.random.default_rng(0)
+    audio = noise * rng.standard_normal((FRAMES * FRAME, 4))
+    for azimuth, elevation in directions:
+        signal = np.zeros(FRAMES * FRAME)
+        signal[SOUNDING.start * FRAME : SOUNDING.stop * FRAME] = 0.1 * rng.standard_normal(6 * FRAME)
+        audio += WAVES[DATASETS[kind]](signal, azimuth, elevation)
+    return audio
+
+
+@pytest.mark.parametrize("kind", RULES)
+@pytest.mark.parametrize("direction", [(0, 0), (130, 40), (-100, -30), (180, 10)])
+def test_a_plane_wave_is_found_where_it_comes_from(kind, direction):
+    doa, active = localize(kind, recording(kind, [direction]), FS, 0.1, 2)
+    assert doa.shape == (FRAMES, 2, 3) and active.shape == (FRAMES, 2)
+    inner = slice(SOUNDING.start + 1, SOUNDING.stop - 1)
+    assert active[inner, 0].all()
+    assert angular_distance(doa[inner, 0], unit_vectors(*direction)).max() < 5
+    assert np.linalg.norm(doa, axis=-1) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("kind", ["intensity", "music"])
+def test_two_waves_are_two_candidates(kind):
+    """White noises, so that both sound in every bin, which is as hard as it gets."""
+    directions = unit_vectors(np.array([60.0, -70.0]), np.array([10.0, -20.0]))
+    found = candidates(kind, recording(kind, [(60, 10), (-70, -20)]), FS, 0.1, 2)
+    doa = found.doa[SOUNDING.start + 1 : SOUNDING.stop - 1]
+    angles = angular_distance(doa[:, :, None], directions)  # (T, candidates, sources)
+    errors = np.minimum(angles[:, 0, 0] + angles[:, 1, 1], angles[:, 0, 1] + angles[:, 1, 0]) / 2
+    assert errors.max() < 15
+
+
+def test_both_thresholds_count():
+    directions = np.broadcast_to(unit_vectors(0, 0), (3, 2, 3))
+    found = Candidates(directions, np.array([[1, 0.8], [1, 0.8], [1, 0.3]]), np.array([5.0, 1.0, 5.0]))
+    assert found.active(Rule(level_db=2, height=0.5)).tolist() == [[True, True], [False, False], [True, False]]
+
+
+@pytest.mark.parametrize("kind", RULES)
+def test_in_silence_there_is_nothing(kind):
+    _, active = localize(kind, np.zeros((FRAMES * FRAME, 4)), FS, 0.1, 2)
+    assert active.shape == (FRAMES, 2) and not active.any()
+    _, active = localize(kind, recording(kind, [(20, 0)], noise=0), FS, 0.1, 2)
+    outer = np.r_[0 : SOUNDING.start - 1, SOUNDING.stop + 1 : FRAMES]
+    assert active[SOUNDING, 0].all() and not active[outer].any()
+
+
+def test_less_than_a_label_frame_is_refused():
+    with pytest.raises(UserError, match="shorter than a label frame"):
+        localize("intensity", np.zeros((1000, 4)), FS, 0.1, 2)
