@@ -28,21 +28,29 @@ class Windows:
     Parameters
     ----------
     length : int, L
-    latency : int or None
-        Frames after which a frame is answered at the latest, counted from its start; less costs more computation.
+    hop_s : float
+        A label frame's.
+    latency_s : float or None
+        Time after which a frame is answered at the latest, counted from its start; less costs more computation.
         None: windows overlap by half.
+
+    Attributes
+    ----------
+    hop, margin, fade : int, frames
+    latency_s : float, what it is
     """
 
-    def __init__(self, length, latency=None):
+    def __init__(self, length, hop_s, latency_s=None):
         self.length = length
         self.margin, self.fade = round(MARGIN * length), round(FADE * length)
-        least, most = self.margin + self.fade + max(self.fade, 1), length
-        if latency is None:
-            latency = self.margin + self.fade + max(length // 2, 1)
-        if not least <= latency <= most:
-            raise UserError(f"the latency must be {least} to {most} label frames with this model, not {latency}")
-        self.latency = latency
-        self.hop = latency - self.margin - self.fade
+        used = self.margin + self.fade
+        least, most = used + max(self.fade, 1), length - used
+        frames = used + max(length // 2, 1) if latency_s is None else int(latency_s / hop_s + 1e-6)
+        if latency_s is not None and not least <= frames <= most:
+            raise UserError(f"this model's windows of {length * hop_s:g} s allow latencies from {least * hop_s:g} to "
+                            f"{most * hop_s:g} s, not {latency_s:g} s")
+        self.hop = frames - used
+        self.latency_s = frames * hop_s
 
 
 class Merger:
