@@ -136,6 +136,12 @@ class FeatureClass:
         mel = librosa.filters.mel(sr=self.fs, n_fft=self.n_fft, n_mels=self.nb_mel_bins)
         return FEATURES[self.features](np.ascontiguousarray(mel.T))
 
+    @property
+    def frequencies(self):
+        """Centres of the mel bands, Hz, (F,)."""
+        import librosa
+        return librosa.mel_frequencies(self.nb_mel_bins + 2, fmin=0, fmax=self.fs / 2)[1:-1]
+
     def inspect_audio(self, path):
         """Samples of a recording, from its header; the errors of ``read_audio`` that need no sample."""
         return audiofiles.inspect_audio(path, self.fs, self.audio_channels)

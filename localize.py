@@ -128,10 +128,11 @@ def localize(localizer, path, table, picture, args):
         write_dcase(table, recorded.rows)
     else:
         write_json(table, {"recording": path.name, "seconds": recorded.seconds, "frame_s": hop,
-                           "notes": recorded.notes, "tracks": as_values(recorded.rows)})
+                           "notes": recorded.notes, "tracks": as_values(recorded.rows)}, indent=None)
     if picture:
         from doatools import plots  # takes a second that --no-plot saves
-        plots.tracks(picture, path.name, recorded.rows, recorded.spectrogram, recorded.seconds, hop)
+        plots.tracks(picture, path.name, recorded.rows, recorded.spectrogram, localizer.features.frequencies,
+                     recorded.seconds, hop)
     print(f"{path}: {recorded.seconds:.1f} s -> {', '.join(str(one) for one in (table, picture) if one)}")
     print("\n".join(tell(recorded.rows, hop)), flush=True)
     for note in recorded.notes:
@@ -166,7 +167,7 @@ def stream(localizer, args):
     except KeyboardInterrupt:
         tell_note("stopped")
         return 130
-    tell_note(f"{tracks.frames * hop:.1f} s heard in {sum(took):.1f} s of computation, {max(took):.2f} s at once at most")
+    tell_note(f"{tracks.frames * hop:.1f} s heard, {sum(took):.1f} s of computation, {max(took):.2f} s at once at most")
     return 0
 
 

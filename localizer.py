@@ -178,18 +178,18 @@ class Localizer:
         return {
             "params": self.params,
             "scaler": {"mean": torch.from_numpy(self.scaler.mean), "scale": torch.from_numpy(self.scaler.scale)},
-            "array": _plain(dataclasses.asdict(self.array)),
+            "array": plain(dataclasses.asdict(self.array)),
             "precision": precision,
             "quick_test": self.params["quick_test"],
         }
 
 
-def _plain(value):
+def plain(value):
     """Nested tuples, arrays and dicts as lists, numbers and dicts."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, np.ndarray)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value.item() if isinstance(value, np.generic) else value
 
 

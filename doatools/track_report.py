@@ -64,7 +64,7 @@ class Summary(NamedTuple):
     def __str__(self):
         moved = angular_distance(unit_vectors(*self.first), unit_vectors(*self.last)) > MOVED_DEG
         places = (self.first, self.last) if moved else (self.first,)
-        azimuth, elevation = (" to ".join(f"{angle:.0f}" for angle in angles) for angles in zip(*places))
+        azimuth, elevation = (" to ".join(str(round(angle)) for angle in angles) for angles in zip(*places))
         return f"{self.track:>5} {self.start_s:8.1f} {self.end_s:8.1f}   {azimuth:<12} {elevation}"
 
 
