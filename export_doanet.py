@@ -19,7 +19,7 @@ from localizer import Localizer, plain
 OPSET = 18
 TOLERANCE = 1e-4
 PACKAGES = "onnx==1.23.2 onnxruntime==1.31.1"
-READING = """Input 'features' (batch, channel, feature frame, band), normalised: (feature - mean) / scale, mean and scale
+READING = """Input 'features' (batch, channel, feature frame, band), normalised: (feature - mean) / scale, both of them
 channel-major (channel * bands + band). Feature frames: of params.fs and hop_len_s, Hann window of two hops, FFT of the
 next power of two; see cls_feature_class.py of the DOAnet toolkit. Outputs at label frames of label_hop_len_s: 'doa'
 (batch, frame, slot, 3), unit vectors x front, y left, z up; 'probability' (batch, frame, slot) of activity, if the
@@ -105,8 +105,9 @@ def sequence(localizer):
 
 def example(localizer, batch, frames, seed=0):
     """Noise as normalised features."""
-    shape = (batch, localizer.features.nb_feature_channels, frames, localizer.params["nb_mel_bins"])
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    channels = localizer.features.nb_feature_channels
+    bands = len(localizer.scaler.mean) // channels
+    return torch.randn((batch, channels, frames, bands), generator=torch.Generator().manual_seed(seed))
 
 
 def any_length(localizer):
@@ -129,8 +130,8 @@ def compare(localizer, path):
         try:
             pairs = zip(localizer.predict(features), exported.predict(features))
         except Exception as error:  # the runtime's own exceptions have no common base
-            raise UserError(f"this network ({localizer.params['model']}) cannot be exported: the result refuses a batch "
-                            f"of {batch} and {frames} frames ({str(error).splitlines()[0]})") from None
+            raise UserError(f"this network ({localizer.params['model']}) cannot be exported: the result refuses a "
+                            f"batch of {batch} and {frames} frames ({str(error).splitlines()[0]})") from None
         differences[batch, frames] = max(float(np.abs(ours - theirs).max()) for ours, theirs in pairs
                                          if ours is not None)
     return differences

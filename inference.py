@@ -99,7 +99,8 @@ class _Answers:
     def __init__(self, localizer, windows):
         self.localizer, self.windows = localizer, windows
         self._ratio = localizer.params["feature_label_resolution"]
-        self._channels, self._bands = localizer.features.nb_feature_channels, localizer.params["nb_mel_bins"]
+        self._channels = localizer.features.nb_feature_channels
+        self._bands = len(localizer.scaler.mean) // self._channels
         self._merger = Merger(windows)
         self._rows = np.zeros((0, self._channels * self._bands), np.float32)  # from the next window's start on
         self._answered = 0  # of these, what the last window has seen as well
@@ -182,6 +183,7 @@ class CourseStream:
         self.on_course = lambda course: None  # called with each Course of at least one frame
         # The floor of top_db is laid by windows; without it features of a frame follow from its samples alone.
         self._features = FeatureClass(localizer.params | {"top_db": 0.0})
+        _ = self._features.extractor  # made now, not while sound is waiting
         self._answers = _Answers(localizer, self.windows)
         self._frame = self._features.hop * localizer.params["feature_label_resolution"]  # samples
         self._wanted = self.windows.length * self._frame  # before the next window can be answered
