@@ -15,6 +15,7 @@ of feature frames T' = 5 T; C feature channels, F bands, N slots.
 """
 
 import json
+import os
 from collections import Counter, deque
 from pathlib import Path
 from typing import NamedTuple
@@ -58,7 +59,9 @@ class OnnxLocalizer:
         except ImportError:
             raise UserError("reading an ONNX file takes one more package: pip install onnxruntime") from None
         try:
-            self._session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", 0))  # 0: as many as there are cores
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the runtime's own exceptions have no common base
             raise UserError(f"{path}: not a readable ONNX file ({str(error).splitlines()[0]})") from None
         about = self._session.get_modelmeta().custom_metadata_map.get("doanet")
@@ -269,7 +272,7 @@ class TrackStream:
                               *(params[f"tracker_{key}"] for key in ("gate_deg", "max_gap", "process_deg",
                                                                      "measurement_deg")))
         self._linked = 0  # frames so far
-        self._waiting = deque()  # of frames not told yet: (identities, directions, probabilities)
+        self._waiting = deque()  # of frames not told yet: (identities, azimuths, elevations, probabilities)
         self._seen, self._number = Counter(), {}  # identity → frames it was seen in; → number it is told by
 
     def feed(self, audio):
@@ -281,20 +284,19 @@ class TrackStream:
 
     def _rows(self, course, kept_waiting):
         rows = []
-        for doa, probability in zip(course.doa, course.probability):
+        for doa, probability, *places in zip(course.doa, course.probability, *azimuth_elevation(course.doa)):
             identity = self._linker(self._linked, doa, probability > self.threshold)
             self._linked += 1
             self._seen.update(identity[identity >= 0].tolist())
-            self._waiting.append((identity, doa, probability))
+            self._waiting.append((identity, *places, probability))
             if len(self._waiting) > CONFIRMED - 1:
                 rows += self._tell(*self._waiting.popleft())
         while len(self._waiting) > kept_waiting:
             rows += self._tell(*self._waiting.popleft())
         return np.array(rows, TRACK_ROWS)
 
-    def _tell(self, identity, doa, probability):
+    def _tell(self, identity, azimuth, elevation, probability):
         """The rows of the next frame, by number."""
-        azimuth, elevation = azimuth_elevation(doa)
         rows = [(self.frames, 0, self._number.setdefault(one, len(self._number) + 1), *values)
                 for one, *values in zip(identity.tolist(), azimuth, elevation, probability)
                 if self._seen[one] >= CONFIRMED]  # never of -1, an inactive slot
