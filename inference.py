@@ -60,7 +60,7 @@ class OnnxLocalizer:
             raise UserError("reading an ONNX file takes one more package: pip install onnxruntime") from None
         try:
             options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", 0))  # 0: as many as there are cores
+            options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS") or 0)  # 0: one for each core
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the runtime's own exceptions have no common base
             raise UserError(f"{path}: not a readable ONNX file ({str(error).splitlines()[0]})") from None
