@@ -27,11 +27,11 @@ from numpy.lib.stride_tricks import sliding_window_view
 from doanet_parameters import DEFAULTS, get_params
 from doatools import audiofiles
 from doatools.arrays import ARRAYS
-from doatools.augmentation import capsule_channel_map, foa_channel_map, phase_channel_map, vertical_turns
 from doatools.errors import UserError
 from doatools.files import replacing
 from doatools.formats import format_of
 from doatools.freshness import digest, is_fresh, stamp
+from doatools.turns import capsule_channel_map, foa_channel_map, phase_channel_map, vertical_turns
 
 FORMAT = 1  # of the files on disk; raise it when their content changes for the same parameters
 EPS = 1e-8  # added to every sample, and to the energy that intensities are divided by
@@ -201,6 +201,12 @@ class FeatureClass:
     @functools.cached_property
     def extractor(self):
         return self.kind(self)
+
+    @property
+    def frequencies(self):
+        """Centres of the mel bands, Hz, (F,)."""
+        import librosa
+        return librosa.mel_frequencies(self.nb_bands + 2, fmin=0, fmax=self.fs / 2)[1:-1]
 
     def inspect_audio(self, path):
         """Samples of a recording, from its header; the errors of ``read_audio`` that need no sample."""

@@ -11,6 +11,8 @@ import math
 from doatools import configs
 from doatools.errors import UserError, nearest
 
+ACTIVE_ABOVE = 0.5  # activity probability from which a slot counts as a source
+
 DEFAULTS = {
     # --- the run -------------------------------------------------------------------------------------
     "quick_test": True,  # 2 epochs of 2 batches, to see everything work; False trains in full

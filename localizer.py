@@ -12,15 +12,16 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from adrenaline_model import ADRENALINE, CNN, SELDnet
 from cls_data_generator import SequenceDataset, make_loader
 from cls_feature_class import FeatureClass, Scaler
 from cls_metric import QUICK, SUMMARY, FrameScores, Scores
 from doanet_model import DOAnet, from_published
-from doanet_parameters import DEFAULTS, derive, get_params, split_words
+from doanet_parameters import ACTIVE_ABOVE, DEFAULTS, derive, get_params, split_words
 from doatools import checkpoint
-from doatools.arrays import ARRAYS
+from doatools.arrays import ARRAYS, Array
 from doatools.association import near_enough, optimal_association, sinkhorn_association, track_association
 from doatools.augmentation import Augmentation
 from doatools.errors import UserError
@@ -30,7 +31,6 @@ from hnet_model import load_hnet
 
 # What may differ between a run and its resumption: where things are and who loads them, not what they are.
 FREE_ON_RESUME = {"num_workers", "dataset_dir", "feat_label_dir", "results_dir", "device"}
-ACTIVE_ABOVE = 0.5  # activity probability from which a slot counts as a source
 
 
 class HnetAssociation(nn.Module):
@@ -160,11 +160,12 @@ def score(tracks):
 class Localizer:
     """A network with the features it reads.
 
-    Attributes: ``params``, ``features`` (FeatureClass), ``scaler`` (Scaler), ``model``.
+    Attributes: ``params``, ``features`` (FeatureClass), ``scaler`` (Scaler), ``model``, ``array`` (Array).
     """
 
-    def __init__(self, params, scaler, model=None):
+    def __init__(self, params, scaler, model=None, array=None):
         self.params, self.scaler = params, scaler
+        self.array = array or ARRAYS[params["dataset"]]
         self.features = FeatureClass(params)
         self.model = model or build_model(params)
 
@@ -176,7 +177,8 @@ class Localizer:
     @classmethod
     def from_content(cls, content, origin="checkpoint"):
         scaler = Scaler(content["scaler"]["mean"].numpy(), content["scaler"]["scale"].numpy())
-        localizer = cls(derive(DEFAULTS | content["params"]), scaler)  # parameters that are newer than the checkpoint
+        params = derive(DEFAULTS | content["params"])  # parameters that are newer than the checkpoint
+        localizer = cls(params, scaler, array=Array.from_plain(content["array"]))
         checkpoint.load_weights(localizer.model, content["model"], origin)
         return localizer
 
@@ -186,12 +188,30 @@ class Localizer:
         state = content["model"] if checkpoint.is_ours(content) else from_published(content)
         checkpoint.load_weights(self.model, state, path)
 
+    def for_inference(self):
+        """The same with batch norms folded into convolutions: half as fast again, for good."""
+        self.model.eval()
+        for block in self.model.modules():
+            if isinstance(getattr(block, "bn", None), nn.BatchNorm2d):
+                block.conv, block.bn = fuse_conv_bn_eval(block.conv, block.bn), nn.Identity()
+        return self
+
+    def predict(self, features):
+        """Normalised features (B, C, T', F) → directions (B, T, N, 3), probabilities (B, T, N) or None; arrays."""
+        features = torch.from_numpy(np.ascontiguousarray(features, np.float32))
+        if self.model.training:
+            self.model.eval()
+        with torch.inference_mode():
+            answer = self.model(features.contiguous(memory_format=torch.channels_last))  # a third faster
+        logits = answer.activity_logits
+        return answer.doa.numpy(), None if logits is None else torch.sigmoid(logits).numpy()
+
     def content(self, precision):
         """What a checkpoint holds besides weights and scores; plain types and tensors only."""
         return {
             "params": self.params,
             "scaler": {"mean": torch.from_numpy(self.scaler.mean), "scale": torch.from_numpy(self.scaler.scale)},
-            "array": _plain(dataclasses.asdict(ARRAYS[self.params["dataset"]])),
+            "array": plain(dataclasses.asdict(self.array)),
             "precision": precision,
             "quick_test": self.params["quick_test"],
         }
@@ -204,12 +224,12 @@ def changed_settings(before, params):
     return {key: before[key] for key, value in params.items() if key not in FREE_ON_RESUME and before[key] != value}
 
 
-def _plain(value):
+def plain(value):
     """Nested tuples, arrays and dicts as lists, numbers and dicts."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, np.ndarray)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value.item() if isinstance(value, np.generic) else value
 
 

@@ -44,6 +44,19 @@ class Array:
         if self.kind != "ambisonic" and (len(self.capsules_deg) == 0 or self.radius_m <= 0):
             raise ValueError(f"array '{self.name}' needs capsule directions and a positive radius_m")
 
+    @classmethod
+    def from_plain(cls, values):
+        """From the dict of lists that a checkpoint holds."""
+        return cls(**{**values, "capsules_deg": tuple(map(tuple, values["capsules_deg"]))})
+
+    def describe(self):
+        """What a recording must be, in words."""
+        if self.kind == "ambisonic":
+            return "first-order ambisonics in 4 channels: W, Y, Z, X (ACN order, SN3D gains), or W, X, Y, Z (FuMa)"
+        places = " ".join(f"({azimuth:g}, {elevation:g})" for azimuth, elevation in self.capsules_deg)
+        return (f"{self.channels} capsules, in this order at (azimuth, elevation) {places} degrees on "
+                f"{'a rigid' if self.kind == 'rigid' else 'an open'} sphere of {100 * self.radius_m:g} cm radius")
+
     @property
     def channels(self):
         """Number of channels."""

@@ -34,7 +34,7 @@ def inspect_audio(path, fs, channels):
     if info.subtype not in SUBTYPES:
         raise UserError(f"{path} holds {info.subtype} samples; only {', '.join(SUBTYPES)} keep levels and "
                         "phases: make it again from the uncompressed recording")
-    _refuse_truncated(path)
+    refuse_truncated(path)
     if info.frames == 0:
         raise UserError(f"{path} holds no samples; take it away or make it again")
     return info.frames
@@ -61,7 +61,7 @@ def read_audio(path, fs, channels, max_samples=-1):
     return audio
 
 
-def _refuse_truncated(path):
+def refuse_truncated(path):
     """libsndfile quietly shortens a file that ends before its header says; this compares the two."""
     with open(path, "rb") as file:
         head = file.read(12)

@@ -51,7 +51,7 @@ def plain_json(value):
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def write_json(path, value):
-    """Write one JSON value, readably."""
+def write_json(path, value, indent=1):
+    """Write one JSON value, readably (or in one line, ``indent=None``)."""
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(plain_json(value), indent=1) + "\n")
+        temporary.write_text(json.dumps(plain_json(value), indent=indent) + "\n")

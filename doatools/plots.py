@@ -174,3 +174,43 @@ def _legend(ax, track):
     handles += [pyplot.Line2D([], [], ls="", marker=".", color=COLOURS[slot % len(COLOURS)], label=f"slot {slot + 1}")
                 for slot in range(track.doa.shape[1])]
     ax.legend(handles=handles, loc="lower right", bbox_to_anchor=(1, 1), ncols=4, fontsize=8, frameon=False)
+
+
+def tracks(path, title, rows, spectrogram, frequencies, seconds, hop_s):
+    """A recording's tracks: azimuth above and elevation below its spectrogram.
+
+    Parameters
+    ----------
+    rows : one a track and frame: frame, track, azimuth, elevation, sorted by frame
+    spectrogram : (columns, F) dB over the whole recording
+    frequencies : (F,) Hz
+    """
+    with figure(path, 3, 1, figsize=(13, 10), sharex=True, height_ratios=[1.5, 1, 1.2]) as (fig, axes):
+        fig.suptitle(title)
+        for ax, part, limit, step in ((axes[0], "azimuth", 180, 45), (axes[2], "elevation", 90, 30)):
+            _draw_tracks(ax, rows, part, hop_s)
+            ax.set(ylabel=f"{part} (°)", ylim=(-limit, limit), yticks=np.arange(-limit, limit + 1, step))
+            ax.grid(alpha=0.3)
+        sounding = spectrogram[spectrogram > spectrogram.min()]  # digital silence says nothing of the range
+        low, high = np.percentile(sounding, (5, 99.8)) if sounding.size else (-100, 0)
+        image = axes[1].imshow(spectrogram.T, origin="lower", aspect="auto", cmap="magma", vmin=low, vmax=high,
+                               extent=(0, seconds, 0, spectrogram.shape[1]), interpolation="nearest")
+        fig.colorbar(image, ax=axes[1], label="level (dB)", pad=0.01)
+        shown = np.arange(len(frequencies))[:: max(len(frequencies) // 6, 1)]
+        axes[1].set(ylabel="frequency (kHz)", yticks=shown + 0.5,
+                    yticklabels=[f"{frequency / 1000:.2g}" for frequency in np.asarray(frequencies)[shown]])
+        axes[2].set(xlabel="time (s)", xlim=(0, seconds))
+
+
+def _draw_tracks(ax, rows, part, hop_s):
+    """Lines, broken where a track is not seen and where it wraps around ±180°; its number where it begins."""
+    numbers = np.unique(rows["track"])
+    for number in numbers:
+        own = rows[rows["track"] == number]
+        middle, colour = (own["frame"] + 0.5) * hop_s, COLOURS[(number - 1) % len(COLOURS)]
+        cut = (np.diff(own["frame"]) > 1) | (np.abs(np.diff(own[part])) > 180)
+        for piece in np.split(np.arange(len(own)), np.flatnonzero(cut) + 1):
+            ax.plot(middle[piece], own[part][piece], color=colour, lw=2, marker=".", ms=3)
+        if len(numbers) <= 60:
+            ax.annotate(str(number), (middle[0], own[part][0]), (0, 5), textcoords="offset points", color=colour,
+                        ha="center", fontsize=9, annotation_clip=True)

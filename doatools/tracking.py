@@ -27,42 +27,62 @@ _STEP = np.array([[1.0, 1.0], [0.0, 1.0]])  # (position, velocity) from one fram
 _SHAKE = np.array([[0.25, 0.5], [0.5, 1.0]])  # covariance that an acceleration of variance 1 adds in a frame
 
 
-def link(doa, active, how="kalman", gate_deg=30.0, max_gap=5, process_deg=0.2, measurement_deg=5.0):
-    """Identities of a recording's predictions.
+class Linker:
+    """Gives the predictions of one frame after the other their identities.
+
+    Parameters
+    ----------
+    how : one of TRACKERS
+    gate_deg : angle between a track and the slot that goes on with it, at most
+    max_gap : frames in a row that a track may miss, at most
+    process_deg, measurement_deg : kalman's noise: acceleration in degrees a frame², direction in degrees
+    """
+
+    def __init__(self, how="kalman", gate_deg=30.0, max_gap=5, process_deg=0.2, measurement_deg=5.0):
+        if how not in TRACKERS:
+            raise UserError(f"tracker is one of {', '.join(TRACKERS)}, not {how!r}.{nearest(how, TRACKERS)}")
+        self.how, self.gate_deg, self.max_gap = how, gate_deg, max_gap
+        self._tracks = _Tracks(np.deg2rad((process_deg, measurement_deg)) if how == "kalman" else None)
+
+    def __call__(self, t, doa, active):
+        """Frame ``t``, later than those before: vectors (N, 3) and bools (N,) → numbers of tracks (N,), -1 if inactive.
+
+        Tracks are numbered in the order of their beginnings. Frames without an active slot may be left out.
+        """
+        if self.how == "off":
+            return np.where(active, np.arange(len(active)), -1)
+        tracks, slots, identity = self._tracks, np.flatnonzero(active), np.full(len(active), -1)
+        if not len(slots):
+            return identity
+        tracks.advance(t, self.max_gap)
+        seen = np.asarray(doa, float)[slots]
+        seen = seen / np.maximum(np.linalg.norm(seen, axis=1, keepdims=True), 1e-12)
+        angles = pairwise_angles(seen[None], tracks.position[None])
+        inside = np.where(angles < self.gate_deg, self.gate_deg - angles, 0)
+        track = most_similar(inside)[0]  # of each seen direction, -1 for none
+        tracks.update(track[track >= 0], seen[track >= 0])
+        if (track < 0).any():
+            track[track < 0] = tracks.begin(seen[track < 0])
+        identity[slots] = tracks.identity[track]
+        return identity
+
+
+def link(doa, active, *how, **settings):
+    """Identities of a recording's predictions, by a ``Linker`` of these settings.
 
     Parameters
     ----------
     doa : (T, N, 3) vectors
     active : (T, N) bool
-    how : one of TRACKERS
-    gate_deg : angle between a track and the slot that goes on with it, at most
-    max_gap : frames in a row that a track may miss, at most
-    process_deg, measurement_deg : kalman's noise: acceleration in degrees a frame², direction in degrees
 
     Returns
     -------
     pred_id : (T, N) int array
         Numbers of tracks in the order of their beginnings, -1 where inactive.
     """
-    if how not in TRACKERS:
-        raise UserError(f"tracker is one of {', '.join(TRACKERS)}, not {how!r}.{nearest(how, TRACKERS)}")
-    if how == "off":
-        return np.where(active, np.arange(active.shape[1]), -1)
-    noise = np.deg2rad((process_deg, measurement_deg)) if how == "kalman" else None
-    tracks, pred_id = _Tracks(noise), np.full(active.shape, -1)
-    doa = np.asarray(doa, float)
-    doa = doa / np.maximum(np.linalg.norm(doa, axis=2, keepdims=True), 1e-12)
+    linker, pred_id = Linker(*how, **settings), np.full(active.shape, -1)
     for t in np.flatnonzero(active.any(1)):
-        tracks.advance(t, max_gap)
-        slots = np.flatnonzero(active[t])
-        seen = doa[t, slots]
-        angles = pairwise_angles(seen[None], tracks.position[None])
-        inside = np.where(angles < gate_deg, gate_deg - angles, 0)
-        track = most_similar(inside)[0]  # of each seen direction, -1 for none
-        tracks.update(track[track >= 0], seen[track >= 0])
-        if (track < 0).any():
-            track[track < 0] = tracks.begin(seen[track < 0])
-        pred_id[t, slots] = tracks.identity[track]
+        pred_id[t] = linker(t, doa[t], active[t])
     return pred_id
 
 

@@ -9,8 +9,9 @@ import torch
 from cls_feature_class import FeatureClass, Scaler
 from doanet_parameters import get_params
 from doatools.arrays import ARRAYS
-from doatools.augmentation import LONGEST_MASK, MASKS, Augmentation, vertical_turns
+from doatools.augmentation import LONGEST_MASK, MASKS, Augmentation
 from doatools.geometry import unit_vectors
+from doatools.turns import vertical_turns
 from localizer import build_augmentation
 
 SAMPLES = 24000

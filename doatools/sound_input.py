@@ -1,0 +1,166 @@
+"""Sound of any length, rate and format, as blocks: files, and raw PCM or WAV from a pipe.
+
+Audio is float32 (samples, channels), full scale ±1. Nothing is held but a block, so length costs no memory.
+"""
+
+import struct
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import soundfile
+import soxr
+
+from doatools.audiofiles import SUBTYPES, refuse_truncated
+from doatools.errors import UserError
+
+BLOCK_S = 5.0  # of a file read at once
+SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".w64", ".rf64", ".aif", ".aiff", ".caf")  # looked for in folders
+FOA_ORDERS = ("acn", "fuma")
+_PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE  # formats of samples in a WAV's header
+_SAMPLES = {(_PCM, 16): "<i2", (_PCM, 24): "s24", (_PCM, 32): "<i4", (_FLOAT, 32): "<f4", (_FLOAT, 64): "<f8"}
+
+
+@dataclass
+class Sound:
+    """Where samples come from, and what is worth telling about them."""
+
+    name: str
+    rate: int  # Hz
+    channels: int
+    blocks: Any  # iterator of arrays (samples, channels)
+    seconds: float | None = None  # None: until it ends
+    notes: list = field(default_factory=list)  # sentences for the user
+
+
+def open_file(path):
+    """A Sound of any file that libsndfile reads; UserError where that cannot be."""
+    try:
+        info = soundfile.info(path)
+    except (soundfile.SoundFileError, OSError) as error:
+        raise UserError(f"{path} cannot be read as audio ({error}); WAV, FLAC and OGG can") from None
+    if info.frames == 0:
+        raise UserError(f"{path} holds no samples")
+    sound = Sound(str(path), info.samplerate, info.channels, _file_blocks(path, info.samplerate), info.duration)
+    if info.subtype not in SUBTYPES:
+        sound.notes.append(f"its samples are {info.subtype}: lossy coding bends levels and phases between channels, "
+                           "which directions are read from")
+    try:
+        refuse_truncated(path)
+    except UserError as error:
+        sound.notes.append(f"{error}; what is there is used")
+    return sound
+
+
+def _file_blocks(path, rate):
+    try:
+        with soundfile.SoundFile(path) as file:
+            yield from _finite(file.blocks(round(BLOCK_S * rate), dtype="float32", always_2d=True), path, rate)
+    except soundfile.SoundFileError as error:
+        raise UserError(f"{path} cannot be read to its end ({error}); get or make the file again") from None
+
+
+def _finite(blocks, name, rate):
+    """The blocks themselves; UserError at the first sample that is not a number."""
+    before = 0
+    for block in blocks:
+        finite = np.isfinite(block)
+        if not finite.all():
+            sample, channel = np.argwhere(~finite)[0]
+            raise UserError(f"{name}: sample {before + sample} ({(before + sample) / rate:.3f} s) of channel {channel} "
+                            f"is {block[sample, channel]}; mend the recording")
+        before += len(block)
+        yield block
+
+
+def open_stream(file, rate, channels, name="standard input"):
+    """A Sound of an unbuffered or buffered binary stream: WAV if it begins so, else raw 16-bit little-endian PCM.
+
+    ``rate`` and ``channels`` are those of raw PCM. Blocks are as long as what the stream has at hand.
+    """
+    start = _read(file, 4)
+    if start not in (b"RIFF", b"RF64"):
+        return Sound(name, rate, channels, _stream_blocks(file, start, "<i2", channels, None))
+    kind, channels, rate, bits, size = _read_wav_header(file, name)
+    if (kind, bits) not in _SAMPLES:
+        raise UserError(f"{name}: WAV samples of format {kind} with {bits} bits; send PCM of 16, 24, 32 bits or floats")
+    blocks = _stream_blocks(file, b"", _SAMPLES[kind, bits], channels, size)
+    return Sound(name, rate, channels, _finite(blocks, name, rate))
+
+
+def _read(file, count):
+    """Exactly ``count`` bytes, fewer at the end only."""
+    parts = []
+    while count and (part := file.read(count)):
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)
+
+
+def _read_wav_header(file, name):
+    """After 'RIFF': (format of samples, channels, rate, bits, bytes of samples or None if the header cannot know)."""
+    _read(file, 8)
+    layout = None
+    while len(head := _read(file, 8)) == 8:
+        chunk, size = struct.unpack("<4sI", head)
+        if chunk == b"data":
+            if layout is None:
+                break
+            # Programs that write to a pipe do not know the size yet and put 0 or the most there is.
+            return *layout, None if size == 0 or size >= 0x7FFFFFF0 else size
+        content = _read(file, size + size % 2)
+        if chunk == b"fmt " and len(content) >= 16:
+            kind, channels, rate, _, _, bits = struct.unpack("<HHIIHH", content[:16])
+            if kind == _EXTENSIBLE and len(content) >= 26:
+                kind = struct.unpack("<H", content[24:26])[0]
+            layout = kind, channels, rate, bits
+    raise UserError(f"{name}: the WAV header is incomplete")
+
+
+def _stream_blocks(file, held, sample, channels, size):
+    """Samples as they arrive, after the bytes ``held`` already, up to ``size`` bytes."""
+    width = channels * {"s24": 3}.get(sample, 0) or channels * np.dtype(sample).itemsize
+    read = getattr(file, "read1", file.read)
+    left = np.inf if size is None else size
+    while left > 0 and (part := read(int(min(65536, left)))):
+        left -= len(part)
+        held += part
+        whole = len(held) - len(held) % width
+        if whole:
+            yield _as_float(held[:whole], sample).reshape(-1, channels)
+        held = held[whole:]
+
+
+def _as_float(data, sample):
+    if sample == "s24":
+        padded = np.zeros((len(data) // 3, 4), np.uint8)
+        padded[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
+        return (padded.view("<i4")[:, 0] / 2.0**31).astype(np.float32)
+    values = np.frombuffer(data, sample)
+    scale = 2.0 ** (8 * values.itemsize - 1) if values.dtype.kind == "i" else 1.0
+    return (values / scale).astype(np.float32)
+
+
+def resampled(sound, rate):
+    """The Sound at another rate, with a note that says so; the same samples for any size of blocks."""
+    if sound.rate == rate:
+        return sound
+    told = f"resampled from {sound.rate} to {rate} Hz"
+    if sound.rate < rate:
+        told += f": it has nothing above {sound.rate / 2000:g} kHz, which the model was trained with, expect worse"
+    return Sound(sound.name, rate, sound.channels, _resample(sound, rate), sound.seconds, [*sound.notes, told])
+
+
+def _resample(sound, rate):
+    stream = soxr.ResampleStream(sound.rate, rate, sound.channels, dtype="float32")
+    for block in sound.blocks:
+        yield stream.resample_chunk(np.ascontiguousarray(block))
+    yield stream.resample_chunk(np.zeros((0, sound.channels), np.float32), last=True)
+
+
+def reordered(sound, foa_order):
+    """First-order ambisonics in 'acn' order with SN3D gains, from that or from 'fuma': W, X, Y, Z with W 3 dB lower."""
+    if foa_order == "fuma":
+        gains = np.array([np.sqrt(2), 1, 1, 1], np.float32)
+        sound.blocks = (block[:, [0, 2, 3, 1]] * gains for block in sound.blocks)
+    return sound

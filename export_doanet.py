@@ -1,0 +1,141 @@
+"""Export a trained network to ONNX, with all that is needed to use it without this toolkit, and check the result."""
+
+import argparse
+import dataclasses
+import json
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from doatools.errors import UserError, exits_cleanly
+from doatools.files import in_memory, replacing
+from inference import OnnxLocalizer
+from localizer import Localizer, plain
+
+OPSET = 18
+TOLERANCE = 1e-4
+PACKAGES = "onnx==1.23.2 onnxruntime==1.31.1"
+READING = """Input 'features' (batch, channel, feature frame, band), normalised: (feature - mean) / scale, both of them
+channel-major (channel * bands + band). Feature frames: of params.fs and hop_len_s, Hann window of two hops, FFT of the
+next power of two; see cls_feature_class.py of the DOAnet toolkit. Outputs at label frames of label_hop_len_s: 'doa'
+(batch, frame, slot, 3), unit vectors x front, y left, z up; 'probability' (batch, frame, slot) of activity, if the
+model has such a branch."""
+
+
+def build_parser():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example: python3 export_doanet.py results/1_first/best.pt      -> results/1_first/best.onnx\n"
+               "         python3 localize.py recording.wav --checkpoint results/1_first/best.onnx")
+    parser.add_argument("checkpoint", type=Path, help="a checkpoint of train_doanet.py")
+    parser.add_argument("--out", type=Path, help="file to write (default: beside the checkpoint, .onnx)")
+    return parser
+
+
+@exits_cleanly
+def main(argv=None):
+    args = build_parser().parse_args(argv)
+    path = args.out or args.checkpoint.with_suffix(".onnx")
+    if path.suffix != ".onnx":
+        raise UserError(f"--out {path}: the name of an ONNX file ends with .onnx")
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+    except ImportError as error:
+        raise UserError(f"exporting takes more packages ({error}): pip install {PACKAGES}") from None
+    localizer = Localizer.from_checkpoint(args.checkpoint).for_inference()
+    with replacing(path) as temporary:
+        export(localizer, temporary)
+        differences = compare(localizer, temporary)
+        for (batch, frames), difference in differences.items():
+            print(f"batch {batch}, {frames} feature frames: largest difference {difference:.1e}")
+        if max(differences.values()) > TOLERANCE:
+            raise UserError(f"{args.checkpoint}: the exported network's answers differ by more than {TOLERANCE:g}")
+    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB; use it: python3 localize.py RECORDING --checkpoint {path}")
+    return 0
+
+
+class _Exported(nn.Module):
+    """Features → directions and, if the model tells it, probabilities."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, features):
+        answer = self.model(features)
+        logits = answer.activity_logits
+        return answer.doa if logits is None else (answer.doa, torch.sigmoid(logits))
+
+
+def export(localizer, path):
+    """Write a localizer as one ONNX file; parameters, scaler and array are JSON in its metadata, key 'doanet'."""
+    import onnx
+    axes = {"features": {0: "batch"}, "doa": {0: "batch"}, "probability": {0: "batch"}}
+    if any_length(localizer):
+        axes["features"][2], axes["doa"][1], axes["probability"][1] = "feature_frames", "frames", "frames"
+    outputs = ["doa", "probability"][: 1 + localizer.params["activity"]]
+    axes = {name: axes[name] for name in ("features", *outputs)}
+
+    def write(file):
+        with warnings.catch_warnings():
+            # torch.onnx's newer exporter (dynamo) freezes the number of frames of a GRU without a word.
+            warnings.simplefilter("ignore")
+            torch.onnx.export(_Exported(localizer.model), (example(localizer, 2, sequence(localizer)),), file,
+                              input_names=["features"], output_names=outputs, dynamic_axes=axes, opset_version=OPSET,
+                              dynamo=False)
+
+    model = onnx.load_from_string(bytes(in_memory(write)))
+    content = {"params": localizer.params, "scaler": dataclasses.asdict(localizer.scaler),
+               "array": dataclasses.asdict(localizer.array)}
+    onnx.helper.set_model_props(model, {"doanet": json.dumps(plain(content)), "reading": READING})
+    model.producer_name = "DOAnet toolkit"
+    onnx.checker.check_model(model)
+    path.write_bytes(model.SerializeToString())
+
+
+def sequence(localizer):
+    """Feature frames of a training sequence."""
+    return localizer.params["label_sequence_length"] * localizer.params["feature_label_resolution"]
+
+
+def example(localizer, batch, frames, seed=0):
+    """Noise as normalised features."""
+    channels = localizer.features.nb_feature_channels
+    bands = len(localizer.scaler.mean) // channels
+    return torch.randn((batch, channels, frames, bands), generator=torch.Generator().manual_seed(seed))
+
+
+def any_length(localizer):
+    """Whether the network reads sequences of any length; some are made for that of training alone."""
+    try:
+        localizer.predict(example(localizer, 1, 2 * sequence(localizer)).numpy())
+    except UserError:
+        return False
+    return True
+
+
+def compare(localizer, path):
+    """Largest differences of ONNX Runtime's answers and torch's: {(batch, feature frames): difference}."""
+    exported, length = OnnxLocalizer(path), sequence(localizer)
+    ratio = localizer.params["feature_label_resolution"]
+    lengths = (ratio, length, 2 * length + 3 * ratio) if any_length(localizer) else (length,)
+    differences = {}
+    for seed, (batch, frames) in enumerate((batch, frames) for batch in (1, 2, 5) for frames in lengths):
+        features = example(localizer, batch, frames, seed + 1).numpy()
+        try:
+            pairs = zip(localizer.predict(features), exported.predict(features))
+        except Exception as error:  # the runtime's own exceptions have no common base
+            raise UserError(f"this network ({localizer.params['model']}) cannot be exported: the result refuses a "
+                            f"batch of {batch} and {frames} frames ({str(error).splitlines()[0]})") from None
+        differences[batch, frames] = max(float(np.abs(ours - theirs).max()) for ours, theirs in pairs
+                                         if ours is not None)
+    return differences
+
+
+if __name__ == "__main__":
+    sys.exit(main())

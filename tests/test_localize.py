@@ -1,0 +1,440 @@
+"""From sound to tracks: windows, the ladder, files of every kind, streams, and every mistake told in one line."""
+
+import io
+import json
+import signal
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from helpers import FRAME, FS, WAVES, foa_wave
+
+import localize
+from cls_feature_class import FeatureClass, Scaler
+from doanet_parameters import get_params
+from doatools import checkpoint, sound_input
+from doatools.annotations import read_dcase
+from doatools.arrays import ARRAYS
+from doatools.errors import UserError
+from doatools.geometry import angular_distance, unit_vectors
+from doatools.track_report import summarize
+from doatools.windows import Merger, Windows
+from inference import (
+    TRACK_ROWS,
+    Course,
+    CourseStream,
+    TrackStream,
+    load_localizer,
+    localize_audio,
+    localize_features,
+    track_audio,
+    track_file,
+)
+from localizer import Localizer
+
+ROOT = Path(__file__).resolve().parent.parent
+TINY = {"label_sequence_length": 10, "nb_cnn2d_filt": 4, "rnn_size": 4, "fnn_size": 4, "quick_test": False}
+
+
+def tiny_localizer(**params):
+    """An untrained network of any answers."""
+    params = get_params(**TINY, **params)
+    features = FeatureClass(params)
+    size = features.nb_feature_channels * features.nb_mel_bins
+    return Localizer(params, Scaler(np.full(size, -20.0), np.full(size, 10.0)))
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Paths of untrained checkpoints, {name: path}."""
+    folder, paths = tmp_path_factory.mktemp("checkpoints"), {}
+    for name, params in {"foa": {"top_db": 0.0}, "mic": {"dataset": "mic", "top_db": 0.0}, "floor": {}}.items():
+        localizer = tiny_localizer(**params)
+        paths[name] = folder / f"{name}.pt"
+        checkpoint.save(paths[name], {**localizer.content("32-true"), "model": localizer.model.state_dict()})
+    return paths
+
+
+class IntensityLocalizer:
+    """Not learned: slot 1 follows the intensity vector while there is sound; slots are exchanged in odd windows."""
+
+    def __init__(self, **params):
+        self.params = get_params(top_db=0.0, **params)
+        self.features, self.array = FeatureClass(self.params), ARRAYS["foa"]
+        self.scaler = Scaler(np.zeros(7 * 64), np.ones(7 * 64))
+        self.windows = 0
+
+    def predict(self, features):
+        frames = features[0].reshape(7, -1, 5, 64)  # (C, T, 5, F)
+        power = 10 ** (frames[0] / 10)
+        y, z, x = (power * frames[4:]).sum((2, 3))  # (T,) each
+        doa = np.stack([x, y, z], -1)
+        doa = doa / np.maximum(np.linalg.norm(doa, axis=-1, keepdims=True), 1e-12)
+        active = (power.mean((1, 2)) > 1e-6).astype(np.float32)
+        self.windows += 1
+        order = [0, 1] if self.windows % 2 else [1, 0]
+        doa, probability = np.stack([doa, -doa], 1), np.stack([active, 0.2 * active], 1)
+        return doa[None, :, order].astype(np.float32), probability[None, :, order]
+
+
+def noise(seconds, level=0.05, seed=0):
+    return level * np.random.default_rng(seed).standard_normal(round(seconds * FS))
+
+
+def in_pieces(stream, audio, sizes):
+    """All that a stream gives for audio cut into pieces of these sizes, over and over."""
+    parts, at, turn = [], 0, 0
+    while at < len(audio):
+        size = sizes[turn % len(sizes)]
+        parts.append(stream.feed(audio[at : at + size]))
+        at, turn = at + size, turn + 1
+    return [*parts, stream.finish()]
+
+
+# --- windows -------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize(("length", "latency", "slots"), [(50, None, 2), (50, 2.0, 3), (10, None, 2), (5, 0.3, 1),
+                                                           (1, None, 1)])
+def test_windows_of_permuted_slots_give_back_the_course(length, latency, slots):
+    rng = np.random.default_rng(1)
+    windows = Windows(length, 0.1, latency)
+    frames = length + 7 * windows.hop
+    azimuth = np.arange(slots) * 360 / slots + 0.3 * np.arange(frames)[:, None]
+    doa, probability = unit_vectors(azimuth, 10 * np.ones_like(azimuth)), np.full((frames, slots), 0.9)
+    merger, parts = Merger(windows), []
+    for start in range(0, frames - length + 1, windows.hop):
+        order = rng.permutation(slots) if start else np.arange(slots)
+        part = slice(start, start + length)
+        parts.append(merger.add(doa[part][:, order], probability[part][:, order]))
+        final = sum(len(part[0]) for part in parts)
+        assert start + length - final == windows.margin + windows.fade  # told as soon as no later window is used
+        assert windows.latency_s == pytest.approx((windows.hop + windows.margin + windows.fade) * 0.1)
+    parts.append(merger.rest())
+    merged = [np.concatenate(part) for part in zip(*parts)]
+    assert np.allclose(merged[0], doa, atol=1e-6) and np.allclose(merged[1], probability)
+
+
+def test_windows_fade_from_one_answer_to_the_next():
+    """0.1 and 0.9 of two windows of 10 frames, one of which is margin and one fading: the fade is half way."""
+    merger, doa = Merger(Windows(10, 0.1)), np.tile([1.0, 0, 0], (10, 1, 1))
+    first, _ = merger.add(doa, np.full((10, 1), 0.1))[1], merger.windows
+    second = merger.add(doa, np.full((10, 1), 0.9))[1]
+    assert first[:, 0].tolist() == [0.1] * 8
+    assert second[:, 0].tolist() == pytest.approx([0.5, 0.9, 0.9, 0.9, 0.9])
+
+
+def test_a_latency_that_cannot_be_is_refused():
+    with pytest.raises(UserError, match="allow latencies from"):
+        Windows(50, 0.1, 0.5)
+    with pytest.raises(UserError, match="allow latencies from"):
+        Windows(50, 0.1, 4.5)
+
+
+# --- the ladder ----------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("top_db", [0.0, 80.0])
+@pytest.mark.parametrize("samples", [1, FRAME, 10 * FRAME, 10 * FRAME + 1, 34 * FRAME - 100])
+def test_pieces_of_any_size_are_answered_as_the_whole(samples, top_db):
+    localizer = tiny_localizer(top_db=top_db)
+    audio = foa_wave(noise(4), 30, 10).astype(np.float32)[:samples]
+    whole = localize_audio(localizer, audio)
+    assert len(whole.doa) == -(-samples // FRAME) == len(whole.spectrum)
+    for sizes in ([997], [1, 5000, 0, 24000]):
+        course = Course.join(in_pieces(CourseStream(localizer), audio, sizes))
+        for ours, theirs in zip(course, whole):
+            assert np.array_equal(ours, theirs)
+    if samples % FRAME == 0:
+        features = FeatureClass(localizer.params | {"top_db": 0.0}).extract(audio)
+        for ours, theirs in zip(localize_features(localizer, features), whole):
+            assert np.allclose(ours, theirs, atol=1e-6)
+
+
+def test_one_window_is_the_network_itself():
+    localizer = tiny_localizer(top_db=80.0)
+    audio = foa_wave(noise(1), 30, 10).astype(np.float32)
+    features = localizer.scaler.apply(localizer.features.extract(audio))  # with the floor of the whole recording
+    doa, probability = localizer.predict(localizer.features.as_channels(features)[None])
+    course = localize_audio(localizer, audio)
+    assert np.allclose(course.doa, doa[0], atol=1e-6) and np.allclose(course.probability, probability[0], atol=1e-6)
+
+
+def test_folded_batch_norms_change_nothing(saved):
+    rng = np.random.default_rng(0)
+    plain = Localizer.from_checkpoint(saved["foa"])
+    features = rng.standard_normal((2, 7, 50, 64))
+    for ours, theirs in zip(load_localizer(saved["foa"]).predict(features), plain.predict(features)):
+        assert np.allclose(ours, theirs, atol=1e-5)
+
+
+def two_events():
+    """A source at (60, 20) from 1 to 5 s, another at (-100, -30) from 7 to 13 s."""
+    audio = np.zeros((14 * FS, 4))
+    for start, stop, *place in ((1, 5, 60, 20), (7, 13, -100, -30)):
+        audio[start * FS : stop * FS] = foa_wave(noise(stop - start, seed=start), *place)
+    return audio.astype(np.float32)
+
+
+def assert_two_events(rows, turned=0, hop=0.1):
+    first, second = summarize(rows, hop)
+    assert (first.track, second.track) == (1, 2)
+    for told, start, stop, azimuth, elevation in ((first, 1, 5, 60, 20), (second, 7, 13, -100, -30)):
+        assert abs(told.start_s - start) < 0.15 and abs(told.end_s - stop) < 0.15
+        own = rows[rows["track"] == told.track]
+        angle = angular_distance(unit_vectors(own["azimuth"], own["elevation"]),
+                                 unit_vectors(azimuth + turned, elevation))
+        assert np.median(angle) < 1
+
+
+@pytest.mark.parametrize("latency", [None, 1.7])
+def test_known_sources_become_tracks_that_keep_their_number_over_windows(latency):
+    assert_two_events(track_audio(IntensityLocalizer(), two_events(), latency_s=latency))
+
+
+def test_a_turned_field_turns_the_tracks_and_its_level_does_not_matter():
+    audio = two_events()
+    turned = audio[:, [0, 3, 2, 1]] * np.float32([1, 1, 1, -1])  # y' = x, x' = -y: by 90 degrees
+    assert_two_events(track_audio(IntensityLocalizer(), turned), turned=90)
+    for gain in (0.1, 10):
+        assert_two_events(track_audio(IntensityLocalizer(), np.float32(gain) * audio))
+
+
+@pytest.mark.parametrize(("rate", "suffix", "order"), [(44100, ".wav", "acn"), (48000, ".flac", "fuma"),
+                                                        (24000, ".ogg", "acn"), (24000, ".wav", "fuma")])
+def test_any_rate_format_and_order_of_channels(rate, suffix, order, tmp_path):
+    audio = two_events()
+    if rate != FS:
+        import soxr
+        audio = soxr.resample(audio, FS, rate)
+    if order == "fuma":
+        audio = audio[:, [0, 3, 1, 2]] / np.float32([np.sqrt(2), 1, 1, 1])
+    soundfile.write(tmp_path / f"a{suffix}", audio, rate)
+    recorded = track_file(IntensityLocalizer(), tmp_path / f"a{suffix}", order)
+    assert recorded.seconds == pytest.approx(14)
+    assert recorded.spectrogram.shape == (140, 64)
+    told = " ".join(recorded.notes)
+    assert ("resampled" in told) == (rate != FS) and ("lossy" in told) == (suffix == ".ogg")
+    assert_two_events(recorded.rows)
+    if order == "fuma" and suffix == ".wav":  # read as ACN
+        assert "--foa-order fuma" in " ".join(track_file(IntensityLocalizer(), tmp_path / "a.wav").notes)
+
+
+def test_streamed_tracks_are_those_of_the_file_within_the_told_latency():
+    stream, audio = TrackStream(IntensityLocalizer(), latency_s=2.0), two_events()
+    assert stream.latency_s == pytest.approx(2.0)
+    rows, heard = [], 0
+    for start in range(0, len(audio), FRAME):
+        rows.append(stream.feed(audio[start : start + FRAME]))
+        heard += 0.1
+        if heard >= 5:  # the first window
+            assert heard - stream.frames * 0.1 < stream.latency_s + 1e-6
+    rows.append(stream.finish())
+    assert stream.frames == 140
+    assert np.array_equal(np.concatenate(rows), track_audio(IntensityLocalizer(), audio, latency_s=2.0))
+
+
+def test_blips_are_left_out_and_a_track_begins_where_it_was_first_seen():
+    for frames, told in ((2, 0), (3, 3), (8, 8)):
+        audio = np.zeros((6 * FS, 4), np.float32)
+        audio[2 * FS : 2 * FS + frames * FRAME - 1000] = foa_wave(noise(1), 0, 0)[: frames * FRAME - 1000]
+        rows = track_audio(IntensityLocalizer(), audio)
+        assert len(rows) == told and set(rows["track"]) <= {1} and (not told or rows["frame"][0] == 20)
+
+
+def test_silence_holds_no_source_whatever_a_network_says():
+    localizer = tiny_localizer(activity=False)
+    audio = np.zeros((3 * FS, 4), np.float32)
+    assert len(track_audio(localizer, audio)) == 0
+    audio[FS : 2 * FS] = foa_wave(noise(1), 0, 0)
+    assert set(track_audio(localizer, audio)["frame"]) <= set(range(10, 20))
+
+
+# --- the script ----------------------------------------------------------------------------------------------
+
+@pytest.fixture()
+def recording(tmp_path):
+    soundfile.write(tmp_path / "one.wav", two_events()[: 6 * FS], FS)
+    return tmp_path / "one.wav"
+
+
+def fails(capsys, *words):
+    """What the script tells on stderr before it exits with 2."""
+    assert localize.main(list(map(str, words))) == 2
+    return capsys.readouterr().err.partition("error: ")[2]
+
+
+def test_a_recording_becomes_a_csv_a_picture_and_a_summary(recording, saved, capsys):
+    words = [str(recording), "--checkpoint", str(saved["floor"]), "--threshold", "0"]
+    assert localize.main(words) == 0
+    out, err = capsys.readouterr()
+    rows = read_dcase(recording.with_suffix(".csv"), 60)
+    assert len(rows) and set(rows["class"]) == {0}
+    assert "one.wav: 6.0 s" in out and "track(s)" in out and "floor 80 dB" in err
+    assert recording.with_suffix(".png").stat().st_size > 20_000
+    assert sorted(path.name for path in recording.parent.iterdir()) == ["one.csv", "one.png", "one.wav"]
+    assert "add --overwrite" in fails(capsys, *words)
+    assert localize.main([*words, "--overwrite", "--no-plot"]) == 0
+
+
+def test_json_and_another_folder(recording, saved, tmp_path):
+    words = ["--checkpoint", str(saved["foa"]), "--format", "json", "--no-plot", "--threshold", "0"]
+    assert localize.main([str(recording), *words, "--out", str(tmp_path / "out")]) == 0
+    told = json.loads((tmp_path / "out" / "one.json").read_text())
+    assert told["seconds"] == 6 and told["frame_s"] == 0.1
+    track = told["tracks"][0]
+    assert track["track"] == 1 and len(track["frame"]) == len(track["azimuth"]) == len(track["probability"])
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["one.json"]
+
+
+def test_a_bad_file_does_not_stop_the_others(recording, saved, capsys):
+    folder = recording.parent
+    soundfile.write(folder / "mono.wav", noise(1), FS)
+    (folder / "broken.flac").write_bytes(b"fLaC")
+    (folder / "notes.txt").write_text("not audio")
+    assert localize.main([str(folder), "--checkpoint", str(saved["foa"]), "--no-plot"]) == 1
+    err = capsys.readouterr().err
+    assert "mono.wav has 1 channel(s); this model reads first-order ambisonics in 4 channels" in err
+    assert "broken.flac cannot be read" in err and "2 of 3 recordings not localized" in err
+    assert (folder / "one.csv").exists() and not (folder / "mono.csv").exists()
+
+
+@pytest.mark.parametrize("name", ["foa", "mic"])
+def test_short_silent_and_empty_recordings(name, saved, tmp_path, capsys):
+    words = ["--checkpoint", str(saved[name]), "--overwrite"]
+    soundfile.write(tmp_path / "short.wav", WAVES[name](noise(0.1), 0, 0), FS)
+    soundfile.write(tmp_path / "silent.wav", np.zeros((FS, 4)), FS)
+    soundfile.write(tmp_path / "deaf.wav", WAVES[name](noise(1), 40, 20) * [1, 1, 0, 1], FS)
+    assert localize.main([*(str(tmp_path / f"{stem}.wav") for stem in ("short", "silent", "deaf")), *words]) == 0
+    out, err = capsys.readouterr()
+    assert "short.wav: 0.1 s" in out and "silent.wav: 1.0 s" in out and out.count("no source found") >= 2
+    assert "the recording is silent" in err and "channel 3 is silent" in err
+    assert (tmp_path / "silent.csv").read_text() == ""
+    soundfile.write(tmp_path / "none.wav", np.zeros((0, 4)), FS)
+    assert localize.main([str(tmp_path / "none.wav"), *words]) == 1
+    assert "none.wav holds no samples" in capsys.readouterr().err
+
+
+def test_what_may_be_of_another_array_is_told_or_refused(saved, tmp_path, capsys):
+    for name, other in (("foa", "mic"), ("mic", "foa")):
+        soundfile.write(tmp_path / f"{name}.wav", WAVES[name](noise(1), 45, 30), FS)
+        words = [str(tmp_path / f"{name}.wav"), "--no-plot", "--checkpoint", str(saved[other]), "--overwrite"]
+        assert localize.main(words) == 0
+        assert "irections may be wrong" in capsys.readouterr().err
+        assert f"not trained for the array '{name}'" in fails(capsys, *words, "--array", name)
+        words[3] = str(saved[name])
+        assert localize.main(words) == 0
+        assert "may be wrong" not in capsys.readouterr().err
+    assert localize.main([*words, "--foa-order", "fuma"]) == 1
+    assert "4 capsules, in this order at" in capsys.readouterr().err
+
+
+def test_samples_that_are_no_numbers_and_a_cut_file(recording, saved, capsys):
+    audio = two_events()[: 6 * FS]
+    audio[3 * FS, 2] = np.nan
+    soundfile.write(recording, audio, FS, subtype="FLOAT")
+    assert localize.main([str(recording), "--checkpoint", str(saved["foa"])]) == 1
+    assert "sample 72000 (3.000 s) of channel 2 is nan" in capsys.readouterr().err
+    soundfile.write(recording, two_events()[: 6 * FS], FS)
+    recording.write_bytes(recording.read_bytes()[: 4 * FS * 8])
+    assert localize.main([str(recording), "--checkpoint", str(saved["foa"])]) == 0
+    out, err = capsys.readouterr()
+    assert "truncated" in err and "one.wav: 4.0 s" in out
+
+
+def test_mistakes(recording, saved, tmp_path, capsys, monkeypatch):
+    assert "no such checkpoint" in fails(capsys, recording, "--checkpoint", tmp_path / "no.pt")
+    assert "from 0 to 1" in fails(capsys, recording, "--threshold", "50")
+    assert "give recordings, or --stream" in fails(capsys)
+    assert "holds no audio file" in fails(capsys, saved["foa"].parent)
+    soundfile.write(recording.with_suffix(".flac"), two_events(), FS)
+    assert "would both become" in fails(capsys, recording, recording.with_suffix(".flac"))
+    monkeypatch.setattr(localize, "MODELS", tmp_path)
+    assert "doanet_mic.pt is missing" in fails(capsys, recording, "--array", "mic")
+
+
+# --- streams -------------------------------------------------------------------------------------------------
+
+class Dribble(io.RawIOBase):
+    """A pipe that gives some bytes at a time."""
+
+    def __init__(self, data):
+        self.data = io.BytesIO(data)
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        part = self.data.read(min(len(buffer), 1009))
+        buffer[: len(part)] = part
+        return len(part)
+
+
+@pytest.mark.parametrize(("subtype", "endless"), [("PCM_16", False), ("PCM_16", True), ("PCM_24", False),
+                                                  ("PCM_32", False), ("FLOAT", False), ("DOUBLE", True)])
+def test_wav_from_a_pipe(subtype, endless):
+    audio, file = foa_wave(noise(0.2), 20, 10), io.BytesIO()
+    soundfile.write(file, audio, 48000, subtype, format="WAV")
+    data = file.getvalue()
+    if endless:  # as ffmpeg and sox write to a pipe
+        at = data.index(b"data")
+        data = data[: at + 4] + struct.pack("<I", 0xFFFFFFFF) + data[at + 8 :]
+    sound = sound_input.open_stream(io.BufferedReader(Dribble(data)), 24000, 4)
+    assert (sound.rate, sound.channels) == (48000, 4)
+    assert np.allclose(np.concatenate(list(sound.blocks)), audio, atol=2**-15)
+
+
+def test_raw_samples_from_a_pipe():
+    samples = np.arange(-4000, 4000, dtype="<i2").reshape(-1, 4)
+    sound = sound_input.open_stream(io.BufferedReader(Dribble(samples.tobytes() + b"odd")), 16000, 4)
+    assert sound.rate == 16000
+    assert np.array_equal(np.concatenate(list(sound.blocks)), samples / np.float32(32768))
+
+
+def streaming(checkpoint, *words):
+    return subprocess.Popen([sys.executable, ROOT / "localize.py", "--stream", "--checkpoint", checkpoint, *words],
+                            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+
+
+def test_stream_prints_what_the_file_gives(recording, saved):
+    audio, _ = soundfile.read(recording, dtype="int16")
+    with streaming(saved["foa"], "--threshold", "0.4") as process:
+        out, err = process.communicate(audio.tobytes(), timeout=120)
+    assert process.returncode == 0 and b"6.0 s heard" in err
+    header, *lines = out.decode().split()
+    assert header == "time,track,azimuth,elevation,probability"
+    rows = track_file(load_localizer(saved["foa"]), recording, threshold=0.4).rows
+    told = np.array([(round(float(time) * 10), 0, int(track), *map(float, rest)) for time, track, *rest in
+                     (line.split(",") for line in lines) if track], TRACK_ROWS)
+    assert len(rows) and np.array_equal(told[["frame", "track"]], rows[["frame", "track"]])
+    assert np.allclose(told["azimuth"], rows["azimuth"], atol=0.051)
+    assert {line.split(",")[0] for line in lines} == {f"{frame / 10:.1f}" for frame in range(60)}
+
+
+def test_stream_ends_cleanly_when_its_reader_or_its_user_has_had_enough(recording, saved):
+    audio, _ = soundfile.read(recording, dtype="int16")
+    with streaming(saved["foa"], "--format", "json") as process:
+        process.stdin.write(audio.tobytes())
+        process.stdin.flush()
+        first = json.loads(process.stdout.readline())  # while the stream goes on
+        process.send_signal(signal.SIGINT)
+        assert first["time"] == 0 and process.wait(timeout=60) == 130
+        err = process.stderr.read()
+        assert b"stopped" in err and b"Traceback" not in err
+    with streaming(saved["foa"]) as process:
+        process.stdin.write(audio.tobytes())
+        process.stdin.flush()
+        process.stdout.readline()
+        process.stdout.close()
+        try:
+            for _ in range(20):
+                process.stdin.write(audio.tobytes())
+                process.stdin.flush()
+                time.sleep(0.02)
+        except BrokenPipeError:  # it has gone, as it should
+            pass
+        assert process.wait(timeout=60) == 0 and b"Traceback" not in process.stderr.read()
