@@ -186,6 +186,9 @@ class CourseStream:
         self.on_course = lambda course: None  # called with each Course of at least one frame
         # The floor of top_db is laid by windows; without it features of a frame follow from its samples alone.
         self._features = FeatureClass(localizer.params | {"top_db": 0.0})
+        if self._features.chunk:
+            raise UserError(f"models that read features={self._features.features} in chunks (ADRENALINE, SELDnet, CNN) "
+                            "are trained and scored here, but not run on recordings; use one of train_doanet.py's tasks")
         _ = self._features.extractor  # made now, not while sound is waiting
         self._answers = _Answers(localizer, self.windows)
         self._frame = self._features.hop * localizer.params["feature_label_resolution"]  # samples

@@ -28,7 +28,7 @@ def save(path, **params):
     params = get_params(label_sequence_length=10, nb_cnn2d_filt=4, rnn_size=4, fnn_size=4, quick_test=False,
                         **params)
     features = FeatureClass(params)
-    size = features.nb_feature_channels * features.nb_mel_bins
+    size = features.nb_feature_channels * features.nb_bands
     rng = np.random.default_rng(0)
     localizer = Localizer(params, Scaler(rng.uniform(-30, 0, size), rng.uniform(1, 10, size)))
     for name, value in localizer.model.named_buffers():

@@ -45,7 +45,7 @@ def tiny_localizer(**params):
     """An untrained network of any answers."""
     params = get_params(**TINY, **params)
     features = FeatureClass(params)
-    size = features.nb_feature_channels * features.nb_mel_bins
+    size = features.nb_feature_channels * features.nb_bands
     return Localizer(params, Scaler(np.full(size, -20.0), np.full(size, 10.0)))
 
 
@@ -152,6 +152,13 @@ def test_pieces_of_any_size_are_answered_as_the_whole(samples, top_db):
         features = FeatureClass(localizer.params | {"top_db": 0.0}).extract(audio)
         for ours, theirs in zip(localize_features(localizer, features), whole):
             assert np.allclose(ours, theirs, atol=1e-6)
+
+
+def test_a_model_of_chunks_is_refused():
+    params = get_params("configs/cnn.yaml", dataset_dir="none")
+    localizer = Localizer(params, Scaler.identity(8 * params["num_fft_bins"] // 2))
+    with pytest.raises(UserError, match="in chunks"):
+        CourseStream(localizer)
 
 
 def test_one_window_is_the_network_itself():
