@@ -188,7 +188,7 @@ class CourseStream:
         self._features = FeatureClass(localizer.params | {"top_db": 0.0})
         if self._features.chunk:
             raise UserError(f"models that read features={self._features.features} in chunks (ADRENALINE, SELDnet, CNN) "
-                            "are trained and scored here, but not run on recordings; use one of train_doanet.py's tasks")
+                            "are trained and scored here, but not run on recordings; use a task of train_doanet.py")
         _ = self._features.extractor  # made now, not while sound is waiting
         self._answers = _Answers(localizer, self.windows)
         self._frame = self._features.hop * localizer.params["feature_label_resolution"]  # samples
