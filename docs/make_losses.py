@@ -54,9 +54,9 @@ VARIANTS = {
     "ksq_track1": (f"{KNOWS} {SQUARED} association=track switch_cost=1", "… exact over time, a switch costs 1"),
     "ksq_track3": (f"{KNOWS} {SQUARED} association=track switch_cost=3", "… exact over time, a switch costs 3"),
     "ksq_sttrack1": (f"{KNOWS} {SQUARED} association_gradient=track switch_cost=1",
-                     "… exact over time, a switch costs 1, gradient of Hnet"),
+                     "dMOT: knows activity, squared, keeps slots"),
     "g40ksqtrack1": (f"{KNOWS} {SQUARED} association_gradient=track switch_cost=1 {HITS}",
-                     "… the same, activity within 40°"),
+                     "dMOT: the same, activity within 40°"),
     "pit": ("loss=pit", "frame PIT"),
     "seq": ("loss=pit pit_level=sequence", "sequence PIT"),
     "track10": ("loss=pit pit_level=track switch_cost=10", "frame PIT, a switch costs 10"),
@@ -166,7 +166,7 @@ def test_table(test, part):
 
 def draw(test, path):
     """Each run of the finalists as a point: error, accuracy and mismatches, for moving and static sources."""
-    with plots.figure(path, 1, 3, figsize=(11, 3.4)) as (_, axes):
+    with plots.figure(path, 1, 3, figsize=(12.5, 3.6)) as (_, axes):
         for axis, (key, label) in zip(axes, (("LE", "localization error (°)"), ("MOTA@20", "MOTA@20° (%)"),
                                                   ("mismatches", "identity mismatches"))):
             for row, runs in enumerate(test.values()):
@@ -177,7 +177,7 @@ def draw(test, path):
             axis.invert_yaxis()
             axis.set_xlabel(label)
             axis.grid(axis="x", alpha=0.3)
-        axes[0].legend(title="frames with sources that are", fontsize=8)
+        axes[2].legend(title="sources that are", loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
 
 
 if __name__ == "__main__":
