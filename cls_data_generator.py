@@ -8,6 +8,8 @@ sequence ``index % S`` of recording ``index // S``, with S sequences a recording
 The order of samples follows from (seed, epoch) alone, whatever the number of workers or processes.
 """
 
+import hashlib
+
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -83,6 +85,14 @@ class SequenceDataset(Dataset):
     @property
     def sequences_per_recording(self):
         return self._sequences
+
+    @property
+    def digest(self):
+        """A short name for which recordings there are and what is said in them."""
+        told = hashlib.sha256()
+        for recording, rows in zip(self.recordings, self._rows):
+            told.update(recording.stem.encode() + rows.tobytes())
+        return told.hexdigest()[:32]
 
     def locate(self, index):
         """A sequence → (its recording's index, its first label frame, how many of its frames are real)."""

@@ -408,7 +408,10 @@ def check_up_to_date(params, recordings, normalised=True):
 
 def data_words(params):
     """The key=value words that, after the task id, lead any script to the same recordings and features."""
-    usual = get_params(params["task_id"], dataset_dir=params["dataset_dir"], format=params["format"])
+    try:
+        usual = get_params(params["task_id"], dataset_dir=params["dataset_dir"], format=params["format"])
+    except UserError:  # of a checkpoint whose configuration is elsewhere by now
+        usual = get_params("1", dataset_dir=params["dataset_dir"], format=params["format"])
     usual |= {key: DEFAULTS[key] for key in ("dataset_dir", "format")}
     keys = (*DATA_KEYS, "label_sequence_length") if FeatureClass(params).chunk else DATA_KEYS
     return [f"{key}={params[key]}" for key in keys if params[key] != usual[key]]

@@ -75,7 +75,7 @@ def main(argv=None):
     report.write(out / "report.html", results, tracks, hop_s, GROUPS, UNITS)
     print(f"\nall figures  {out}/evaluation.json\nreport       {out}/report.html")
     if args.write_csv:
-        write_csvs(args.write_csv, tracks)
+        write_csvs(args.write_csv, tracks, hop_s)
         print(f"predictions  {args.write_csv}/ ({len(tracks)} CSVs)")
     return 0
 

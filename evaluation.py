@@ -127,8 +127,13 @@ def linked(track, params):
         params["tracker_process_deg"], params["tracker_measurement_deg"]))
 
 
-def write_csvs(folder, tracks):
-    """Predictions as CSVs in DCASE format, one a recording; the track id is the identity."""
+def write_csvs(folder, tracks, hop_s=0.1):
+    """Predictions as CSVs in DCASE format, one a recording; the track id is the identity.
+
+    UserError where frames do not last the 100 ms of the format.
+    """
+    if abs(hop_s - 0.1) > 1e-9:
+        raise UserError(f"CSVs in DCASE format have frames of 100 ms, and these answers are {1000 * hop_s:g} ms apart")
     for track in tqdm(tracks, unit="file", leave=False):
         frames, slots = np.nonzero(track.active)
         azimuth, elevation = azimuth_elevation(track.doa[frames, slots])

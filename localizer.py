@@ -22,7 +22,13 @@ from doanet_model import DOAnet, from_published
 from doanet_parameters import ACTIVE_ABOVE, DEFAULTS, derive, get_params, split_words
 from doatools import checkpoint
 from doatools.arrays import ARRAYS, Array
-from doatools.association import near_enough, optimal_association, sinkhorn_association, track_association
+from doatools.association import (
+    LARGEST_ENUMERATED,
+    near_enough,
+    optimal_association,
+    sinkhorn_association,
+    track_association,
+)
 from doatools.augmentation import Augmentation
 from doatools.errors import UserError
 from doatools.losses import DMOTLoss, MSELoss, PITLoss, SELLoss, TrackingPITLoss
@@ -66,7 +72,15 @@ def build_model(params):
 
 
 def build_criterion(params):
-    """The loss of the parameters, frozen parts included."""
+    """The loss of the parameters, frozen parts included; UserError where it would take N! orders of too many slots."""
+    slots, over_time = params["max_sources"], "track" in (
+        params["pit_level"], params["association"], params["association_gradient"])
+    orders = params["loss"] in ("pit", "pit_dmot") or (params["loss"] == "sel" and params["sel_slots"] == "pit")
+    most = LARGEST_ENUMERATED - 1 if over_time else LARGEST_ENUMERATED if orders else slots
+    if slots > most and params["loss"] != "mse":
+        raise UserError(f"loss={params['loss']} with these settings goes through all orders of the slots, which is "
+                        f"done for up to {most} sources, not max_sources={slots}; loss=dmot association=hungarian "
+                        "takes more")
     return LOSSES[params["loss"]](params)
 
 
@@ -206,10 +220,12 @@ class Localizer:
         logits = answer.activity_logits
         return answer.doa.numpy(), None if logits is None else torch.sigmoid(logits).numpy()
 
-    def content(self, precision):
-        """What a checkpoint holds besides weights and scores; plain types and tensors only."""
+    def content(self, precision, data):
+        """What a checkpoint holds besides weights and scores, plain types and tensors only; ``data`` is the digest
+        of the training recordings."""
         return {
             "params": self.params,
+            "data": data,
             "scaler": {"mean": torch.from_numpy(self.scaler.mean), "scale": torch.from_numpy(self.scaler.scale)},
             "array": plain(dataclasses.asdict(self.array)),
             "precision": precision,
@@ -222,6 +238,15 @@ def changed_settings(before, params):
     may differ between a run and its resumption."""
     before = derive(DEFAULTS | before)
     return {key: before[key] for key, value in params.items() if key not in FREE_ON_RESUME and before[key] != value}
+
+
+def check_same_data(folder, saved, dataset):
+    """UserError where a stopped run, of the checkpoint ``saved``, was started with other training recordings."""
+    before, now = saved["scaler"], dataset.scaler
+    scaled = all(np.array_equal(before[name].numpy(), getattr(now, name)) for name in ("mean", "scale"))
+    if not scaled or saved.get("data", dataset.digest) != dataset.digest:
+        raise UserError(f"{folder}: the training recordings are not those that this run was started with; start anew "
+                        "in another place (job id or --log_dir), or by --overwrite where there is one")
 
 
 def plain(value):

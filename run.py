@@ -29,6 +29,7 @@ from localizer import (
     build_augmentation,
     build_criterion,
     changed_settings,
+    check_same_data,
     frame_figures,
     recordings_of,
 )
@@ -108,8 +109,12 @@ def params_of(args, dataset, fold, overrides):
 
 
 def differing(run, params):
-    """What is to be said of a finished fold that had other settings."""
-    changed = changed_settings(checkpoint.load(run.best)["params"], params) if run.best.is_file() else {}
+    """What is to be said of a finished fold that had other settings; UserError where it had other data."""
+    before = checkpoint.load(run.best)["params"] if run.best.is_file() else params
+    if Path(before["dataset_dir"]).resolve() != Path(params["dataset_dir"]).resolve():
+        raise UserError(f"{run.folder} holds a finished fold of {before['dataset_dir']}, not of "
+                        f"{params['dataset_dir']}; choose another --log_dir for other data")
+    changed = changed_settings(before, params)
     told = ", ".join(f"{key}={value}" for key, value in changed.items())
     return f", with {told} (choose another --log_dir for other settings)" if changed else ""
 
@@ -118,6 +123,8 @@ def run_fold(run, params):
     """Train one fold and test it → (a Track of each test recording, the index of each one's subset)."""
     saved = find_run(run, params)
     datasets = {role: SequenceDataset(params, role) for role in ("train", "val", "test")}
+    if saved:
+        check_same_data(run.folder, saved, datasets["train"])
     fabric = make_fabric(params, saved and saved["precision"])
     precision = fabric._precision.precision
     seed_everything(params["seed"], verbose=False)
@@ -134,7 +141,8 @@ def run_fold(run, params):
     _, best = fit(
         fabric, localizer.model, build_criterion(params), loaders,
         score=lambda predictions: frame_figures(recordings_of(predictions, datasets["val"])),
-        selection=lambda scores, terms: terms["loss"], params=params, run=run, content=localizer.content(precision),
+        selection=lambda scores, terms: terms["loss"], params=params, run=run,
+        content=localizer.content(precision, datasets["train"].digest),
         resume=bool(saved), augment=augment)
     model = fabric.setup_module(Localizer.from_content(best, run.best).model)
     by_recording = params | {"batch_size": datasets["test"].sequences_per_recording}

@@ -4,7 +4,6 @@ import argparse
 import sys
 from pathlib import Path
 
-import numpy as np
 from lightning_fabric import seed_everything
 
 from cls_data_generator import SequenceDataset, make_loader
@@ -15,13 +14,21 @@ from doatools.errors import UserError, exits_cleanly
 from doatools.files import write_json
 from doatools.freshness import remove_leftovers
 from doatools.training import Run, evaluate, fit, make_fabric
-from localizer import Localizer, build_augmentation, build_criterion, changed_settings, recordings_of, score
+from localizer import (
+    Localizer,
+    build_augmentation,
+    build_criterion,
+    changed_settings,
+    check_same_data,
+    recordings_of,
+    score,
+)
 
 
 def build_parser():
     parser = argparse.ArgumentParser(
         description=__doc__, usage="%(prog)s [task-id | config.yaml [job-id]] [key=value ...] [--resume] [--overwrite]",
-        epilog="task-id: 1-19 or 999, see the README (default 1); job-id: a name for the run (default first)\n"
+        epilog="task-id: 1-21 or 999, see the README (default 1); job-id: a name for the run (default first)\n"
                "example: python3 train_doanet.py 4 myrun quick_test=False nb_epochs=40 dataset=mic\n"
                "         python3 train_doanet.py configs/seldnet.yaml myrun quick_test=False nb_epochs=40",
         formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -42,7 +49,7 @@ def main(argv=None):
     saved = find_run(run, params, args.resume, args.overwrite)
     datasets = {role: SequenceDataset(params, role) for role in ("train", "val", "test")}
     if saved:
-        check_same_data(run, saved, datasets["train"].scaler)
+        check_same_data(run.folder, saved, datasets["train"])
     fabric = make_fabric(params, saved and saved["precision"])
     precision = fabric._precision.precision
     seed_everything(params["seed"], verbose=False)
@@ -61,7 +68,7 @@ def main(argv=None):
         fabric, localizer.model, criterion, loaders,
         score=lambda predictions: score(recordings_of(predictions, datasets["val"])),
         selection=lambda scores, terms: selection_score(scores),
-        params=params, run=run, content=localizer.content(precision), resume=bool(saved),
+        params=params, run=run, content=localizer.content(precision, datasets["train"].digest), resume=bool(saved),
         augment=build_augmentation(params, localizer.scaler))
     scores = test(fabric, best, loaders["test"])
     if fabric.is_global_zero:
@@ -93,13 +100,6 @@ def find_run(run, params, resume, overwrite):
         raise UserError(f"{run.folder}: holds a run of {saved['epoch']} epochs; go on with it by --resume, start anew "
                         "by --overwrite, or choose another job id")
     return None
-
-
-def check_same_data(run, saved, scaler):
-    """UserError where the features are not scaled as they were: the recordings or their features have changed."""
-    if not all(np.array_equal(saved["scaler"][name].numpy(), getattr(scaler, name)) for name in ("mean", "scale")):
-        raise UserError(f"{run.folder}: the training recordings are not those that this run was started with; "
-                        "start anew by --overwrite, or choose another job id")
 
 
 def announce(params, run, datasets, localizer, fabric, precision):

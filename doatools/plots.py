@@ -188,7 +188,7 @@ def tracks(path, title, rows, spectrogram, frequencies, seconds, hop_s):
     with figure(path, 3, 1, figsize=(13, 10), sharex=True, height_ratios=[1.5, 1, 1.2]) as (fig, axes):
         fig.suptitle(title)
         for ax, part, limit, step in ((axes[0], "azimuth", 180, 45), (axes[2], "elevation", 90, 30)):
-            _draw_tracks(ax, rows, part, hop_s)
+            _draw_track_rows(ax, rows, part, hop_s)
             ax.set(ylabel=f"{part} (°)", ylim=(-limit, limit), yticks=np.arange(-limit, limit + 1, step))
             ax.grid(alpha=0.3)
         sounding = spectrogram[spectrogram > spectrogram.min()]  # digital silence says nothing of the range
@@ -202,7 +202,7 @@ def tracks(path, title, rows, spectrogram, frequencies, seconds, hop_s):
         axes[2].set(xlabel="time (s)", xlim=(0, seconds))
 
 
-def _draw_tracks(ax, rows, part, hop_s):
+def _draw_track_rows(ax, rows, part, hop_s):
     """Lines, broken where a track is not seen and where it wraps around ±180°; its number where it begins."""
     numbers = np.unique(rows["track"])
     for number in numbers:

@@ -330,6 +330,7 @@ def _log_tensorboard(writer, entry):
 
 def _summary(entry, epochs, better):
     scores = entry["scores"]
-    figures = "  ".join(f"{name} {scores[name]:.1f}" for name in SUMMARY if name in scores)
+    figures = "  ".join(f"{name} n/a" if math.isnan(scores[name]) else f"{name} {scores[name]:.1f}"
+                        for name in SUMMARY if name in scores)
     return (f"epoch {entry['epoch']:3d}/{epochs}  {entry['seconds']:5.1f} s  loss {entry['train']['loss']:.3f} "
             f"/ {entry['val']['loss']:.3f}  {figures}{'  best' if better else ''}")

@@ -34,7 +34,7 @@ def save(path, **params):
     for name, value in localizer.model.named_buffers():
         if name.endswith(("running_mean", "running_var")):
             value.copy_(torch.rand(value.shape, generator=torch.Generator().manual_seed(0)) + 0.5)
-    checkpoint.save(path, {**localizer.content("32-true"), "model": localizer.model.state_dict()})
+    checkpoint.save(path, {**localizer.content("32-true", ""), "model": localizer.model.state_dict()})
     return path
 
 

@@ -56,7 +56,7 @@ def saved(tmp_path_factory):
     for name, params in {"foa": {"top_db": 0.0}, "mic": {"dataset": "mic", "top_db": 0.0}, "floor": {}}.items():
         localizer = tiny_localizer(**params)
         paths[name] = folder / f"{name}.pt"
-        checkpoint.save(paths[name], {**localizer.content("32-true"), "model": localizer.model.state_dict()})
+        checkpoint.save(paths[name], {**localizer.content("32-true", ""), "model": localizer.model.state_dict()})
     return paths
 
 

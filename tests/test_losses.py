@@ -15,6 +15,7 @@ from doatools.association import (
     sinkhorn_association,
     track_association,
 )
+from doatools.errors import UserError
 from doatools.geometry import unit_vectors
 from doatools.localization import Localization, Target
 from doatools.losses import (
@@ -259,6 +260,15 @@ def test_straight_through_has_the_exact_value_and_the_soft_gradient():
     assert gradients["none"] is None and gradients["soft"].abs().max() > 0.01
     assert torch.allclose(gradients["soft"], gradients["straight"])
     assert torch.allclose(gradients["soft"], gradients["track"])
+
+
+@pytest.mark.parametrize("overrides", [
+    {"loss": "pit", "max_sources": 7}, {"loss": "pit", "pit_level": "track", "max_sources": 6},
+    {"association": "track", "max_sources": 6}, {"loss": "sel", "sel_slots": "pit", "max_sources": 7}])
+def test_orders_of_too_many_slots_are_refused_at_the_start(overrides):
+    from localizer import build_criterion
+    with pytest.raises(UserError, match="all orders of the slots"):
+        build_criterion(get_params(**overrides))
 
 
 def test_tracking_pit_is_pit_plus_weighted_dmota():

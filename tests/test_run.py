@@ -87,8 +87,13 @@ def test_all_folds_results_and_what_is_skipped(config, root, tmp_path, capsys):
     assert run.main(words(config, root, log, "max_epochs=3")) == 0
     assert capsys.readouterr().out.count("finished before, with nb_epochs=1") == 3
 
+    other = tmp_path / "other"
+    shutil.copytree(root, other)
+    assert run.main(words(config, other, log, "max_epochs=1")) == 2
+    assert f"holds a finished fold of {root}/ansim, not of {other}/ansim" in capsys.readouterr().err
 
-def test_a_resumed_fold_equals_one_never_stopped(config, root, tmp_path, monkeypatch):
+
+def test_a_resumed_fold_equals_one_never_stopped(config, root, tmp_path, monkeypatch, capsys):
     assert run.main(words(config, root, tmp_path / "whole", "fold=1")) == 0
     saved, stopped = checkpoint.save, []
 
@@ -102,6 +107,9 @@ def test_a_resumed_fold_equals_one_never_stopped(config, root, tmp_path, monkeyp
     assert run.main(words(config, root, tmp_path / "parts", "fold=1")) == 130
     assert not (tmp_path / "parts" / "results").exists()
     assert run.main(words(config, root, tmp_path / "parts", "fold=1", "max_epochs=5")) == 2
+    other = make_tut(tmp_path / "other" / "ansim", seconds=1.0, seed=5).parent
+    assert run.main(words(config, other, tmp_path / "parts", "fold=1")) == 2
+    assert "not those that this run was started with" in capsys.readouterr().err
     assert run.main(words(config, root, tmp_path / "parts", "fold=1")) == 0
     whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
     assert all(torch.equal(whole[name], parts[name]) for name in whole)

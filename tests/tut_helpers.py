@@ -11,13 +11,13 @@ from doatools.tut import folders, write_tut
 FS = 44100
 
 
-def make_tut(folder, seconds=1.5, overlaps=(1, 2), fs=FS):
+def make_tut(folder, seconds=1.5, overlaps=(1, 2), fs=FS, seed=1):
     """A train_ and a test_ recording for each number of sources and split → ``folder``.
 
     In a recording of o sources, source k sounds from 0.1·k s to 0.2·k s before the end, at azimuths and elevations
     of whole tens of degrees.
     """
-    folder, rng = Path(folder), np.random.default_rng(1)
+    folder, rng = Path(folder), np.random.default_rng(seed)
     for overlap in overlaps:
         for split in (1, 2, 3):
             audio_dir, csv_dir = (folder / name for name in folders(overlap, split))
