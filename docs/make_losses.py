@@ -57,6 +57,7 @@ VARIANTS = {
                      "dMOT: knows activity, squared, keeps slots"),
     "g40ksqtrack1": (f"{KNOWS} {SQUARED} association_gradient=track switch_cost=1 {HITS}",
                      "dMOT: the same, activity within 40°"),
+    "meansink": (f"{KNOWS} dmotp=mean association=sinkhorn", "… Sinkhorn, plain mean distance"),
     "sinktrack1": (f"{KNOWS} {SQUARED} association=sinkhorn association_gradient=track switch_cost=1",
                    "… Sinkhorn, keeps slots"),
     "g40sinktrack1": (f"{KNOWS} {SQUARED} association=sinkhorn association_gradient=track switch_cost=1 {HITS}",
