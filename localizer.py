@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from lightning_fabric import seed_everything
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -23,7 +24,7 @@ from doanet_parameters import ACTIVE_ABOVE, DEFAULTS, derive, get_params, split_
 from doatools import checkpoint
 from doatools.arrays import ARRAYS, Array
 from doatools.association import (
-    LARGEST_ENUMERATED,
+    check_orders,
     near_enough,
     optimal_association,
     sinkhorn_association,
@@ -32,7 +33,7 @@ from doatools.association import (
 from doatools.augmentation import Augmentation
 from doatools.errors import UserError
 from doatools.losses import DMOTLoss, MSELoss, PITLoss, SELLoss, TrackingPITLoss
-from doatools.training import evaluate, make_fabric
+from doatools.training import evaluate, fit, make_fabric
 from hnet_model import load_hnet
 
 # What may differ between a run and its resumption: where things are and who loads them, not what they are.
@@ -50,11 +51,22 @@ class HnetAssociation(nn.Module):
         return torch.sigmoid(self.hnet(distance))
 
 
+class TrackAssociation:
+    """Distances (B, T, N, N) → the exact association over time."""
+
+    def __init__(self, params):
+        check_orders(params["max_sources"], "association=track", over_time=True)
+        self.switch_cost = params["switch_cost"]
+
+    def __call__(self, distance):
+        return track_association(distance, near_enough(distance), self.switch_cost)
+
+
 ASSOCIATIONS = {
     "hnet": HnetAssociation,
     "hungarian": lambda params: lambda distance: optimal_association(distance, near_enough(distance)),
     "sinkhorn": lambda params: lambda distance: sinkhorn_association(distance, near_enough(distance)),
-    "track": lambda params: lambda distance: track_association(distance, near_enough(distance), params["switch_cost"]),
+    "track": TrackAssociation,
 }
 LOSSES = {
     "dmot": lambda params: DMOTLoss(ASSOCIATIONS[params["association"]](params), params),
@@ -72,15 +84,7 @@ def build_model(params):
 
 
 def build_criterion(params):
-    """The loss of the parameters, frozen parts included; UserError where it would take N! orders of too many slots."""
-    slots, over_time = params["max_sources"], "track" in (
-        params["pit_level"], params["association"], params["association_gradient"])
-    orders = params["loss"] in ("pit", "pit_dmot") or (params["loss"] == "sel" and params["sel_slots"] == "pit")
-    most = LARGEST_ENUMERATED - 1 if over_time else LARGEST_ENUMERATED if orders else slots
-    if slots > most and params["loss"] != "mse":
-        raise UserError(f"loss={params['loss']} with these settings goes through all orders of the slots, which is "
-                        f"done for up to {most} sources, not max_sources={slots}; loss=dmot association=hungarian "
-                        "takes more")
+    """The loss of the parameters, frozen parts included."""
     return LOSSES[params["loss"]](params)
 
 
@@ -247,6 +251,48 @@ def check_same_data(folder, saved, dataset):
     if not scaled or saved.get("data", dataset.digest) != dataset.digest:
         raise UserError(f"{folder}: the training recordings are not those that this run was started with; start anew "
                         "in another place (job id or --log_dir), or by --overwrite where there is one")
+
+
+class Training:
+    """One run of training put together from its parameters; ``saved`` is the checkpoint it goes on from, or None.
+
+    Attributes: ``fabric``, ``precision``, ``datasets`` and ``loaders`` of ('train', 'val', 'test'), ``localizer``.
+    UserError where ``saved`` was trained on other recordings.
+    """
+
+    def __init__(self, params, run, saved=None):
+        self.params, self.run, self.resumed = params, run, saved is not None
+        self.datasets = {role: SequenceDataset(params, role) for role in ("train", "val", "test")}
+        if saved:
+            check_same_data(run.folder, saved, self.datasets["train"])
+        self.fabric = make_fabric(params, saved and saved["precision"])
+        self.precision = self.fabric._precision.precision
+        seed_everything(params["seed"], verbose=False)
+        self.localizer = Localizer(params, self.datasets["train"].scaler)
+        if params["init_weights"]:
+            self.localizer.load_weights(params["init_weights"])
+        self.criterion = build_criterion(params)
+        max_batches = 2 if params["quick_test"] else None
+        rank, processes = self.fabric.global_rank, self.fabric.world_size
+        self.loaders = {role: make_loader(data, params, role == "train", rank, processes, max_batches)
+                        for role, data in self.datasets.items()}
+
+    def fit(self, score, selection):
+        """Train; ``score`` of the validation's list of Track → figures; see doatools.training.fit."""
+        if self.fabric.is_global_zero and not self.resumed:
+            self.run.clear()
+        return fit(
+            self.fabric, self.localizer.model, self.criterion, self.loaders,
+            score=lambda predictions: score(recordings_of(predictions, self.datasets["val"])), selection=selection,
+            params=self.params, run=self.run, resume=self.resumed,
+            content=self.localizer.content(self.precision, self.datasets["train"].digest),
+            augment=build_augmentation(self.params, self.localizer.scaler))
+
+    def test(self, best, loader=None):
+        """The weights of checkpoint ``best`` on the test recordings → list of Track."""
+        loader = self.fabric.setup_dataloaders(loader or self.loaders["test"], use_distributed_sampler=False)
+        model = self.fabric.setup_module(Localizer.from_content(best, self.run.best).model)
+        return recordings_of(evaluate(model, None, loader)[0], self.datasets["test"])
 
 
 def plain(value):

@@ -10,9 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from lightning_fabric import seed_everything
-
-from cls_data_generator import SequenceDataset, make_loader
+from cls_data_generator import make_loader
 from cls_feature_class import FeatureFiles
 from doanet_parameters import add_override_argument, get_params, parse_overrides
 from doatools import checkpoint, configs
@@ -21,18 +19,10 @@ from doatools.extraction import make_features
 from doatools.files import write_json
 from doatools.formats import format_of
 from doatools.freshness import remove_leftovers
-from doatools.training import Run, evaluate, fit, make_fabric
+from doatools.training import Run
 from doatools.tut import SPLITS
 from doatools.tut_results import read_rows, table
-from localizer import (
-    Localizer,
-    build_augmentation,
-    build_criterion,
-    changed_settings,
-    check_same_data,
-    frame_figures,
-    recordings_of,
-)
+from localizer import Training, changed_settings, frame_figures
 
 
 def build_parser():
@@ -122,34 +112,14 @@ def differing(run, params):
 def run_fold(run, params):
     """Train one fold and test it → (a Track of each test recording, the index of each one's subset)."""
     saved = find_run(run, params)
-    datasets = {role: SequenceDataset(params, role) for role in ("train", "val", "test")}
-    if saved:
-        check_same_data(run.folder, saved, datasets["train"])
-    fabric = make_fabric(params, saved and saved["precision"])
-    precision = fabric._precision.precision
-    seed_everything(params["seed"], verbose=False)
-    localizer = Localizer(params, datasets["train"].scaler)
-    augment = build_augmentation(params, localizer.scaler)
-    max_batches = 2 if params["quick_test"] else None
-    loaders = {role: make_loader(datasets[role], params, train=role == "train", max_batches=max_batches)
-               for role in ("train", "val")}
-    print(f"{sum(p.numel() for p in localizer.model.parameters()):,} weights; " + ", ".join(
-        f"{role} {len(data.recordings)} recordings = {len(data)} chunks" for role, data in datasets.items())
-        + f"; device {fabric.device}, precision {precision} -> {run.folder}/")
-    if not saved:
-        run.clear()
-    _, best = fit(
-        fabric, localizer.model, build_criterion(params), loaders,
-        score=lambda predictions: frame_figures(recordings_of(predictions, datasets["val"])),
-        selection=lambda scores, terms: terms["loss"], params=params, run=run,
-        content=localizer.content(precision, datasets["train"].digest),
-        resume=bool(saved), augment=augment)
-    model = fabric.setup_module(Localizer.from_content(best, run.best).model)
-    by_recording = params | {"batch_size": datasets["test"].sequences_per_recording}
-    loader = fabric.setup_dataloaders(make_loader(datasets["test"], by_recording, train=False),
-                                      use_distributed_sampler=False)
-    tracks = recordings_of(evaluate(model, None, loader)[0], datasets["test"])
-    return tracks, [recording.overlap - 1 for recording in datasets["test"].recordings]
+    training = Training(params, run, saved)
+    print(f"{sum(p.numel() for p in training.localizer.model.parameters()):,} weights; " + ", ".join(
+        f"{role} {len(data.recordings)} recordings = {len(data)} chunks" for role, data in training.datasets.items())
+        + f"; device {training.fabric.device}, precision {training.precision} -> {run.folder}/")
+    _, best = training.fit(frame_figures, lambda scores, terms: terms["loss"])
+    data = training.datasets["test"]
+    whole = make_loader(data, params | {"batch_size": data.sequences_per_recording}, train=False)
+    return training.test(best, whole), [recording.overlap - 1 for recording in data.recordings]
 
 
 def find_run(run, params):

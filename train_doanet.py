@@ -4,25 +4,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from lightning_fabric import seed_everything
-
-from cls_data_generator import SequenceDataset, make_loader
 from cls_metric import format_score, selection_score
 from doanet_parameters import DEFAULTS, add_override_argument, get_params, split_words
 from doatools import checkpoint, plots
 from doatools.errors import UserError, exits_cleanly
 from doatools.files import write_json
 from doatools.freshness import remove_leftovers
-from doatools.training import Run, evaluate, fit, make_fabric
-from localizer import (
-    Localizer,
-    build_augmentation,
-    build_criterion,
-    changed_settings,
-    check_same_data,
-    recordings_of,
-    score,
-)
+from doatools.training import Run
+from localizer import Training, changed_settings, score
 
 
 def build_parser():
@@ -47,31 +36,12 @@ def main(argv=None):
         raise UserError(f"job id '{job_id}' names a folder in {params['results_dir']}/ and takes no slash")
     run = Run(f"{params['results_dir']}/{Path(task_id).stem}_{job_id}")
     saved = find_run(run, params, args.resume, args.overwrite)
-    datasets = {role: SequenceDataset(params, role) for role in ("train", "val", "test")}
-    if saved:
-        check_same_data(run.folder, saved, datasets["train"])
-    fabric = make_fabric(params, saved and saved["precision"])
-    precision = fabric._precision.precision
-    seed_everything(params["seed"], verbose=False)
-    localizer = Localizer(params, datasets["train"].scaler)
-    if params["init_weights"]:
-        localizer.load_weights(params["init_weights"])
-    criterion = build_criterion(params)
-    max_batches = 2 if params["quick_test"] else None
-    loaders = {role: make_loader(dataset, params, role == "train", fabric.global_rank, fabric.world_size, max_batches)
-               for role, dataset in datasets.items()}
-    if fabric.is_global_zero:
-        announce(params, run, datasets, localizer, fabric, precision)
-        if not saved:
-            run.clear()
-    history, best = fit(
-        fabric, localizer.model, criterion, loaders,
-        score=lambda predictions: score(recordings_of(predictions, datasets["val"])),
-        selection=lambda scores, terms: selection_score(scores),
-        params=params, run=run, content=localizer.content(precision, datasets["train"].digest), resume=bool(saved),
-        augment=build_augmentation(params, localizer.scaler))
-    scores = test(fabric, best, loaders["test"])
-    if fabric.is_global_zero:
+    training = Training(params, run, saved)
+    if training.fabric.is_global_zero:
+        announce(params, run, training)
+    history, best = training.fit(score, lambda scores, terms: selection_score(scores))
+    scores = score(training.test(best))
+    if training.fabric.is_global_zero:
         plots.training_curve(history, run.folder / "training_curve.png", run.folder.name)
         report(scores, params, run, best)
     return 0
@@ -102,25 +72,18 @@ def find_run(run, params, resume, overwrite):
     return None
 
 
-def announce(params, run, datasets, localizer, fabric, precision):
-    weights = sum(p.numel() for p in localizer.model.parameters())
+def announce(params, run, training):
+    fabric, weights = training.fabric, sum(p.numel() for p in training.localizer.model.parameters())
     print(f"task {params['task_id']}: {params['model']}, {params['dataset']}, loss {params['loss']}, "
           f"{'with' if params['activity'] else 'without'} activity branch, {weights:,} weights")
-    print(f"data {params['dataset_dir']} ({params['mode']}): " + ", ".join(
-        f"{role} {len(data.recordings)} recordings = {len(data)} sequences" for role, data in datasets.items()))
+    told = [f"{role} {len(data.recordings)} recordings = {len(data)} sequences"
+            for role, data in training.datasets.items()]
+    print(f"data {params['dataset_dir']} ({params['mode']}): {', '.join(told)}")
     processes = f" in {fabric.world_size} processes" if fabric.world_size > 1 else ""
-    print(f"device {fabric.device}{processes}, precision {precision}, {params['nb_epochs']} epochs at most "
+    print(f"device {fabric.device}{processes}, precision {training.precision}, {params['nb_epochs']} epochs at most "
           f"-> {run.folder}/")
     if params["quick_test"]:
         print("quick test: 2 epochs of 2 batches, its scores mean nothing; add quick_test=False to train in full")
-
-
-def test(fabric, best, loader):
-    """Figures of the best epoch's weights on the test recordings."""
-    localizer = Localizer.from_content(best)
-    model = fabric.setup_module(localizer.model)
-    predictions, _ = evaluate(model, None, fabric.setup_dataloaders(loader, use_distributed_sampler=False))
-    return score(recordings_of(predictions, loader.dataset))
 
 
 def report(scores, params, run, best):

@@ -39,6 +39,14 @@ def active_pairs(pred_active, ref_active):
     return pred_active[..., :, None] & ref_active[..., None, :]
 
 
+def check_orders(slots, setting, over_time=False):
+    """UserError where ``setting`` would take too many orders of the slots, or (``over_time``) pairs of orders."""
+    most = LARGEST_ENUMERATED - 1 if over_time else LARGEST_ENUMERATED
+    if slots > most:
+        raise UserError(f"{setting} goes through all orders of the slots, which is done for up to {most} sources, not "
+                        f"max_sources={slots}; loss=dmot association=hungarian association_gradient=soft takes more")
+
+
 def optimal_association(cost, active=None):
     """The association of least cost, exact and without gradient: (..., N, N) → zeros and ones (..., N, N).
 

@@ -22,6 +22,7 @@ from torch.nn import functional
 from doatools.association import (
     INACTIVE,
     cheapest_path,
+    check_orders,
     near_enough,
     optimal_association,
     order_changes,
@@ -94,17 +95,16 @@ class DMOTLoss(nn.Module):
 
     def __init__(self, associate, params):
         super().__init__()
+        if params["association_gradient"] == "track":
+            check_orders(params["max_sources"], "association_gradient=track", over_time=True)
         self.associate = associate
         self.params = params
 
     def forward(self, localization, target):
-        params, active = self.params, target.activity
+        params = self.params
         distance, association = self.pair(localization, target)
-        probability = None
-        if params["predicted"] == "probable" and localization.activity_logits is not None:
-            probability = torch.sigmoid(localization.activity_logits.float())
         terms = {"dmotp": dmotp(distance, association, params["dmotp_weight"], params["dmotp"])}
-        terms |= dmota(association, active, params["ids_weight"], params["ids"], probability)
+        terms |= self.tracking(association, localization, target)
         loss = terms["dmotp"] + params["dmota_weight"] * terms["dmota"]
         if localization.activity_logits is not None:
             hits = association.detach() * (distance.detach() <= chord(params["activity_gate_deg"]))
@@ -113,6 +113,13 @@ class DMOTLoss(nn.Module):
                 localization.activity_logits.float(), associated, reduction="none"))
             loss = loss + params["activity_weight"] * terms["activity"]
         return {"loss": loss, **terms}
+
+    def tracking(self, association, localization, target):
+        """dMOTa and its parts."""
+        params, probability = self.params, None
+        if params["predicted"] == "probable" and localization.activity_logits is not None:
+            probability = torch.sigmoid(localization.activity_logits.float())
+        return dmota(association, target.activity, params["ids_weight"], params["ids"], probability)
 
     def pair(self, localization, target):
         """Distances (B, T, N, N), and the association with what is not above one half set to 0."""
@@ -208,6 +215,8 @@ class PITLoss(nn.Module):
 
     def __init__(self, params):
         super().__init__()
+        check_orders(params["max_sources"], f"loss={params['loss']} pit_level={params['pit_level']}",
+                     over_time=params["pit_level"] == "track")
         self.params = params
 
     def forward(self, localization, target):
@@ -233,6 +242,8 @@ class SELLoss(nn.Module):
         super().__init__()
         self.alpha, self.switch_cost = params["alpha"], params["switch_cost"]
         self.level = params["pit_level"] if params["sel_slots"] == "pit" else "fixed"
+        if self.level != "fixed":
+            check_orders(params["max_sources"], f"sel_slots=pit pit_level={self.level}", self.level == "track")
 
     def forward(self, localization, target):
         active = target.activity
@@ -255,6 +266,6 @@ class TrackingPITLoss(nn.Module):
 
     def forward(self, localization, target):
         terms = self.pit(localization, target)
-        tracking = self.dmot(localization, target)
+        tracking = self.dmot.tracking(self.dmot.pair(localization, target)[1], localization, target)
         loss = terms["loss"] + self.params["dmota_weight"] * tracking["dmota"]
         return {**{name: tracking[name] for name in ("dmota", "switches")}, **terms, "loss": loss}

@@ -271,6 +271,11 @@ def test_orders_of_too_many_slots_are_refused_at_the_start(overrides):
         build_criterion(get_params(**overrides))
 
 
+def test_what_the_refusal_advises_is_taken():
+    from localizer import build_criterion
+    assert isinstance(build_criterion(get_params("20", max_sources=8, loss="dmot", association="hungarian")), DMOTLoss)
+
+
 def test_tracking_pit_is_pit_plus_weighted_dmota():
     target = track((X, Y), (X, Y), (X, None))
     doa = torch.nn.functional.normalize(torch.randn(1, 3, 2, 3, generator=torch.manual_seed(0)), dim=-1)

@@ -93,17 +93,9 @@ def test_all_folds_results_and_what_is_skipped(config, root, tmp_path, capsys):
     assert f"holds a finished fold of {root}/ansim, not of {other}/ansim" in capsys.readouterr().err
 
 
-def test_a_resumed_fold_equals_one_never_stopped(config, root, tmp_path, monkeypatch, capsys):
+def test_a_resumed_fold_equals_one_never_stopped(config, root, tmp_path, stopped_once, capsys):
     assert run.main(words(config, root, tmp_path / "whole", "fold=1")) == 0
-    saved, stopped = checkpoint.save, []
-
-    def stop_after_first_epoch(path, content):
-        saved(path, content)
-        if path.name == "last.pt" and not stopped:
-            stopped.append(True)
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(checkpoint, "save", stop_after_first_epoch)
+    stopped_once()
     assert run.main(words(config, root, tmp_path / "parts", "fold=1")) == 130
     assert not (tmp_path / "parts" / "results").exists()
     assert run.main(words(config, root, tmp_path / "parts", "fold=1", "max_epochs=5")) == 2

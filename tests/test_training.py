@@ -25,19 +25,10 @@ def weights(results, name="1_first"):
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-def test_a_resumed_run_equals_one_never_stopped(tiny_data, tmp_path, monkeypatch, precision):
+def test_a_resumed_run_equals_one_never_stopped(tiny_data, tmp_path, stopped_once, precision):
     words = [f"precision={precision}", "num_workers=2"]
     assert train(tiny_data, tmp_path / "whole", *words) == 0
-
-    saved, stopped = checkpoint.save, []
-
-    def stop_after_first_epoch(path, content):
-        saved(path, content)
-        if path.name == "last.pt" and not stopped:
-            stopped.append(True)
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(checkpoint, "save", stop_after_first_epoch)
+    stopped_once()
     assert train(tiny_data, tmp_path / "parts", *words) == 130
     assert train(tiny_data, tmp_path / "parts", *words, "--resume") == 0
     whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
