@@ -24,7 +24,7 @@ from doatools import scenes
 from doatools.errors import UserError, exits_cleanly
 from doatools.files import in_memory, replacing, write_json
 from doatools.layouts import LAYOUTS, SOUND_FOLDS, summary
-from doatools.sounds import FolderSounds, GeneratedSounds
+from doatools.sounds import FolderSounds, GeneratedSounds, SoundsTogether
 
 MANIFEST = "simulation.json"
 
@@ -41,6 +41,7 @@ def build_parser():
     parser.add_argument("--sounds", metavar="DIR",
                         help="use the WAV, FLAC and OGG files under DIR (classes are its sub-folders) in "
                              "place of the built-in generated sounds")
+    parser.add_argument("--generated", action="store_true", help="with --sounds: the generated sounds as well")
     parser.add_argument("--jobs", type=int, default=-1, metavar="N", help="processes (default: one a core)")
     parser.add_argument("--overwrite", action="store_true",
                         help="replace a dataset that was simulated with other settings")
@@ -52,7 +53,7 @@ def main(argv=None):
     args = build_parser().parse_intermixed_args(argv)
     params = get_params(**{**LAYOUTS[args.format].defaults, **parse_overrides(args.overrides)})
     scenes.check_settings(params)
-    layout = LAYOUTS[args.format](params, _open_sounds(args.sounds, params))
+    layout = LAYOUTS[args.format](params, _open_sounds(args.sounds, args.generated, params))
     root = Path(params["dataset_dir"])
     _prepare(root, layout, _manifest(args.format, layout), args.overwrite)
     todo = [key for key in layout.entries() if not all(path.exists() for path in layout.paths(root, key))]
@@ -77,15 +78,16 @@ def simulate_recording(layout, root, key):
     layout.write_annotation(annotation, scene)
 
 
-def _open_sounds(directory, params):
+def _open_sounds(directory, with_generated, params):
+    generated = GeneratedSounds(params["seed"], params["fs"])
     if directory is None:
-        return GeneratedSounds(params["seed"], params["fs"])
+        return generated
     sounds = FolderSounds(directory, params["seed"], params["fs"], SOUND_FOLDS)
     if sounds.skipped:
         names = ", ".join(path.name for path in sounds.skipped[:5]) + ", ..." * (len(sounds.skipped) > 5)
         print(f"left out {len(sounds.skipped)} sounds that are silent, too short or cannot be read: {names}",
               file=sys.stderr)
-    return sounds
+    return SoundsTogether(generated, sounds) if with_generated else sounds
 
 
 def _manifest(name, layout):

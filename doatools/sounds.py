@@ -346,6 +346,25 @@ class FolderSounds:
         return normalized(np.concatenate(parts)[:n], self.fs) * _arch(n, self.fs, 0.005, 0.02)
 
 
+class SoundsTogether:
+    """The generated sounds and those of a folder, whose class ids come after."""
+
+    def __init__(self, generated, folder):
+        self.generated, self.folder, self.first = generated, folder, len(generated.names)
+        self.names = (*generated.names, *folder.names)
+        self.digest = f"{generated.digest}+{folder.digest}"
+
+    def classes(self, fold):
+        """Class ids that ``fold`` (from 1) can draw."""
+        return [*self.generated.classes(fold), *(self.first + class_id for class_id in self.folder.classes(fold))]
+
+    def draw(self, fold, class_id, duration_s, rng):
+        """A sound (round(duration_s·fs),) of the class."""
+        if class_id < self.first:
+            return self.generated.draw(fold, class_id, duration_s, rng)
+        return self.folder.draw(fold, class_id - self.first, duration_s, rng)
+
+
 def without_pauses(sound, fs):
     """``sound`` without silence at its ends, and with inner silence cut down to PAUSE_S."""
     power = frame_power(sound, fs)

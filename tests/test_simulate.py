@@ -17,7 +17,7 @@ from doatools.geometry import angular_distance, unit_vectors
 from doatools.layouts import Dcase2020
 from doatools.rooms import HOP_S, Room, early_images
 from doatools.scenes import SEPARATION_DEG, check_settings, compose, render, tau_renderer
-from doatools.sounds import FolderSounds, GeneratedSounds, without_pauses
+from doatools.sounds import FolderSounds, GeneratedSounds, SoundsTogether, without_pauses
 
 FS = 24000
 DEAD = Room((8.0, 7.0, 5.0), 0.03, (4.0, 3.5, 2.5))  # hardly a reflection
@@ -403,6 +403,17 @@ def test_recordings_of_others_are_never_touched(tmp_path, capsys):
     assert simulate(tmp_path, "--overwrite") == 2
     assert "another dataset_dir" in " ".join(capsys.readouterr().err.split())
     assert path.read_bytes() == b"theirs"
+
+
+def test_generated_and_users_sounds_together(sound_folder, tmp_path, capsys):
+    generated, folder = GeneratedSounds(1, FS), FolderSounds(sound_folder, 1, FS, 6)
+    both, ids = SoundsTogether(generated, folder), len(generated.names)
+    assert both.names[ids:] == ("bells", "dogs")
+    for class_id, bank, own in ((3, generated, 3), (ids + 1, folder, 1)):
+        ours, theirs = (sounds.draw(2, c, 1.0, np.random.default_rng(0)) for sounds, c in ((both, class_id), (bank, own)))
+        assert np.array_equal(ours, theirs)
+    assert simulate(tmp_path / "mine", "--sounds", str(sound_folder), "--generated", "--jobs", "1") == 0
+    assert f"of {ids + 2} classes" in capsys.readouterr().out
 
 
 def test_users_sounds_make_a_dataset(sound_folder, tmp_path, capsys):
