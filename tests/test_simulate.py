@@ -410,8 +410,8 @@ def test_generated_and_users_sounds_together(sound_folder, tmp_path, capsys):
     both, ids = SoundsTogether(generated, folder), len(generated.names)
     assert both.names[ids:] == ("bells", "dogs")
     for class_id, bank, own in ((3, generated, 3), (ids + 1, folder, 1)):
-        ours, theirs = (sounds.draw(2, c, 1.0, np.random.default_rng(0)) for sounds, c in ((both, class_id), (bank, own)))
-        assert np.array_equal(ours, theirs)
+        drawn = [sounds.draw(2, c, 1.0, np.random.default_rng(0)) for sounds, c in ((both, class_id), (bank, own))]
+        assert np.array_equal(*drawn)
     assert simulate(tmp_path / "mine", "--sounds", str(sound_folder), "--generated", "--jobs", "1") == 0
     assert f"of {ids + 2} classes" in capsys.readouterr().out
 
