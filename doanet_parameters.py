@@ -78,7 +78,8 @@ DEFAULTS = {
     "ids": "published",  # published: a birth counts as a switch | switch: only references active at t-1 and t
     "activity_weight": 10.0,  # of the activity term (binary cross-entropy) of dmot and pit
     "activity_gate_deg": 180.0,  # dmot, pit: a slot is to be active where its direction is this close to its source's
-    "pit_distance_weight": 20.0,  # of PIT's mean squared distance
+    "pit_distance": "squared",  # pit: squared | plain distance
+    "pit_distance_weight": 20.0,  # of its mean
     "pit_level": "frame",  # pit: one permutation a frame | sequence | track: a frame's, changes cost
     "alpha": 1.0,  # sel: of the great-circle distance, rad, beside the activity term
     "sel_slots": "start",  # sel: start (slot i is reference i, by start time) | pit (any order, see pit_level)
@@ -150,6 +151,7 @@ CHOICES = {
     "predicted": ("associated", "probable"),
     "ids": ("published", "switch"),
     "pit_level": ("frame", "sequence", "track"),
+    "pit_distance": ("squared", "plain"),
     "sel_slots": ("start", "pit"),
     "tracker": ("off", "nearest", "kalman"),
     "optimizer": ("adam", "adamw"),

@@ -204,7 +204,7 @@ def summed_in_order(pair_terms, active, level, switch_cost):
 
 
 class PITLoss(nn.Module):
-    """Permutation-invariant training: w_d·(squared distance of active pairs) + w·(BCE of activity).
+    """Permutation-invariant training: w_d·(squared or plain distance of active pairs) + w·(BCE of activity).
 
     Which slot is to answer for which reference is a permutation of the least sum (``pit_level``): one for each
     frame; one for each sequence; or, for ``track``, one for each frame where every change of the slot of a
@@ -221,10 +221,11 @@ class PITLoss(nn.Module):
 
     def forward(self, localization, target):
         params, active = self.params, target.activity
-        gaps = pairwise_distance(localization.doa.float(), target.doa).square() * active.unsqueeze(-2)  # (B, T, N, N)
-        pair_terms = {"distance": params["pit_distance_weight"] * gaps / total(active).clamp(min=1)}
+        gaps = pairwise_distance(localization.doa.float(), target.doa) * active.unsqueeze(-2)  # (B, T, N, N)
+        costs = gaps if params["pit_distance"] == "plain" else gaps.square()
+        pair_terms = {"distance": params["pit_distance_weight"] * costs / total(active).clamp(min=1)}
         if localization.activity_logits is not None:
-            within = gaps.detach() <= chord(params["activity_gate_deg"]) ** 2
+            within = gaps.detach() <= chord(params["activity_gate_deg"])
             pair_terms["activity"] = params["activity_weight"] * activity_entropy(
                 localization, active.unsqueeze(-2) * within)
         return summed_in_order(pair_terms, active, params["pit_level"], params["switch_cost"])

@@ -32,7 +32,8 @@ COMMON = (f"{DATA} results_dir={RESULTS} quick_test=False nb_epochs=30 batch_siz
           "gradient_clip=1 optimizer=adamw lr_schedule=onecycle turn_augment=True")
 SQUARED = "dmotp=squared dmotp_weight=20"
 KNOWS = "association_sees=activity"
-
+PLAIN = "pit_distance=plain pit_distance_weight=50"
+KEEPS = "association_gradient=track switch_cost=1"
 HITS = "activity_gate_deg=40"
 
 # name → (overrides, what it is). Seed 1 of each; of the FINALISTS seeds 2 and 3 as well.
@@ -53,15 +54,20 @@ VARIANTS = {
                         "… true switches only, false positives from activity"),
     "ksq_track1": (f"{KNOWS} {SQUARED} association=track switch_cost=1", "… exact over time, a switch costs 1"),
     "ksq_track3": (f"{KNOWS} {SQUARED} association=track switch_cost=3", "… exact over time, a switch costs 3"),
-    "ksq_sttrack1": (f"{KNOWS} {SQUARED} association_gradient=track switch_cost=1",
+    "ksq_sttrack1": (f"{KNOWS} {SQUARED} {KEEPS}",
                      "dMOT: knows activity, squared, keeps slots"),
-    "g40ksqtrack1": (f"{KNOWS} {SQUARED} association_gradient=track switch_cost=1 {HITS}",
+    "g40ksqtrack1": (f"{KNOWS} {SQUARED} {KEEPS} {HITS}",
                      "dMOT: the same, activity within 40°"),
-    "meansink": (f"{KNOWS} dmotp=mean association=sinkhorn", "… Sinkhorn, plain mean distance"),
-    "sinktrack1": (f"{KNOWS} {SQUARED} association=sinkhorn association_gradient=track switch_cost=1",
-                   "… Sinkhorn, keeps slots"),
-    "g40sinktrack1": (f"{KNOWS} {SQUARED} association=sinkhorn association_gradient=track switch_cost=1 {HITS}",
-                      "… Sinkhorn, keeps slots, activity within 40°"),
+    "meansink": (f"{KNOWS} dmotp=mean association=sinkhorn", "dMOT: knows activity, plain mean distance, Sinkhorn"),
+    "meansinktrack1": (f"{KNOWS} dmotp=mean association=sinkhorn {KEEPS}", "… keeps slots"),
+    "g40meansink": (f"{KNOWS} dmotp=mean association=sinkhorn {HITS}", "… activity within 40°"),
+    "g40meansinktrack1": (f"{KNOWS} dmotp=mean association=sinkhorn {KEEPS} {HITS}",
+                          "… keeps slots, activity within 40°"),
+    "g60meansinktrack1": (f"{KNOWS} dmotp=mean association=sinkhorn {KEEPS} activity_gate_deg=60",
+                          "… keeps slots, activity within 60°"),
+    "sinktrack1": (f"{KNOWS} {SQUARED} association=sinkhorn {KEEPS}", "… squared distance, keeps slots"),
+    "g40sinktrack1": (f"{KNOWS} {SQUARED} association=sinkhorn {KEEPS} {HITS}",
+                      "… squared distance, keeps slots, activity within 40°"),
     "pit": ("loss=pit", "frame PIT"),
     "seq": ("loss=pit pit_level=sequence", "sequence PIT"),
     "track10": ("loss=pit pit_level=track switch_cost=10", "frame PIT, a switch costs 10"),
@@ -69,14 +75,20 @@ VARIANTS = {
     "track100": ("loss=pit pit_level=track switch_cost=100", "frame PIT, a switch costs 100"),
     "track1e4": ("loss=pit pit_level=track switch_cost=10000", "frame PIT, a switch costs 10000"),
     "g40pit": (f"loss=pit {HITS}", "frame PIT, activity within 40°"),
+    "g40pitplain": (f"loss=pit {PLAIN} {HITS}", "frame PIT, plain distance, activity within 40°"),
+    "g40plaintrack30": (f"loss=pit {PLAIN} pit_level=track switch_cost=30 {HITS}",
+                        "frame PIT, plain distance, a switch costs 30, activity within 40°"),
     "g25track10": ("loss=pit pit_level=track switch_cost=10 activity_gate_deg=25",
                    "frame PIT, a switch costs 10, activity within 25°"),
     "g40track30": (f"loss=pit pit_level=track switch_cost=30 {HITS}",
                    "frame PIT, a switch costs 30, activity within 40°"),
     "pitdmot": (f"loss=pit_dmot {KNOWS} ids=switch predicted=probable", "frame PIT + dMOTa, true switches"),
+    "warm": (f"loss=pit_dmot {KNOWS} init_weights={RESULTS}/1_pit_1/best.pt learning_rate=3e-4 nb_epochs=10",
+             "frame PIT for 30 epochs, then + dMOTa for 10"),
     "pdtrack10": (f"loss=pit_dmot pit_level=track switch_cost=10 {KNOWS}", "frame PIT + dMOTa, a switch costs 10"),
 }
-FINALISTS = ("pub", "pit", "ksq_sttrack1", "track10", "g40ksqtrack1", "g40track30")
+FINALISTS = ("raw", "pub", "pit", "g40pit", "track10", "g40track30", "g40ksqtrack1", "meansink", "meansinktrack1",
+             "g40meansinktrack1")
 SEEDS = (1, 2, 3)
 FIGURES = ("LE", "LR", "LP", "LF", "F20", "MOTA@20", "mismatches", "IDF1", "HOTA")
 
