@@ -273,7 +273,8 @@ def test_orders_of_too_many_slots_are_refused_at_the_start(overrides):
 
 def test_what_the_refusal_advises_is_taken():
     from localizer import build_criterion
-    assert isinstance(build_criterion(get_params("20", max_sources=8, loss="dmot", association="hungarian")), DMOTLoss)
+    params = get_params("20", max_sources=8, association="hungarian", association_gradient="soft")
+    assert isinstance(build_criterion(params), DMOTLoss)
 
 
 def test_tracking_pit_is_pit_plus_weighted_dmota():
