@@ -125,9 +125,9 @@ FOA_TASKS = {
     "14": {"augmented": True, "dmota_weight": 0.0, "ids_weight": 0.0},
     "15": {"augmented": True, "dmota_weight": 1.0, "ids_weight": 1.0},
     # Ours, recommended: what did best in the study of losses (docs/losses.md).
-    "20": {"association": "sinkhorn", "association_sees": "activity", "association_gradient": "track", "dmotp": "mean",
-           "activity_gate_deg": 40.0, "turn_augment": True, "optimizer": "adamw", "lr_schedule": "onecycle",
-           "gradient_clip": 1.0, "batch_size": 32},
+    "20": {"loss": "pit", "pit_distance": "plain", "pit_distance_weight": 50.0, "pit_level": "track",
+           "switch_cost": 30.0, "activity_gate_deg": 40.0, "turn_augment": True, "optimizer": "adamw",
+           "lr_schedule": "onecycle", "gradient_clip": 1.0, "batch_size": 32},
     "999": {"quick_test": True},
 }
 # The same on the microphone array: mic task → foa task.

@@ -78,6 +78,8 @@ VARIANTS = {
     "g40pitplain": (f"loss=pit {PLAIN} {HITS}", "frame PIT, plain distance, activity within 40°"),
     "g40plaintrack30": (f"loss=pit {PLAIN} pit_level=track switch_cost=30 {HITS}",
                         "frame PIT, plain distance, a switch costs 30, activity within 40°"),
+    "g40plaintrack100": (f"loss=pit {PLAIN} pit_level=track switch_cost=100 {HITS}",
+                         "frame PIT, plain distance, a switch costs 100, activity within 40°"),
     "g25track10": ("loss=pit pit_level=track switch_cost=10 activity_gate_deg=25",
                    "frame PIT, a switch costs 10, activity within 25°"),
     "g40track30": (f"loss=pit pit_level=track switch_cost=30 {HITS}",
@@ -87,8 +89,8 @@ VARIANTS = {
              "frame PIT for 30 epochs, then + dMOTa for 10"),
     "pdtrack10": (f"loss=pit_dmot pit_level=track switch_cost=10 {KNOWS}", "frame PIT + dMOTa, a switch costs 10"),
 }
-FINALISTS = ("raw", "pub", "pit", "g40pit", "track10", "g40track30", "g40ksqtrack1", "meansink", "meansinktrack1",
-             "g40meansinktrack1")
+FINALISTS = ("raw", "pub", "pit", "g40track30", "meansink", "g40meansinktrack1", "g40pitplain", "g40plaintrack30",
+             "g40plaintrack100")
 SEEDS = (1, 2, 3)
 FIGURES = ("LE", "LR", "LP", "LF", "F20", "MOTA@20", "mismatches", "IDF1", "HOTA")
 

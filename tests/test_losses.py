@@ -153,6 +153,8 @@ def test_sequence_pit_sees_a_slot_change_that_frame_pit_forgives():
     assert frame(changed, target)["loss"] == pytest.approx(0, abs=1e-6)
     # one of two frames is wrong in both slots, squared distance of X and Y is 2: 20 · (2 + 2) / 4 references
     assert sequence(changed, target)["loss"] == pytest.approx(20 * 4 / 4)
+    sequence.params["pit_distance"] = "plain"
+    assert sequence(changed, target)["loss"] == pytest.approx(20 * 2 * 2**0.5 / 4)
 
 
 def test_track_pit_charges_a_slot_change_of_a_source_that_goes_on_and_no_other():
@@ -273,7 +275,7 @@ def test_orders_of_too_many_slots_are_refused_at_the_start(overrides):
 
 def test_what_the_refusal_advises_is_taken():
     from localizer import build_criterion
-    params = get_params("20", max_sources=8, association="hungarian", association_gradient="soft")
+    params = get_params("20", max_sources=8, loss="dmot", association="hungarian", association_gradient="soft")
     assert isinstance(build_criterion(params), DMOTLoss)
 
 

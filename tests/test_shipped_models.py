@@ -1,0 +1,83 @@
+"""The models that come with the toolkit: what they must stand, in rooms and with sounds that no training met."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cls_metric import FrameScores
+from doanet_parameters import get_params
+from doatools.arrays import ARRAYS
+from doatools.geometry import unit_vectors
+from doatools.rooms import Renderer
+from doatools.scenes import compose, render
+from doatools.sounds import GeneratedSounds
+from inference import load_localizer, track_audio
+
+MODELS = Path(__file__).resolve().parent.parent / "models"
+FS, SECONDS, SEED = 24000, 40.0, 4321
+FOA, MIC = ARRAYS["foa"], ARRAYS["mic"]
+TURNED_MIC = dataclasses.replace(MIC, capsules_deg=tuple((az - 90, el) for az, el in MIC.capsules_deg))
+
+
+@pytest.fixture(scope="module")
+def scene():
+    """What the arrays hear, {"foa" | "mic" | "mic turned": (samples, 4)}, and the labels."""
+    params = get_params(sim_recording_len_s=SECONDS, sim_snr_db=[20, 20], seed=SEED)
+    sounds = GeneratedSounds(SEED, FS)
+    scene = compose(params, 1, 0, sounds.classes(1))
+    heard = {name: render(scene, sounds, Renderer(arrays, FS)).T
+             for name, arrays in (("both", (FOA, MIC)), ("turned", (FOA, TURNED_MIC)))}
+    heard = {"foa": heard["both"][:, :4], "mic": heard["both"][:, 4:], "mic turned": heard["turned"][:, 4:]}
+    return heard, scene.labels()
+
+
+@pytest.fixture(scope="module", params=["foa", "mic"])
+def shipped(request):
+    return request.param, load_localizer(MODELS / f"doanet_{request.param}.pt")
+
+
+def compared(rows, references, turned=0):
+    """The frame scores of tracks against other tracks or labels, these turned by ``turned`` degrees of azimuth."""
+    frames, doa, identity = round(SECONDS * 10), [], []
+    for table, turn in ((rows, 0), (references, turned)):
+        doa.append(np.zeros((frames, 4, 3)))
+        identity.append(np.full((frames, 4), -1))
+        for row in table:
+            slot = np.flatnonzero(identity[-1][row["frame"]] < 0)[0]
+            identity[-1][row["frame"], slot] = row["track"]
+            doa[-1][row["frame"], slot] = unit_vectors(float(row["azimuth"]) + turn, float(row["elevation"]))
+    scores = FrameScores()
+    scores.update(doa[0], identity[0] >= 0, doa[1], identity[1])
+    return scores.compute()
+
+
+def test_sources_are_found(shipped, scene):
+    name, localizer = shipped
+    figures = compared(track_audio(localizer, scene[0][name]), scene[1])
+    print({key: round(value, 1) for key, value in figures.items() if key in ("LE", "LF", "F20")})
+    assert figures["LE"] < 15 and figures["LF"] > 85
+
+
+def test_a_field_turned_by_a_quarter_turns_the_tracks(shipped, scene):
+    name, localizer = shipped
+    audio = scene[0][name]
+    turned = audio[:, [0, 3, 2, 1]] * np.float32([1, 1, 1, -1]) if name == "foa" else scene[0]["mic turned"]
+    figures = compared(track_audio(localizer, turned), track_audio(localizer, audio), 90)
+    print({key: round(value, 2) for key, value in figures.items() if key in ("LE", "LF")})
+    assert figures["LE"] < 3 and figures["LF"] > 93
+
+
+@pytest.mark.parametrize("gain_db", [-20, 20])
+def test_the_level_of_a_recording_does_not_matter(shipped, scene, gain_db):
+    name, localizer = shipped
+    audio = scene[0][name]
+    figures = compared(track_audio(localizer, np.float32(10 ** (gain_db / 20)) * audio), track_audio(localizer, audio))
+    print({key: round(value, 2) for key, value in figures.items() if key in ("LE", "LF")})
+    assert figures["LE"] < 3 and figures["LF"] > 93
+
+
+@pytest.mark.parametrize("name", ["foa", "mic"])
+def test_they_are_small(name):
+    assert (MODELS / f"doanet_{name}.pt").stat().st_size < 10e6
