@@ -11,6 +11,7 @@ import joblib
 import numpy as np
 from tqdm import tqdm
 
+from cls_data_generator import SequenceDataset, make_loader
 from cls_feature_class import FeatureClass
 from cls_metric import FAMILIES, FrameScores, Scores, figures
 from doatools import annotations, yardsticks
@@ -21,7 +22,8 @@ from doatools.formats import recordings_for
 from doatools.geometry import azimuth_elevation
 from doatools.intervals import compare, jackknife, total
 from doatools.tracking import link
-from localizer import Track, open_checkpoint, predict
+from doatools.training import evaluate, make_fabric
+from localizer import Track, open_checkpoint, recordings_of
 
 CLASS = 0  # of a prediction in a CSV: sources are localized, not classified
 
@@ -68,6 +70,16 @@ def by_checkpoint(path, overrides):
     localizer, precision = open_checkpoint(path, overrides)
     tracks, _ = predict(localizer, precision)
     return [linked(track, localizer.params) for track in tracks], localizer.params
+
+
+def predict(localizer, precision):
+    """Predictions of every test recording → (list of Track, the data set)."""
+    params = localizer.params
+    dataset = SequenceDataset(params, "test", scaler=localizer.scaler)
+    fabric = make_fabric(params, precision if params["device"] == "auto" else None)
+    loader = fabric.setup_dataloaders(make_loader(dataset, params, train=False), use_distributed_sampler=False)
+    predictions, _ = evaluate(fabric.setup_module(localizer.model), None, loader)
+    return recordings_of(predictions, dataset), dataset
 
 
 def by_csvs(folder, references, params=None):

@@ -22,7 +22,8 @@ from doatools.freshness import remove_leftovers
 from doatools.training import Run
 from doatools.tut import SPLITS
 from doatools.tut_results import read_rows, table
-from localizer import Training, changed_settings, frame_figures
+from localizer import frame_figures
+from trainer import Training, changed_settings
 
 
 def build_parser():

@@ -11,7 +11,8 @@ from doatools.errors import UserError, exits_cleanly
 from doatools.files import write_json
 from doatools.freshness import remove_leftovers
 from doatools.training import Run
-from localizer import Training, changed_settings, score
+from localizer import score
+from trainer import Training, changed_settings
 
 
 def build_parser():

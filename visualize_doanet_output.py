@@ -14,7 +14,8 @@ from doanet_parameters import add_override_argument
 from doatools import plots
 from doatools.errors import exits_cleanly
 from doatools.training import Predictions
-from localizer import choose, open_checkpoint, predict, recordings_of, score
+from evaluation import predict
+from localizer import choose, open_checkpoint, recordings_of, score
 
 
 def build_parser():

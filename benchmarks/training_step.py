@@ -11,7 +11,8 @@ from doanet_parameters import get_params
 from doatools.geometry import unit_vectors
 from doatools.localization import Target
 from doatools.training import make_fabric, make_optimizer
-from localizer import build_criterion, build_model
+from localizer import build_model
+from trainer import build_criterion
 
 
 def make_batch(seed=0, batch=64):

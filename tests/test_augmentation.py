@@ -12,7 +12,7 @@ from doatools.arrays import ARRAYS
 from doatools.augmentation import LONGEST_MASK, MASKS, Augmentation
 from doatools.geometry import unit_vectors
 from doatools.turns import vertical_turns
-from localizer import build_augmentation
+from trainer import build_augmentation
 
 SAMPLES = 24000
 WAVES = unit_vectors(np.array([20.0, -100.0]), np.array([33.0, -12.0]))  # two plane waves

@@ -9,7 +9,8 @@ from benchmarks.frame_scores import frame_scores, make_recordings, plain_frame_s
 from benchmarks.plain import PlainDOAnet
 from benchmarks.training_step import make_batch
 from doanet_parameters import get_params
-from localizer import build_criterion, build_model
+from localizer import build_model
+from trainer import build_criterion
 
 NAMES = ((r"blocks\.(\d)\.conv", r"convs.\1"), (r"blocks\.(\d)\.bn", r"norms.\1"))
 HEADS = (("doa_head", "doa"), ("activity_head", "activity"))

@@ -113,7 +113,7 @@ def test_dmot_activity_follows_the_association():
 
 
 def test_dmot_with_the_shipped_hnet_pulls_predictions_to_references():
-    from localizer import build_criterion
+    from trainer import build_criterion
     criterion = build_criterion(get_params(activity=False))
     assert not any(p.requires_grad for p in criterion.parameters())
     target = track((X, Y), (X, None))
@@ -268,13 +268,13 @@ def test_straight_through_has_the_exact_value_and_the_soft_gradient():
     {"loss": "pit", "max_sources": 7}, {"loss": "pit", "pit_level": "track", "max_sources": 6},
     {"association": "track", "max_sources": 6}, {"loss": "sel", "sel_slots": "pit", "max_sources": 7}])
 def test_orders_of_too_many_slots_are_refused_at_the_start(overrides):
-    from localizer import build_criterion
+    from trainer import build_criterion
     with pytest.raises(UserError, match="all orders of the slots"):
         build_criterion(get_params(**overrides))
 
 
 def test_what_the_refusal_advises_is_taken():
-    from localizer import build_criterion
+    from trainer import build_criterion
     params = get_params("20", max_sources=8, loss="dmot", association="hungarian", association_gradient="soft")
     assert isinstance(build_criterion(params), DMOTLoss)
 

@@ -12,7 +12,8 @@ from cls_feature_class import FeatureClass, FeatureFiles, Scaler
 from doanet_parameters import get_params
 from doatools.errors import UserError
 from doatools.training import Predictions
-from localizer import Localizer, build_augmentation, recordings_of
+from localizer import Localizer, recordings_of
+from trainer import build_augmentation
 
 CONFIG = "configs/cnn.yaml"
 

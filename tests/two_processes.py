@@ -8,7 +8,8 @@ from cls_data_generator import EpochSampler
 from doanet_parameters import get_params
 from doatools.localization import Target
 from doatools.training import LossWatch, make_fabric, make_optimizer
-from localizer import build_criterion, build_model
+from localizer import build_model
+from trainer import build_criterion
 
 LOSSES = {"dmot": {"gradient_clip": 0.5}, "probable": {"predicted": "probable", "dmotp": "squared", "ids": "switch"},
           "mse": {"loss": "mse"}, "frame": {"loss": "pit"}, "track": {"loss": "pit", "pit_level": "track"},
