@@ -1,4 +1,4 @@
-"""Does bf16 cost quality? Short trainings of task 1 in float32 and in bf16-mixed from the same seeds, compared in pairs:
+"""Does bf16 cost quality? Short trainings of task 1 in float32 and in bf16-mixed, from the same seeds, in pairs:
 ``python3 benchmarks/precision_quality.py``.
 
 Each figure of a training is the mean over its last epochs; a difference is bf16-mixed minus float32 of one seed, told
@@ -27,8 +27,8 @@ def build_parser():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="example: python3 benchmarks/precision_quality.py --seeds 5 --epochs 20\n"
                "         python3 benchmarks/precision_quality.py dataset_dir=datasets/demo nb_cnn2d_filt=64")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="parameters of simulation and training; "
-                        f"with dataset_dir, that data set is used (default: one is simulated with {' '.join(SIMULATED)})")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="parameters of simulation and training; with "
+                        f"dataset_dir, that data set is used (default: one is simulated, {' '.join(SIMULATED)})")
     parser.add_argument("--seeds", type=int, default=5, metavar="N", help="trainings in each precision (default 5)")
     parser.add_argument("--epochs", type=int, default=20, metavar="N", help="of each (default 20)")
     parser.add_argument("--last", type=int, default=5, metavar="N", help="epochs that figures are means of (default 5)")
@@ -36,7 +36,7 @@ def build_parser():
 
 
 def main(argv=None):
-    args = build_parser().parse_args(argv)
+    args = build_parser().parse_intermixed_args(argv)
     with tempfile.TemporaryDirectory() as folder:
         words = args.overrides
         if not any(word.startswith("dataset_dir=") for word in words):

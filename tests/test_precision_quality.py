@@ -14,7 +14,7 @@ def test_the_interval_is_students():
 
 def test_the_table_pairs_seeds():
     single = np.array([[1.0, 20.0, 50.0], [2.0, 22.0, 52.0], [3.0, 24.0, 54.0]])
-    told = table(single, single + [[0.1, 1.0, -1.0], [-0.1, 1.1, 0.0], [0.0, 0.9, 1.0]]).splitlines()
+    told = table(single, np.add(single, [[0.1, 1.0, -1.0], [-0.1, 1.1, 0.0], [0.0, 0.9, 1.0]])).splitlines()
     assert told[3].startswith("| validation loss | 2 | 2 | +0 [-0.248, +0.248], holds 0")
     assert told[4].startswith("| LE | 22 | 23 | +1 [+0.752, +1.25], **does not hold 0**")
 
