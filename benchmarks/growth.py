@@ -40,7 +40,8 @@ def memory_of_training(recordings):
         params = make_recordings(Path(folder), recordings, seconds=30.0) | {"batch_size": 16}
         loader = make_loader(SequenceDataset(extract(params, "features", 1), "train"), params, train=True)
         fabric = make_fabric(params)
-        model, optimizer = fabric.setup(build_model(params), make_optimizer(build_model(params), params))
+        model = build_model(params)
+        model, optimizer = fabric.setup(model, make_optimizer(model, params))
         started = time.perf_counter()
         train_epoch(fabric, model, build_criterion(params), optimizer,
                     make_schedule(optimizer, params, len(loader)), loader)
@@ -51,7 +52,7 @@ MEASURES = {
     "extraction": extraction,
     "duration": duration,
     "scores": lambda times: frame_scores.measure("ours", recordings=100 * times),
-    "step": lambda times: training_step.measure("auto", batch=16 * times),
+    "step": lambda times: training_step.measure("auto", batch=8 * times),
     "memory of extraction": memory_of_extraction,
     "memory of training": memory_of_training,
 }

@@ -19,12 +19,12 @@ def measure(side):
     if side == "plain":
         model = PlainDOAnet().eval()
         with torch.no_grad():
-            return median_seconds(lambda: model(features), turns=7, warm_up=2)
+            return median_seconds(lambda: model(features), turns=5, warm_up=2)
     localizer = Localizer(params, Scaler.identity(7 * 64))
     if side == "localize":
         localizer.for_inference()
         rows = features.numpy()
-        return median_seconds(lambda: localizer.predict(rows), turns=7, warm_up=2)
+        return median_seconds(lambda: localizer.predict(rows), turns=5, warm_up=2)
     fabric = make_fabric(params)
     model = fabric.setup_module(localizer.model.to(memory_format=torch.channels_last))
 
@@ -33,4 +33,4 @@ def measure(side):
     Loader.dataset = type("Data", (), {"describe": str})
     batches = Loader([{"features": features, "doa": target.doa, "activity": target.activity,
                        "index": torch.arange(12)}])
-    return median_seconds(lambda: evaluate(model, None, batches), turns=7, warm_up=2)
+    return median_seconds(lambda: evaluate(model, None, batches), turns=5, warm_up=2)

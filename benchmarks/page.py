@@ -30,12 +30,13 @@ to give the same numbers. Each measurement runs in a process of its own and the 
 ratio being of one turn. Parts of one thread count that thread's time, the others the clock's."""
 OF_PARTS = """\
 `auto`, and `ours` of networks: the precision that this machine is fast at (`precision=auto`). features: a minute's
-recording, with labels and normalisation. second_core: extraction, once its process has started. batch_loading,
+recording, with labels and normalisation. second_core: extraction, once its process has started
+(memory of the first alone). batch_loading,
 training_step: 64 sequences of 5 s. inference: a minute; `localize` is how recordings are localized (batch norms folded,
 float32), the others how validation and tests run. adrenaline, seldnet, cnn: 16 chunks of 0.5 s. frame_scores: 60,000
 frames of two slots. wav_to_tracks: a minute, start-up apart."""
 OF_GROWTH = """\
-One, two, four and eight times two recordings of a minute; half a minute of one recording; 60,000 frames; 16 sequences.
+One, two, four and eight times two recordings of a minute; half a minute of one recording; 60,000 frames; 8 sequences.
 Memory: of an extraction of 10 s recordings, and of an epoch of training on 30 s recordings, 10 and 100 of them."""
 OF_LEAST = """\
 Least seconds: the larger of operations at the rate of matrix products (bfloat16 where `auto` is), and of bytes at the

@@ -65,7 +65,8 @@ def script(name, *words):
 def figures(log, last):
     """FIGURES of a finished training, means over its last epochs."""
     epochs = [json.loads(line) for line in log.read_text().splitlines()][-last:]
-    return np.mean([[epoch["val"]["loss"], epoch["scores"]["LE"], epoch["scores"]["F20"]] for epoch in epochs], 0)
+    rows = [[epoch["val"]["loss"], epoch["scores"]["LE"], epoch["scores"]["F20"]] for epoch in epochs]
+    return np.array(rows, float).mean(0)  # what is not known of an epoch (null) is not known of the mean
 
 
 def table(single, half):
@@ -74,7 +75,7 @@ def table(single, half):
              "|---|---|---|---|"]
     for name, before, after in zip(FIGURES, single.T, half.T):
         middle, half_width = (after - before).mean(), interval(after - before)
-        within = "holds 0" if abs(middle) <= half_width else "**does not hold 0**"
+        within = "**does not hold 0**" if abs(middle) > half_width else "holds 0"
         lines.append(f"| {name} | {before.mean():.4g} | {after.mean():.4g} | {middle:+.3g} "
                      f"[{middle - half_width:+.3g}, {middle + half_width:+.3g}], {within} |")
     return "\n".join(lines)

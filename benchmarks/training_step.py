@@ -38,12 +38,12 @@ def time_steps(side, model, params, features, target):
     criterion = build_criterion(params)
     if side == "plain":
         optimizer = make_optimizer(model, params)
-        return median_seconds(lambda: plain_step(model, criterion, optimizer, params, features, target), turns=3)
+        return median_seconds(lambda: plain_step(model, criterion, optimizer, params, features, target), turns=2)
     fabric = make_fabric(params)
     model, optimizer = fabric.setup(model.to(memory_format=torch.channels_last), make_optimizer(model, params))
     batch = {"features": features, "doa": target.doa, "activity": target.activity}
     return median_seconds(lambda: train_step(fabric, model, criterion, optimizer, batch, params["gradient_clip"]),
-                          turns=6, warm_up=2)
+                          turns=5, warm_up=1)
 
 
 def plain_step(model, criterion, optimizer, params, features, target):

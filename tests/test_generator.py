@@ -156,7 +156,7 @@ def test_workers_change_nothing(params):
         one, other = list(alone), list(helped)
         assert len(one) == len(other) == 3  # 5 + 5 + 2 sequences
         for a, b in zip(one, other):
-            assert all(torch.equal(a[name], b[name]) for name in a)
+            assert all(np.array_equal(a[name], b[name]) for name in a)
     assert torch.equal(torch.get_rng_state(), state)  # iterating takes nothing from the global generator
 
 
