@@ -11,6 +11,7 @@ of an event is chosen when the annotation is used, never stored.
 
 import csv
 import itertools
+import operator
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,8 +88,8 @@ def text_lines(path):
 def _parse_together(lines, n_frames):
     """Numbers of all lines (rows, 5), or None where anything at all is wrong with them; faster than one line after the
     other."""
-    lines = [line for line in lines if line.strip()]
-    if not lines or not {line.count(",") for line in lines} <= {4, 5}:
+    lines = list(filter(None, lines))
+    if not lines or not set(map(operator.methodcaller("count", ","), lines)) <= {4, 5}:
         return None
     try:
         table = np.loadtxt(lines, delimiter=",", comments=None, usecols=range(5), ndmin=2)
