@@ -12,6 +12,7 @@ import time
 
 from cls_feature_class import FeatureFiles, data_words
 from doanet_parameters import add_override_argument, get_params, split_words
+from doatools import cluster
 from doatools.errors import exits_cleanly
 from doatools.extraction import make_features
 from doatools.formats import format_of
@@ -19,12 +20,13 @@ from doatools.formats import format_of
 
 def build_parser():
     parser = argparse.ArgumentParser(
-        description=__doc__, usage="%(prog)s [task-id | config.yaml] [key=value ...] [--jobs N]",
+        description=__doc__, usage="%(prog)s [task-id | config.yaml] [key=value ...] [--jobs N] [--dask ADDRESS]",
         epilog="example: python3 batch_feature_extraction.py 1 dataset=mic dataset_dir=datasets/simulated\n"
                "         python3 batch_feature_extraction.py configs/seldnet.yaml dataset_dir=datasets/simulated",
         formatter_class=argparse.RawDescriptionHelpFormatter)
     add_override_argument(parser)
     parser.add_argument("--jobs", type=int, default=-1, metavar="N", help="processes (default: one a core)")
+    cluster.add_argument(parser)
     return parser
 
 
@@ -36,7 +38,8 @@ def main(argv=None):
     started = time.perf_counter()
     recordings = format_of(params).find(params, params["augmented"])
     files = FeatureFiles(params)
-    made = make_features(files, recordings, args.jobs if args.jobs != 0 else 1)
+    with cluster.on(args.dask):
+        made = make_features(files, recordings, args.jobs if args.jobs != 0 else 1)
     _tell(files, *made, time.perf_counter() - started)
     return 0
 

@@ -9,6 +9,7 @@ The order of samples follows from (seed, epoch) alone, whatever the number of wo
 """
 
 import hashlib
+import math
 
 import numpy as np
 import torch
@@ -72,15 +73,28 @@ class SequenceDataset(Dataset):
         return {name: values[0] for name, values in batch.items()} | {"index": int(index)}
 
     def __getitems__(self, indices):
-        """A whole batch: features (B, C, T, F), doa (B, L, N, 3), activity (B, L, N), index (B,)."""
+        """A whole batch: features (B, C, T, F), doa (B, L, N, 3), activity (B, L, N), and index (B,), of numpy, which
+        stays on the host wherever a batch goes."""
+        return self.as_batch(*self.stored(indices), indices)
+
+    def stored(self, indices):
+        """Features as they lie on disk (B, T, C*F), doa and activity of sequences."""
         n_channels, n_bands = self._shape
         rows = np.empty((len(indices), self._length * self._ratio, n_channels * n_bands), self._dtype)
         for row, index in zip(rows, indices):
             self._read(index, row)
-        features = torch.from_numpy(rows).float().unflatten(-1, self._shape)  # (B, T, C, F)
         index = torch.as_tensor(indices)
-        return {"features": features.transpose(1, 2), "doa": self._doa[index],
-                "activity": self._activity[index], "index": index}
+        return torch.from_numpy(rows), self._doa[index], self._activity[index]
+
+    def as_batch(self, rows, doa, activity, indices):
+        """What ``stored`` gives, on any device, → a batch."""
+        features = rows.float().unflatten(-1, self._shape)  # (B, T, C, F)
+        return {"features": features.transpose(1, 2), "doa": doa, "activity": activity, "index": np.asarray(indices)}
+
+    @property
+    def nbytes(self):
+        """Of the features of all sequences."""
+        return len(self) * self._length * self._ratio * math.prod(self._shape) * np.dtype(self._dtype).itemsize
 
     @property
     def sequences_per_recording(self):

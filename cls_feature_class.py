@@ -39,7 +39,8 @@ AMIN = 1e-10  # the least power a log is taken of (-100 dB)
 DATA_KEYS = ("dataset_dir", "feat_label_dir", "dataset", "format", "fold", "mode", "augmented", "max_sources",
              "overflow", "features", "fs", "hop_len_s", "label_hop_len_s", "annotation_hop_len_s", "max_audio_len_s",
              "nb_mel_bins", "num_fft_bins", "top_db")
-BLOCK = 128  # frames worked on at once: keeps a recording's spectra out of memory
+BLOCK = 64  # frames worked on at once: keeps a recording's spectra out of memory, and in the cache
+BAND_GROUP = 16  # mel bands summed at once
 
 
 class MelFeatures:
@@ -51,9 +52,21 @@ class MelFeatures:
     dtype = np.float32  # on disk
 
     def __init__(self, made):
-        """Mel filters (K, F), float32: 0 Hz to fs/2, Slaney's scale and norm."""
+        """Mel filters, float32: 0 Hz to fs/2, Slaney's scale and norm."""
         import librosa.filters  # takes a second, which who only asks for shapes and places need not wait
-        self.mel = np.ascontiguousarray(librosa.filters.mel(sr=made.fs, n_fft=made.n_fft, n_mels=made.nb_bands).T)
+        mel = librosa.filters.mel(sr=made.fs, n_fft=made.n_fft, n_mels=made.nb_bands).T
+        # A band holds few bins: for a group of neighbouring bands, only the bins that any of them holds are summed.
+        self.groups = []
+        for first in range(0, made.nb_bands, BAND_GROUP):
+            bands = slice(first, first + BAND_GROUP)
+            used = np.flatnonzero(mel[:, bands].any(1))
+            bins = slice(used[0], used[-1] + 1) if len(used) else slice(0, 1)
+            self.groups.append((bins, bands, np.ascontiguousarray(mel[bins, bands])))
+
+    def to_bands(self, values, out):
+        """Values of bins (..., B, K) → their sums weighted by the mel filters, out (..., B, F)."""
+        for bins, bands, weights in self.groups:
+            np.matmul(values[..., bins], weights, out=out[..., bands])
 
     @staticmethod
     def bands(params):
@@ -83,16 +96,13 @@ class FoaFeatures(MelFeatures):
 
     def __call__(self, spectra, power, out):
         """Spectra (4, B, K) complex64, their power (4, B, K) float32 → out (7, B, F) float32."""
-        np.matmul(power, self.mel, out=out[:4])
-        w, yzx = spectra[0], spectra[1:]
+        self.to_bands(power, out[:4])
         energy = power[1:].sum(0)
         energy /= 3
         energy += power[0]
         energy += EPS
-        intensity = yzx.real * w.real  # Re(conj(W) V), (3, B, K)
-        intensity += yzx.imag * w.imag
-        intensity /= energy
-        np.matmul(intensity, self.mel, out=out[4:])
+        products = spectra[0].conj() * spectra[1:]  # complex: numpy is faster at these than at real and imaginary parts
+        self.to_bands(products.real * (1 / energy), out[4:])
 
 
 class MicFeatures(MelFeatures):
@@ -108,16 +118,26 @@ class MicFeatures(MelFeatures):
     def channel_map(turn):
         return capsule_channel_map(turn, ARRAYS["mic"].capsules)
 
+    def __init__(self, made):
+        super().__init__(made)
+        bins, lags = made.n_fft // 2 + 1, made.nb_bands - made.nb_bands // 2 + 1  # lags 0 … F/2
+        angles = 2 * np.pi * (np.outer(np.arange(bins), np.arange(lags)) % made.n_fft) / made.n_fft
+        weights = np.full((bins, 1), 2 / made.n_fft)
+        weights[[0, -1]] /= 2
+        self.even, self.odd = (np.ascontiguousarray(weights * wave(angles), np.float32) for wave in (np.cos, np.sin))
+
     def __call__(self, spectra, power, out):
         """Spectra (4, B, K) complex64, their power (4, B, K) float32 → out (10, B, F) float32."""
-        np.matmul(power, self.mel, out=out[:4])
-        # The phase of conj(X_m) X_n is the product of the two phases: four divisions rather than six.
-        phases = spectra / np.maximum(np.sqrt(power), np.finfo(np.float32).tiny)
+        self.to_bands(power, out[:4])
+        scale = 1 / np.maximum(np.sqrt(power), np.finfo(np.float32).tiny)
+        real, imag = spectra.real * scale, spectra.imag * scale  # phases: their products are those of conj(X_m) X_n
         before = out.shape[-1] - out.shape[-1] // 2  # lags -before … F-before-1
         for channel, (m, n) in enumerate(itertools.combinations(range(4), 2), start=4):
-            gcc = scipy.fft.irfft(phases[m].conj() * phases[n], axis=-1)  # (B, n_fft)
-            out[channel, :, :before] = gcc[:, -before:]
-            out[channel, :, before:] = gcc[:, : out.shape[-1] - before]
+            # Few lags are wanted: sums of cosines and sines, even and odd in the lag, in place of inverse FFTs.
+            even = (real[m] * real[n] + imag[m] * imag[n]) @ self.even  # (B, F/2 + 1)
+            odd = (real[m] * imag[n] - imag[m] * real[n]) @ self.odd
+            out[channel, :, :before] = (even + odd)[:, before:0:-1]
+            out[channel, :, before:] = (even - odd)[:, : out.shape[-1] - before]
 
 
 class MagnitudePhase:
@@ -219,18 +239,23 @@ class FeatureClass:
     def extract(self, audio):
         """Audio (samples, M) of any length → features (samples // hop, C*F), float32, not normalised."""
         n_frames = len(audio) // self.hop
-        # Half a window of zeros before the start, so that frame 0 is centred at sample 0. The windows fill
-        # the FFT from its start rather than its middle: a delay all channels share, which no feature sees.
-        samples = np.zeros((self.audio_channels, (n_frames + 2) * self.hop), np.float32)
-        used = slice(self.hop, (n_frames + 1) * self.hop)
-        np.add(audio[: n_frames * self.hop].T, np.float32(self.kind.offset), out=samples[:, used])
-        frames = sliding_window_view(samples, 2 * self.hop, axis=1)[:, :: self.hop]  # (M, T + 1, 2 hop)
         features = np.empty((n_frames, self.nb_feature_channels, self.nb_bands), np.float32)
+        # The samples of a block of frames, from half a window before its first; zeros before the recording's start,
+        # so that frame 0 is centred at sample 0. The windows fill the FFT from its start rather than its middle: a
+        # delay all channels share, which no feature sees.
+        samples = np.zeros((self.audio_channels, (BLOCK + 1) * self.hop), np.float32)
+        frames = sliding_window_view(samples, 2 * self.hop, axis=1)[:, :: self.hop]  # (M, BLOCK, 2 hop)
+        padded = np.zeros((self.audio_channels, BLOCK, self.n_fft), np.float32)
         for start in range(0, n_frames, BLOCK):
-            windowed = frames[:, start : min(start + BLOCK, n_frames)] * self.window  # (M, B, 2 hop)
+            count = min(BLOCK, n_frames - start)
+            known = self.hop if start == 0 else 0
+            used = audio[max(start - 1, 0) * self.hop : (start + count) * self.hop].T
+            np.add(used, np.float32(self.kind.offset), out=samples[:, known : known + used.shape[1]])
+            windowed = padded[:, :count]
+            np.multiply(frames[:, :count], self.window, out=windowed[..., : 2 * self.hop])
             if self.chunk:  # the first frame of a chunk begins half a window before it
                 windowed[:, -start % self.chunk :: self.chunk, : self.hop] = 0
-            spectra = scipy.fft.rfft(windowed, self.n_fft, axis=-1)  # (M, B, K) complex64
+            spectra = scipy.fft.rfft(windowed, axis=-1)  # (M, B, K) complex64
             power = spectra.real**2
             power += spectra.imag**2
             self.extractor(spectra, power, features[start : start + BLOCK].swapaxes(0, 1))  # (C, B, F)

@@ -102,6 +102,7 @@ DEFAULTS = {
     # --- device --------------------------------------------------------------------------------------
     "device": "auto",  # auto | cpu | cuda | mps
     "precision": "auto",  # auto | 32-true | bf16-mixed | 16-mixed
+    "compile": False,  # torch.compile network and loss; where that cannot be, they run as they are
     # --- simulation (simulate_dataset.py) --------------------------------------------------------------
     "sim_recordings_per_fold": 12,
     "sim_recording_len_s": 60.0,

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from cls_feature_class import data_words
 from doanet_parameters import add_override_argument, get_params, parse_overrides
-from doatools import scenes
+from doatools import cluster, scenes
 from doatools.errors import UserError, exits_cleanly
 from doatools.files import in_memory, replacing, write_json
 from doatools.layouts import LAYOUTS, SOUND_FOLDS, summary
@@ -43,6 +43,7 @@ def build_parser():
                              "place of the built-in generated sounds")
     parser.add_argument("--generated", action="store_true", help="with --sounds: the generated sounds as well")
     parser.add_argument("--jobs", type=int, default=-1, metavar="N", help="processes (default: one a core)")
+    cluster.add_argument(parser)
     parser.add_argument("--overwrite", action="store_true",
                         help="replace a dataset that was simulated with other settings")
     return parser
@@ -58,10 +59,11 @@ def main(argv=None):
     _prepare(root, layout, _manifest(args.format, layout), args.overwrite)
     todo = [key for key in layout.entries() if not all(path.exists() for path in layout.paths(root, key))]
     start = time.perf_counter()
-    jobs = joblib.Parallel(n_jobs=args.jobs or -1, return_as="generator_unordered")(
-        joblib.delayed(simulate_recording)(layout, root, key) for key in todo)
-    for _ in tqdm(jobs, total=len(todo), unit="recording", desc="simulating"):
-        pass
+    with cluster.on(args.dask):
+        jobs = joblib.Parallel(n_jobs=args.jobs or -1, return_as="generator_unordered")(
+            joblib.delayed(simulate_recording)(layout, root, key) for key in todo)
+        for _ in tqdm(jobs, total=len(todo), unit="recording", desc="simulating"):
+            pass
     _summarize(root, layout, len(todo), time.perf_counter() - start)
     return 0
 

@@ -62,7 +62,7 @@ def draw_attention(path, model, dataset, number, params):
     if maps is None:
         return
     activity = None if answer.activity_logits is None else answer.activity_logits.sigmoid().cpu().numpy()
-    (track,) = recordings_of(Predictions(batch["index"].numpy(), answer.doa.cpu().numpy(), activity), dataset,
+    (track,) = recordings_of(Predictions(batch["index"], answer.doa.cpu().numpy(), activity), dataset,
                              pooled=False)
     plots.attention(path, track.stem, maps.cpu().numpy(), track, params["label_hop_len_s"])
 

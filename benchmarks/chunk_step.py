@@ -4,7 +4,7 @@ import torch
 
 from adrenaline_model import ADRENALINE, CNN, SELDnet
 from benchmarks.plain import PlainADRENALINE, PlainCNN, PlainSELDnet
-from benchmarks.training_step import make_target, median_step
+from benchmarks.training_step import make_target, time_steps
 from doanet_parameters import get_params
 
 MODELS = {"adrenaline": (PlainADRENALINE, ADRENALINE), "seldnet": (PlainSELDnet, SELDnet), "cnn": (PlainCNN, CNN)}
@@ -18,4 +18,4 @@ def measure(side, name):
     plain, ours = MODELS[name]
     model = plain() if side == "plain" else ours(8, params)
     features, target = torch.randn(16, 8, 25, 1024), make_target((16, 25, 4), torch.Generator().manual_seed(0))
-    return median_step(side, model, params, features, target)
+    return time_steps(side, model, params, features, target)

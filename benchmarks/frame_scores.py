@@ -1,12 +1,11 @@
 """The frame scores (LE, LR, LP, LF, MOTA', F20, DOA errors, counting) of 100 recordings of a minute, two slots each."""
 
-import resource
-import statistics
 import time
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from benchmarks.measure import median_seconds
 from cls_metric import FrameScores
 from doatools.geometry import angular_distance, unit_vectors
 
@@ -59,14 +58,8 @@ def frame_scores(recordings):
     return scores.compute()
 
 
-def measure(side):
+def measure(side, recordings=100):
     """Median seconds of one core for scoring them all."""
-    recordings = make_recordings()
+    made = make_recordings(recordings)
     score, turns = (plain_frame_scores, 1) if side == "plain" else (frame_scores, 11)
-    taken = []
-    for _ in range(turns):
-        started = time.process_time()
-        score(recordings)
-        taken.append(time.process_time() - started)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"seconds": statistics.median(taken), "peak_mib": peak}
+    return median_seconds(lambda: score(made), turns, warm_up=0, clock=time.process_time)

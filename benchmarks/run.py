@@ -1,74 +1,73 @@
 """Time hot parts against their plain yardsticks, in one run, as ratios: ``python3 benchmarks/run.py``.
 
-Each measurement runs in a process of its own, so that neither side profits from what the other has set up;
-the two sides take turns, and the table gives the median of their ratios with its range.
+Each measurement runs in a process of its own, so that neither side profits from what the other has set up, and the
+sides take turns. All parts together are written to docs/benchmarks.md; parts that are named are only printed.
 """
 
 import argparse
 import importlib
 import json
-import platform
-import statistics
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = {  # module of this folder, and what its ``measure(side, ...) -> {"seconds", "peak_mib"}`` is told besides
-    "training_step": ("training_step",),
-    "adrenaline_step": ("chunk_step", "adrenaline"),
-    "seldnet_step": ("chunk_step", "seldnet"),
-    "cnn_step": ("chunk_step", "cnn"),
-    "frame_scores": ("frame_scores",),
-}
-SIDES = ("plain", "ours")
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import page  # noqa: E402
+from benchmarks.parts import ALL  # noqa: E402
+from doatools.files import replacing  # noqa: E402
+
+PAGE = ROOT / "docs" / "benchmarks.md"
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def build_parser():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0],
-                                     epilog="example: python3 benchmarks/run.py --repeats 5")
-    parser.add_argument("parts", nargs="*", metavar="part", help=f"which to measure: {', '.join(PARTS)} (default all)")
+                                     epilog="example: python3 benchmarks/run.py training_step --repeats 5")
+    parser.add_argument("parts", nargs="*", metavar="part", help=f"print these alone: {', '.join(ALL)} (default: all, "
+                        f"to {PAGE.relative_to(ROOT)})")
     parser.add_argument("--repeats", type=int, default=3, help="turns of each side (default 3)")
     parser.add_argument("--measure", nargs=2, metavar=("PART", "SIDE"), help=argparse.SUPPRESS)
     return parser
 
 
 def main(argv=None):
-    args = build_parser().parse_args(argv)
-    sys.path.insert(0, str(ROOT))
+    parser = build_parser()
+    args = parser.parse_args(argv)
     if args.measure:
         part, side = args.measure
-        module, *told = PARTS[part]
-        print(json.dumps(importlib.import_module(f"benchmarks.{module}").measure(side, *told)))
+        measured = importlib.import_module(f"benchmarks.{ALL[part].module}").measure(side, *ALL[part].told)
+        print(json.dumps(measured))
         return 0
-    print(f"{platform.processor() or platform.machine()}, {_cores()} cores, Python {platform.python_version()}\n")
-    print("| part | plain | ours | times faster (range) | peak memory, plain / ours |\n|---|---|---|---|---|")
-    for part in args.parts or PARTS:
-        print(_row(part, args.repeats), flush=True)
+    unknown = [part for part in args.parts if part not in ALL]
+    if unknown:
+        parser.error(f"no part '{unknown[0]}'; there are {', '.join(ALL)}")
+    taken = {}
+    for part in args.parts or ALL:
+        taken[part] = measure(part, args.repeats)
+        print("\n".join(page.rows(part, taken[part])), flush=True)
+    print("\n".join([*page.bars(taken), *page.reading_multiples(taken), *page.least_rows(taken)]))
+    if not args.parts:
+        with replacing(PAGE) as temporary:
+            temporary.write_text(page.page(taken), encoding="utf-8")
+        print(f"-> {PAGE}")
     return 0
 
 
-def _row(part, repeats):
-    taken = {side: [] for side in SIDES}
-    for _ in range(repeats):
-        for side in SIDES:
-            taken[side].append(_measure(part, side))
-    plain, ours = ([t["seconds"] for t in taken[side]] for side in SIDES)
-    ratios = [p / o for p, o in zip(plain, ours)]
-    memory = " / ".join(f"{max(t['peak_mib'] for t in taken[side]):.0f} MiB" for side in SIDES)
-    return (f"| {part} | {statistics.median(plain):.3f} s | {statistics.median(ours):.3f} s "
-            f"| {statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f}) | {memory} |")
-
-
-def _measure(part, side):
-    command = [sys.executable, __file__, "--measure", part, side]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def _cores():
-    import os
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+def measure(part, repeats):
+    """{side: measurements} of a part, the sides taking turns."""
+    taken = {side: [] for side in ALL[part].sides}
+    for _ in range(ALL[part].repeats or repeats):
+        for side in taken:
+            command = [sys.executable, __file__, "--measure", part, side]
+            environment = os.environ | dict.fromkeys(THREADS, str(ALL[part].threads))
+            done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
+            if done.returncode:
+                raise SystemExit(f"{part}, {side}: failed\n{done.stderr}")
+            taken[side].append(json.loads(done.stdout.splitlines()[-1]))
+    return taken
 
 
 if __name__ == "__main__":

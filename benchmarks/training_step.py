@@ -1,16 +1,13 @@
 """One training step of task 1: 64 sequences of 5 s of ambisonic features, network, dMOT loss, Adam."""
 
-import resource
-import statistics
-import time
-
 import torch
 
+from benchmarks.measure import median_seconds
 from benchmarks.plain import PlainDOAnet
 from doanet_parameters import get_params
 from doatools.geometry import unit_vectors
 from doatools.localization import Target
-from doatools.training import make_fabric, make_optimizer
+from doatools.training import make_fabric, make_optimizer, train_step
 from localizer import build_model
 from trainer import build_criterion
 
@@ -29,32 +26,30 @@ def make_target(shape, generator):
     return Target(torch.from_numpy(unit_vectors(azimuth, elevation)).float() * activity[..., None], activity)
 
 
-def measure(side):
+def measure(side, batch=64):
+    """``side``: 'plain', or our step in a precision ('auto': what this machine is fast at)."""
     torch.manual_seed(0)
-    params = get_params("1", device="cpu")
+    params = get_params("1", device="cpu", precision="auto" if side == "plain" else side)
     model = PlainDOAnet() if side == "plain" else build_model(params)
-    return median_step(side, model, params, *make_batch())
+    return time_steps(side, model, params, *make_batch(batch=batch))
 
 
-def median_step(side, model, params, features, target, steps=6, warm_up=2):
-    """Median seconds of a step, and the process's peak of memory."""
+def time_steps(side, model, params, features, target):
+    """Median seconds of a step."""
     criterion = build_criterion(params)
     if side == "plain":
         optimizer = make_optimizer(model, params)
-        backward = torch.Tensor.backward
-    else:
-        fabric = make_fabric(params)
-        model, optimizer = fabric.setup(model.to(memory_format=torch.channels_last), make_optimizer(model, params))
-        backward = fabric.backward
-    taken = []
-    for _ in range(warm_up + steps):
-        started = time.perf_counter()
-        x = features if side == "plain" else features.contiguous(memory_format=torch.channels_last)
-        backward(criterion(model(x), target)["loss"])
-        if params["gradient_clip"]:
-            torch.nn.utils.clip_grad_norm_(model.parameters(), params["gradient_clip"])
-        optimizer.step()
-        optimizer.zero_grad()
-        taken.append(time.perf_counter() - started)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"seconds": statistics.median(taken[warm_up:]), "peak_mib": peak}
+        return median_seconds(lambda: plain_step(model, criterion, optimizer, params, features, target), turns=2)
+    fabric = make_fabric(params)
+    model, optimizer = fabric.setup(model.to(memory_format=torch.channels_last), make_optimizer(model, params))
+    batch = {"features": features, "doa": target.doa, "activity": target.activity}
+    return median_seconds(lambda: train_step(fabric, model, criterion, optimizer, batch, params["gradient_clip"]),
+                          turns=5, warm_up=1)
+
+
+def plain_step(model, criterion, optimizer, params, features, target):
+    criterion(model(features), target)["loss"].backward()
+    if params["gradient_clip"]:
+        torch.nn.utils.clip_grad_norm_(model.parameters(), params["gradient_clip"])
+    optimizer.step()
+    optimizer.zero_grad()

@@ -61,7 +61,7 @@ def optimal_association(cost, active=None):
     if shape[-1] > LARGEST_ENUMERATED:
         best = torch.stack([_scipy_association(c, a) for c, a in zip(cost, active)])
     else:
-        best = _permutations(shape[-1], cost.device)[assignment_costs(cost, active).argmin(-1)] * active
+        best = all_permutations(shape[-1], cost.device)[assignment_costs(cost, active).argmin(-1)] * active
     return best.to(cost.dtype).reshape(shape)
 
 
@@ -77,7 +77,7 @@ def soft_association(cost, active, temperature):
     shape = cost.shape
     cost, active = cost.detach().reshape(-1, *shape[-2:]), active.reshape(-1, *shape[-2:])
     weight = torch.softmax(-assignment_costs(cost, active) / temperature, -1)  # (M, N!)
-    mean = (weight @ _permutations(shape[-1], cost.device).flatten(1)).reshape(active.shape) * active
+    mean = (weight @ all_permutations(shape[-1], cost.device).flatten(1)).reshape(active.shape) * active
     return mean.clamp(0, 1).to(cost.dtype).reshape(shape)
 
 
@@ -88,7 +88,7 @@ def track_association(cost, active, switch_cost):
     active before and after goes to another row costs ``switch_cost``. What CLEAR MOT does greedily, keeping the
     pairs of the frame before, is done at the least cost of the whole sequence. Up to N = LARGEST_ENUMERATED.
     """
-    permutations = _permutations(cost.shape[-1], cost.device)
+    permutations = all_permutations(cost.shape[-1], cost.device)
     total = (cost.detach() * active).double().flatten(-2) @ permutations.flatten(1).T  # (B, T, N!)
     changes = order_changes(permutations.argmax(-1), active.any(-2).double())
     return (permutations[cheapest_path(total, switch_cost * changes)] * active).to(cost.dtype)
@@ -123,7 +123,7 @@ def assignment_costs(cost, active):
 
     Only active pairs cost anything; a permutation that makes fewer active pairs than possible costs infinity.
     """
-    permutations = _permutations(cost.shape[-1], cost.device).flatten(1).T  # (N·N, N!)
+    permutations = all_permutations(cost.shape[-1], cost.device).flatten(1).T  # (N·N, N!)
     total = (cost.double() * active).flatten(1) @ permutations
     pairs = active.double().flatten(1) @ permutations
     return total.masked_fill(pairs < pairs.amax(-1, keepdim=True), torch.inf)
@@ -135,7 +135,7 @@ def assignment_gap(cost, active):
     Infinite where there is no second one. Permutations that differ in inactive rows or columns only are the
     same association.
     """
-    permutations = _permutations(cost.shape[-1], cost.device)
+    permutations = all_permutations(cost.shape[-1], cost.device)
     total = assignment_costs(cost, active)
     best = permutations[total.argmin(-1)] * active
     shared = best.flatten(1) @ permutations.flatten(1).T  # pairs a permutation has in common with the best
@@ -174,7 +174,7 @@ def places(n):
 
 
 @functools.cache
-def _permutations(n, device):
+def all_permutations(n, device):
     """All permutation matrices, float64 (N!, N, N)."""
     return torch.stack([torch.eye(n, dtype=torch.float64, device=device)[list(order)]
                         for order in itertools.permutations(range(n))])

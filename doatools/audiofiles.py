@@ -22,6 +22,10 @@ def inspect_audio(path, fs, channels):
     UserError
         Unreadable, empty or truncated file; wrong sample rate, channel count or sample format.
     """
+    return _inspect(path, fs, channels).frames
+
+
+def _inspect(path, fs, channels):
     try:
         info = soundfile.info(path)
     except (soundfile.SoundFileError, OSError) as error:
@@ -37,7 +41,7 @@ def inspect_audio(path, fs, channels):
     refuse_truncated(path)
     if info.frames == 0:
         raise UserError(f"{path} holds no samples; take it away or make it again")
-    return info.frames
+    return info
 
 
 def read_audio(path, fs, channels, max_samples=-1):
@@ -48,11 +52,13 @@ def read_audio(path, fs, channels, max_samples=-1):
     UserError
         As ``inspect_audio``, or a sample is NaN or infinite (the first one is named).
     """
-    inspect_audio(path, fs, channels)
+    whole = _inspect(path, fs, channels).subtype == "PCM_16"
     try:
-        audio, _ = soundfile.read(path, frames=max_samples, dtype="float32", always_2d=True)
+        audio, _ = soundfile.read(path, frames=max_samples, dtype="int16" if whole else "float32", always_2d=True)
     except soundfile.SoundFileError as error:
         raise UserError(f"{path} cannot be read as audio ({error}); get or make the file again") from None
+    if whole:  # scaled here to the same values, in half the time that libsndfile takes for it
+        return audio * np.float32(2**-15)
     finite = np.isfinite(audio)
     if not finite.all():
         sample, channel = np.argwhere(~finite)[0]

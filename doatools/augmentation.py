@@ -44,18 +44,18 @@ class Augmentation(nn.Module):
         features, doa = batch["features"], batch["doa"]
         chances = [np.random.default_rng([self.seed, epoch, int(index)]) for index in batch["index"].tolist()]
         if self.n_turns:
-            which = torch.tensor([chance.integers(self.n_turns) for chance in chances], device=features.device)
+            which = [int(chance.integers(self.n_turns)) for chance in chances]
             features = self.turn_features(features, which)
-            doa = doa @ self.turns[which].transpose(1, 2).unsqueeze(1)
+            doa = doa @ torch.stack([self.turns[turn] for turn in which]).transpose(1, 2).unsqueeze(1)
         if self.mel_channels:
             features = self.mask(features, chances)
         return {**batch, "features": features, "doa": doa}
 
     def turn_features(self, features, which):
-        """Normalised features (B, C, T, F), turn of each (B,) → those of the turned sound fields."""
+        """Normalised features (B, C, T, F), turn of each, B numbers on the host, → those of the turned sound fields."""
         _, channels, _, bands = features.shape
         turned = torch.empty_like(features)
-        for one, out, turn in zip(features, turned, which.tolist()):
+        for one, out, turn in zip(features, turned, which):
             rows = one.transpose(0, 1).flatten(1)[:, self.place[turn]]  # (T, C*F)
             rows = torch.addcmul(self.offset[turn], rows, self.gain[turn])
             out.copy_(rows.unflatten(1, (channels, bands)).transpose(0, 1))

@@ -207,9 +207,11 @@ def read_loosely(path):
         except ValueError:
             continue
         if len(numbers) in (5, 6) and all(abs(number) < 2**31 for number in numbers) and numbers[0] >= 0:
-            rows.append((*(int(number) for number in numbers[:3]), *numbers[3:5]))
+            rows.append((int(numbers[0]), 0, int(numbers[1]), int(numbers[2]), *numbers[3:5]))
     rows.sort(key=lambda row: row[0])
-    return np.array([(row[0], event, *row[1:]) for row, event in zip(rows, number_events(rows))], EVENT_ROWS)
+    rows = np.array(rows, EVENT_ROWS)
+    rows["event"] = number_events(rows)
+    return rows
 
 
 def _check_annotation(examined, params, lengths):

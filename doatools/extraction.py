@@ -130,8 +130,13 @@ def _normalise(scaler, source, path, made_from):
 
 
 def _save(path, made_from, array):
-    with making(path, made_from) as temporary:
-        temporary.write_bytes(in_memory(lambda file: np.save(file, array)))
+    """The file that ``np.save`` writes; only its header is made in memory first, for the reason of ``in_memory``."""
+    array = np.ascontiguousarray(array)
+    header = in_memory(lambda file: np.lib.format.write_array_header_1_0(
+        file, np.lib.format.header_data_from_array_1_0(array)))
+    with making(path, made_from) as temporary, open(temporary, "wb") as file:
+        file.write(header)
+        file.write(array)
 
 
 def _in_parallel(tasks, jobs, what, total):

@@ -12,7 +12,6 @@ attention-based sequence-to-sequence architectures for sound event localization"
 takes the azimuth for the latitude, here the angle is the great circle's.
 """
 
-import itertools
 import math
 
 import torch
@@ -21,6 +20,7 @@ from torch.nn import functional
 
 from doatools.association import (
     INACTIVE,
+    all_permutations,
     cheapest_path,
     check_orders,
     near_enough,
@@ -149,7 +149,7 @@ class MSELoss(nn.Module):
     """Mean squared error of unit vectors in fixed slots; an inactive slot is to point up, (0, 0, 1)."""
 
     def forward(self, localization, target):
-        up = target.doa.new_tensor([0.0, 0.0, 1.0])
+        up = torch.eye(3, device=target.doa.device)[2]
         references = torch.where(target.activity.unsqueeze(-1) > 0, target.doa, up)
         return {"loss": mean((localization.doa.float() - references).square())}
 
@@ -192,7 +192,7 @@ def summed_in_order(pair_terms, active, level, switch_cost):
     if level == "fixed":
         columns = rows.expand(pairs.shape[:-1])
     else:
-        orders = torch.tensor(list(itertools.permutations(range(len(rows)))), device=pairs.device)  # (N!, N)
+        orders = all_permutations(len(rows), pairs.device).argmax(-1)  # (N!, N)
         cost = pairs.detach()[..., rows, orders].sum(-1)  # (B, T, N!)
         if level == "track":
             best = cheapest_path(cost, switch_cost / total(active).clamp(min=1) * order_changes(orders, active))
@@ -248,7 +248,8 @@ class SELLoss(nn.Module):
 
     def forward(self, localization, target):
         active = target.activity
-        up = target.doa.new_tensor([0.0, 0.0, 1.0])  # any direction: an inactive reference has none, nor a gradient
+        # Any direction does: an inactive reference has none, nor a gradient.
+        up = torch.eye(3, device=target.doa.device)[2]
         references = torch.where(active.unsqueeze(-1) > 0, target.doa, up)
         angles = great_circle(localization.doa.float().unsqueeze(-2), references.unsqueeze(-3))  # (B, T, N, N)
         angles = angles * active.unsqueeze(-2)

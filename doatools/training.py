@@ -33,6 +33,7 @@ from doatools.errors import UserError
 from doatools.files import plain_json, replacing
 from doatools.localization import Target
 from doatools.processes import count, gather, rank
+from doatools.resident import ResidentBatches
 
 SUMMARY = ("LE", "LR", "LP", "LF", "F20", "MOTA@20", "DOA error", "frame recall")  # figures in the line of an epoch
 CHECK_EVERY = 8  # steps between looks at the loss on the host, which would make a device wait
@@ -90,9 +91,11 @@ def _keep_freed_memory():
         mallopt(-1, -1)  # M_TRIM_THRESHOLD: the heap is never given back
 
 
-def make_optimizer(model, params):
+def make_optimizer(model, params, fused=False):
+    """``fused``: one kernel for all weights, for a GPU."""
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[params["optimizer"]]
-    return kind(model.parameters(), lr=params["learning_rate"], weight_decay=params["weight_decay"])
+    return kind(model.parameters(), lr=params["learning_rate"], weight_decay=params["weight_decay"],
+                fused=fused or None)
 
 
 def make_schedule(optimizer, params, steps_per_epoch):
@@ -105,6 +108,21 @@ def make_schedule(optimizer, params, steps_per_epoch):
             (step // steps_per_epoch + 1) * params["num_epochs_warmup"] ** -1.5))
     return torch.optim.lr_scheduler.OneCycleLR(
         optimizer, params["learning_rate"], total_steps=max(2, params["nb_epochs"] * steps_per_epoch))
+
+
+def compiled(module, backend="inductor"):
+    """The same module, compiled when it is first called; what cannot be compiled here runs as it is."""
+    import torch._dynamo  # takes a second
+    torch._dynamo.config.suppress_errors = True
+    module.compile(backend=backend)
+    return module
+
+
+def batches_of(fabric, loader):
+    """The loader's batches on the device: out of its memory where all features fit into half of what is free there."""
+    if fabric.device.type == "cuda" and loader.dataset.nbytes <= torch.cuda.mem_get_info(fabric.device)[0] / 2:
+        return ResidentBatches(loader, fabric.device)
+    return fabric.setup_dataloaders(loader, use_distributed_sampler=False)
 
 
 def _to_target(batch):
@@ -146,6 +164,18 @@ class LossWatch:
         return {name: float(value / self.samples) for name, value in self.sums.items()}
 
 
+def train_step(fabric, model, criterion, optimizer, batch, gradient_clip=0.0):
+    """One step of the optimizer → the terms of the loss. Nothing here, nor in a loss, makes the host wait for a device.
+    """
+    terms = criterion(model(_features(batch)), _to_target(batch))
+    fabric.backward(terms["loss"])
+    if gradient_clip > 0:
+        fabric.clip_gradients(model, optimizer, max_norm=gradient_clip, error_if_nonfinite=False)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return terms
+
+
 def train_epoch(fabric, model, criterion, optimizer, schedule, loader, gradient_clip=0.0, augment=None, progress=None):
     """One pass over the training sequences → mean of each loss term; ``augment``: batch → batch."""
     model.train()
@@ -153,13 +183,8 @@ def train_epoch(fabric, model, criterion, optimizer, schedule, loader, gradient_
     for batch in loader:
         if augment is not None:
             batch = augment(batch)
-        terms = criterion(model(_features(batch)), _to_target(batch))
-        fabric.backward(terms["loss"])
-        if gradient_clip > 0:
-            fabric.clip_gradients(model, optimizer, max_norm=gradient_clip, error_if_nonfinite=False)
-        optimizer.step()
+        terms = train_step(fabric, model, criterion, optimizer, batch, gradient_clip)
         schedule.step()
-        optimizer.zero_grad(set_to_none=True)
         watch.add(terms, batch["index"])
         if progress is not None:
             progress.update()
@@ -177,12 +202,14 @@ def evaluate(model, criterion, loader, progress=None):
         localization = model(_features(batch))
         if criterion is not None:
             watch.add(criterion(localization, _to_target(batch)), batch["index"])
-        index.append(batch["index"].cpu().numpy())
-        doa.append(localization.doa.float().cpu().numpy())
+        index.append(batch["index"])
+        doa.append(localization.doa.float())
         if localization.activity_logits is not None:
-            activity.append(torch.sigmoid(localization.activity_logits.float()).cpu().numpy())
+            activity.append(torch.sigmoid(localization.activity_logits.float()))
         if progress is not None:
             progress.update()
+    # Fetched at the end: a device need not wait for the host between batches.
+    doa, activity = ([part.cpu().numpy() for part in parts] for parts in (doa, activity))
     pieces = [list(itertools.chain(*parts)) for parts in zip(*gather((index, doa, activity)))]
     index, doa, activity = (np.concatenate(parts) if parts else None for parts in pieces)
     return Predictions(index, doa, activity), watch.means()
@@ -239,7 +266,11 @@ def fit(fabric, model, criterion, loaders, score, selection, params, run, conten
     augment : Module or None
         (batch, epoch) → the batch to train on, on its device.
     """
-    model, optimizer = fabric.setup(model.to(memory_format=torch.channels_last), make_optimizer(model, params))
+    if params["compile"]:
+        model, criterion = compiled(model), compiled(criterion)
+    # Adam in one kernel does its own unscaling of float16's gradients, which then cannot be clipped.
+    fused = fabric.device.type == "cuda" and fabric._precision.precision != "16-mixed"
+    model, optimizer = fabric.setup(model.to(memory_format=torch.channels_last), make_optimizer(model, params, fused))
     criterion = criterion.to(fabric.device)
     augment = augment and augment.to(fabric.device)
     schedule = make_schedule(optimizer, params, len(loaders["train"]))
@@ -247,7 +278,7 @@ def fit(fabric, model, criterion, loaders, score, selection, params, run, conten
     if resume and run.last.is_file():
         state = _restore(run, model, optimizer, schedule)
     history = [entry for entry in run.history() if entry["epoch"] <= state["epoch"]]
-    train, val = (fabric.setup_dataloaders(loaders[k], use_distributed_sampler=False) for k in ("train", "val"))
+    train, val = (batches_of(fabric, loaders[role]) for role in ("train", "val"))
     with _writer(run, state["epoch"] + 1) as writer, \
             tqdm(total=len(train) + len(val), unit="batch", leave=False, disable=rank() > 0 or None) as bar:
         for epoch in range(state["epoch"] + 1, params["nb_epochs"] + 1):

@@ -179,6 +179,7 @@ def test_a_full_disk_is_told_in_one_line(tiny_data, tmp_path, capsys, monkeypatc
     def full(*args, **kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
     monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr("doatools.extraction.open", full, raising=False)
     line = fails(capsys, train_doanet, "1", "job", f"dataset_dir={tiny_data}", f"results_dir={tmp_path}", *SMALL)
     assert "No space left" in line and "best.pt" in line
     line = fails(capsys, batch_feature_extraction, f"dataset_dir={tiny_data}", f"feat_label_dir={tmp_path}/f",
