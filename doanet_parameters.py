@@ -28,6 +28,7 @@ DEFAULTS = {
     "fold": 1,  # tut2018: the split that is tested on, 1-3
     "mode": "dev",  # dev: train folds 3-6, validate 2, test 1 | eval: train 2-6, validate 1, test *_eval
     "turn_augment": False,  # turn and mirror the sound field of training sequences: 16 ways foa, 8 mic
+    "level_augment_db": 0.0,  # training sequences become louder or softer by up to this, dB
     "spec_augment": False,  # mask frames and bands of training sequences
     "augmented": False,  # train on the mixtures of augment_files.py as well
     "max_sources": 2,  # N, slots a label frame
@@ -173,7 +174,7 @@ RANGES = {
     "dmotp_weight": (0, 1e9), "dmota_weight": (0, 1e9), "ids_weight": (0, 1e9), "activity_weight": (0, 1e9),
     "pit_distance_weight": (0, 1e9), "switch_cost": (0, 1e9), "nb_epochs": (1, 1_000_000),
     "learning_rate": (0, 100), "weight_decay": (0, 100), "gradient_clip": (0, 1e9), "patience": (1, 1_000_000),
-    "top_db": (-1e9, 1e9), "activity_gate_deg": (0, 180), "alpha": (0, 1e9),
+    "top_db": (-1e9, 1e9), "level_augment_db": (0, 100), "activity_gate_deg": (0, 180), "alpha": (0, 1e9),
     "fold": (1, 3), "annotation_hop_len_s": (0, 10),
     "num_fft_bins": (0, 1_000_000), "num_epochs_warmup": (1, 1_000_000),
     "tracker_gate_deg": (0, 180), "tracker_max_gap": (0, 100_000), "tracker_process_deg": (0, 180),

@@ -73,14 +73,16 @@ def build_criterion(params):
 
 def build_augmentation(params, scaler):
     """What training batches go through, or None for nothing."""
-    if not (params["turn_augment"] or params["spec_augment"]):
+    if not (params["turn_augment"] or params["spec_augment"] or params["level_augment_db"]):
         return None
     features = FeatureClass(params)
-    if params["spec_augment"] and not features.mel_channels:
-        raise UserError(f"spec_augment masks mel bands, which features={params['features']} have none of")
+    if (params["spec_augment"] or params["level_augment_db"]) and not features.mel_channels:
+        raise UserError("spec_augment and level_augment_db change log-mel bands, which "
+                        f"features={params['features']} have none of")
     turns, maps = features.turns() if params["turn_augment"] else (None, None)
     return Augmentation(turns, maps, scaler.mean, scaler.scale,
-                        features.mel_channels if params["spec_augment"] else None, params["seed"])
+                        features.mel_channels if params["spec_augment"] else None, params["seed"],
+                        params["level_augment_db"], features.kind.log_mels)
 
 
 def changed_settings(before, params):

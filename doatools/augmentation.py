@@ -1,6 +1,6 @@
-"""Augmentation of batches: the sound field turned and mirrored (see turns), and SpecAugment's masks.
+"""Augmentation of batches: the sound field turned and mirrored (see turns), its level, and SpecAugment's masks.
 
-Turns act on unscaled values, which for normalised features is a gain and an offset of each column.
+Turns and levels act on unscaled values, which for normalised features is a gain and an offset of each column.
 Shapes: B sequences, C feature channels, T feature frames, F bands; L label frames, N slots; K turns.
 
 SpecAugment: Park et al., Interspeech 2019.
@@ -27,11 +27,17 @@ class Augmentation(nn.Module):
     mel_channels : int or None
         Channels whose bands are masked, the first ones; None for no masks.
     seed : int
+    level_db : float
+        Sequences become louder or softer by up to this.
+    log_mels : int
+        Channels in dB that follow the level, the first ones.
     """
 
-    def __init__(self, turns, channel_maps, mean, scale, mel_channels, seed):
+    def __init__(self, turns, channel_maps, mean, scale, mel_channels, seed, level_db=0.0, log_mels=0):
         super().__init__()
         self.seed, self.mel_channels, self.n_turns = seed, mel_channels, 0 if turns is None else len(turns)
+        self.level_db, self.log_mels = level_db, log_mels
+        self.register_buffer("scale", torch.from_numpy(np.asarray(scale, np.float32)))
         if turns is not None:
             tables = [_affine(one, mean, scale) for one in channel_maps]
             for name, table in zip(("place", "gain", "offset"), zip(*tables)):
@@ -47,6 +53,9 @@ class Augmentation(nn.Module):
             which = [int(chance.integers(self.n_turns)) for chance in chances]
             features = self.turn_features(features, which)
             doa = doa @ torch.stack([self.turns[turn] for turn in which]).transpose(1, 2).unsqueeze(1)
+        if self.level_db:
+            gains_db = [chance.uniform(-self.level_db, self.level_db) for chance in chances]
+            features = self.change_levels(features, gains_db)
         if self.mel_channels:
             features = self.mask(features, chances)
         return {**batch, "features": features, "doa": doa}
@@ -62,6 +71,13 @@ class Augmentation(nn.Module):
             for channel in self.inverted[turn]:
                 out[channel] -= torch.where(out[channel] > 0, torch.pi, -torch.pi)
         return turned
+
+    def change_levels(self, features, gains_db):
+        """Normalised features (B, C, T, F), B numbers on the host → those of louder or softer sound fields."""
+        gains = torch.tensor(gains_db, dtype=features.dtype).to(features.device, non_blocking=True)
+        a_decibel = 1 / self.scale.view(1, features.shape[1], 1, -1)[:, : self.log_mels]
+        louder = features[:, : self.log_mels] + gains.view(-1, 1, 1, 1) * a_decibel
+        return torch.cat([louder, features[:, self.log_mels :]], 1)
 
     def mask(self, features, chances):
         """Spans of frames (in all channels) and of bands (in the mel channels) set to the mean, 0."""

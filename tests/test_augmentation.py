@@ -111,6 +111,20 @@ def test_masks_cover_bands_of_mel_channels_and_frames_of_all():
     assert torch.equal(done["doa"], batch["doa"])
 
 
+@pytest.mark.parametrize("dataset", ["foa", "mic"])
+def test_levels_are_those_of_louder_and_softer_sound(dataset):
+    features, scaler, _ = parts(dataset)
+    augmentation = build_augmentation(get_params("1", dataset=dataset, level_augment_db=20.0), scaler)
+    audio = np.random.default_rng(0).normal(0, 0.05, (SAMPLES, 4)).astype(np.float32)
+    soft, loud = (torch.from_numpy(features.as_channels(scaler.apply(features.extract(gain * audio))))
+                  for gain in (np.float32(1), np.float32(10)))
+    changed = augmentation.change_levels(torch.stack([soft, soft]), [20.0, 0.0])
+    assert torch.allclose(changed[0], loud, atol=2e-3) and torch.equal(changed[1], soft)
+    batch = batch_of(50, channels=len(soft))
+    gains = (augmentation(batch, 1)["features"] - batch["features"])[:, 0, 0, 0] * augmentation.scale[0]
+    assert gains.abs().max() < 20 and gains.std() > 8
+
+
 def test_nothing_asked_for_is_nothing_done():
     assert build_augmentation(get_params("1"), parts("foa")[1]) is None
     assert isinstance(parts("foa")[2], Augmentation)
