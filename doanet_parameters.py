@@ -128,7 +128,7 @@ FOA_TASKS = {
     "15": {"augmented": True, "dmota_weight": 1.0, "ids_weight": 1.0},
     # Ours, recommended: what did best in the study of losses (docs/losses.md).
     "20": {"loss": "pit", "pit_distance": "plain", "pit_distance_weight": 50.0, "pit_level": "track",
-           "switch_cost": 30.0, "activity_gate_deg": 40.0, "turn_augment": True, "optimizer": "adamw",
+           "switch_cost": 30.0, "activity_gate_deg": 60.0, "turn_augment": True, "optimizer": "adamw",
            "lr_schedule": "onecycle", "gradient_clip": 1.0, "batch_size": 32},
     "999": {"quick_test": True},
 }

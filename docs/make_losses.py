@@ -80,6 +80,8 @@ VARIANTS = {
                         "frame PIT, plain distance, a switch costs 30, activity within 40°"),
     "g40plaintrack100": (f"loss=pit {PLAIN} pit_level=track switch_cost=100 {HITS}",
                          "frame PIT, plain distance, a switch costs 100, activity within 40°"),
+    "g60plaintrack30": (f"loss=pit {PLAIN} pit_level=track switch_cost=30 activity_gate_deg=60",
+                        "frame PIT, plain distance, a switch costs 30, activity within 60°"),
     "g25track10": ("loss=pit pit_level=track switch_cost=10 activity_gate_deg=25",
                    "frame PIT, a switch costs 10, activity within 25°"),
     "g40track30": (f"loss=pit pit_level=track switch_cost=30 {HITS}",
@@ -90,7 +92,7 @@ VARIANTS = {
     "pdtrack10": (f"loss=pit_dmot pit_level=track switch_cost=10 {KNOWS}", "frame PIT + dMOTa, a switch costs 10"),
 }
 FINALISTS = ("raw", "pub", "pit", "g40track30", "meansink", "g40meansinktrack1", "g40pitplain", "g40plaintrack30",
-             "g40plaintrack100")
+             "g40plaintrack100", "g60plaintrack30")
 SEEDS = (1, 2, 3)
 FIGURES = ("LE", "LR", "LP", "LF", "F20", "MOTA@20", "mismatches", "IDF1", "HOTA")
 
