@@ -62,7 +62,7 @@ VARIANTS = {
     "meansinktrack1": (f"{KNOWS} dmotp=mean association=sinkhorn {KEEPS}", "… keeps slots"),
     "g40meansink": (f"{KNOWS} dmotp=mean association=sinkhorn {HITS}", "… activity within 40°"),
     "g40meansinktrack1": (f"{KNOWS} dmotp=mean association=sinkhorn {KEEPS} {HITS}",
-                          "… keeps slots, activity within 40°"),
+                          "dMOT: the same, keeps slots, activity within 40°"),
     "g60meansinktrack1": (f"{KNOWS} dmotp=mean association=sinkhorn {KEEPS} activity_gate_deg=60",
                           "… keeps slots, activity within 60°"),
     "sinktrack1": (f"{KNOWS} {SQUARED} association=sinkhorn {KEEPS}", "… squared distance, keeps slots"),
