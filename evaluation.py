@@ -22,8 +22,9 @@ from doatools.formats import recordings_for
 from doatools.geometry import azimuth_elevation
 from doatools.intervals import compare, jackknife, total
 from doatools.tracking import link
-from doatools.training import evaluate, make_fabric
-from localizer import Track, open_checkpoint, recordings_of
+from doatools.training import make_fabric
+from localizer import Track, open_checkpoint
+from trainer import find_tracks
 
 CLASS = 0  # of a prediction in a CSV: sources are localized, not classified
 
@@ -77,9 +78,7 @@ def predict(localizer, precision):
     params = localizer.params
     dataset = SequenceDataset(params, "test", scaler=localizer.scaler)
     fabric = make_fabric(params, precision if params["device"] == "auto" else None)
-    loader = fabric.setup_dataloaders(make_loader(dataset, params, train=False), use_distributed_sampler=False)
-    predictions, _ = evaluate(fabric.setup_module(localizer.model), None, loader)
-    return recordings_of(predictions, dataset), dataset
+    return find_tracks(fabric, localizer.model, make_loader(dataset, params, train=False)), dataset
 
 
 def by_csvs(folder, references, params=None):

@@ -105,7 +105,8 @@ class Training:
     """One run of training put together from its parameters; ``saved`` is the checkpoint it goes on from, or None.
 
     Attributes: ``fabric``, ``precision``, ``datasets`` and ``loaders`` of ('train', 'val', 'test'), ``localizer``.
-    UserError where ``saved`` was trained on other recordings.
+    UserError where ``saved`` was trained on other recordings, or parameters do not go together; until ``fit`` nothing
+    on disk is touched.
     """
 
     def __init__(self, params, run, saved=None):
@@ -120,6 +121,7 @@ class Training:
         if params["init_weights"]:
             self.localizer.load_weights(params["init_weights"])
         self.criterion = build_criterion(params)
+        self.augment = build_augmentation(params, self.localizer.scaler)
         max_batches = 2 if params["quick_test"] else None
         rank, processes = self.fabric.global_rank, self.fabric.world_size
         self.loaders = {role: make_loader(data, params, role == "train", rank, processes, max_batches)
@@ -134,10 +136,16 @@ class Training:
             score=lambda predictions: score(recordings_of(predictions, self.datasets["val"])), selection=selection,
             params=self.params, run=self.run, resume=self.resumed,
             content=self.localizer.content(self.precision, self.datasets["train"].digest),
-            augment=build_augmentation(self.params, self.localizer.scaler))
+            augment=self.augment)
 
     def test(self, best, loader=None):
         """The weights of checkpoint ``best`` on the test recordings → list of Track."""
-        loader = self.fabric.setup_dataloaders(loader or self.loaders["test"], use_distributed_sampler=False)
-        model = self.fabric.setup_module(Localizer.from_content(best, self.run.best).model)
-        return recordings_of(evaluate(model, None, loader)[0], self.datasets["test"])
+        model = Localizer.from_content(best, self.run.best).model
+        return find_tracks(self.fabric, model, loader or self.loaders["test"])
+
+
+def find_tracks(fabric, model, loader):
+    """What a network finds in the recordings of a loader → list of Track."""
+    batches = fabric.setup_dataloaders(loader, use_distributed_sampler=False)
+    predictions, _ = evaluate(fabric.setup_module(model), None, batches)
+    return recordings_of(predictions, loader.dataset)

@@ -149,9 +149,13 @@ class MSELoss(nn.Module):
     """Mean squared error of unit vectors in fixed slots; an inactive slot is to point up, (0, 0, 1)."""
 
     def forward(self, localization, target):
-        up = torch.eye(3, device=target.doa.device)[2]
-        references = torch.where(target.activity.unsqueeze(-1) > 0, target.doa, up)
-        return {"loss": mean((localization.doa.float() - references).square())}
+        return {"loss": mean((localization.doa.float() - with_inactive_up(target)).square())}
+
+
+def with_inactive_up(target):
+    """Directions of the references, (0, 0, 1) in place of inactive ones."""
+    up = torch.eye(3, device=target.doa.device)[2]  # made there: a device need not wait for the host
+    return torch.where(target.activity.unsqueeze(-1) > 0, target.doa, up)
 
 
 def mean(values):
@@ -248,9 +252,7 @@ class SELLoss(nn.Module):
 
     def forward(self, localization, target):
         active = target.activity
-        # Any direction does: an inactive reference has none, nor a gradient.
-        up = torch.eye(3, device=target.doa.device)[2]
-        references = torch.where(active.unsqueeze(-1) > 0, target.doa, up)
+        references = with_inactive_up(target)  # any direction does: an inactive reference has none, nor a gradient
         angles = great_circle(localization.doa.float().unsqueeze(-2), references.unsqueeze(-3))  # (B, T, N, N)
         angles = angles * active.unsqueeze(-2)
         pair_terms = {"distance": self.alpha * angles / total(active).clamp(min=1)}
