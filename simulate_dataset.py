@@ -38,9 +38,9 @@ def build_parser():
                f"parameters that matter here: dataset_dir, {', '.join(LAYOUTS['dcase2020'].settings)}")
     add_override_argument(parser)
     parser.add_argument("--format", choices=LAYOUTS, default="dcase2020", help="layout (default dcase2020)")
-    parser.add_argument("--sounds", metavar="DIR",
-                        help="use the WAV, FLAC and OGG files under DIR (classes are its sub-folders) in "
-                             "place of the built-in generated sounds")
+    parser.add_argument("--sounds", metavar="DIR", action="append", default=[],
+                        help="use the WAV, FLAC and OGG files under DIR (classes are its sub-folders) in place of the "
+                             "built-in generated sounds; again for more folders, each dealt to the folds by itself")
     parser.add_argument("--generated", action="store_true", help="with --sounds: the generated sounds as well")
     parser.add_argument("--jobs", type=int, default=-1, metavar="N", help="processes (default: one a core)")
     cluster.add_argument(parser)
@@ -80,16 +80,17 @@ def simulate_recording(layout, root, key):
     layout.write_annotation(annotation, scene)
 
 
-def _open_sounds(directory, with_generated, params):
-    generated = GeneratedSounds(params["seed"], params["fs"])
-    if directory is None:
-        return generated
-    sounds = FolderSounds(directory, params["seed"], params["fs"], SOUND_FOLDS)
-    if sounds.skipped:
-        names = ", ".join(path.name for path in sounds.skipped[:5]) + ", ..." * (len(sounds.skipped) > 5)
-        print(f"left out {len(sounds.skipped)} sounds that are silent, too short or cannot be read: {names}",
-              file=sys.stderr)
-    return SoundsTogether(generated, sounds) if with_generated else sounds
+def _open_sounds(directories, with_generated, params):
+    """The bank of the command line; a folder's sounds keep their folds whatever else joins them."""
+    banks = [GeneratedSounds(params["seed"], params["fs"])] if with_generated or not directories else []
+    for directory in directories:
+        banks.append(FolderSounds(directory, params["seed"], params["fs"], SOUND_FOLDS))
+        skipped = banks[-1].skipped
+        if skipped:
+            names = ", ".join(path.name for path in skipped[:5]) + ", ..." * (len(skipped) > 5)
+            print(f"{directory}: left out {len(skipped)} sounds that are silent, too short or cannot be read: {names}",
+                  file=sys.stderr)
+    return SoundsTogether(banks) if len(banks) > 1 else banks[0]
 
 
 def _manifest(name, layout):

@@ -347,22 +347,22 @@ class FolderSounds:
 
 
 class SoundsTogether:
-    """The generated sounds and those of a folder, whose class ids come after."""
+    """Several banks as one: the class ids of a bank come after those of the banks before it."""
 
-    def __init__(self, generated, folder):
-        self.generated, self.folder, self.first = generated, folder, len(generated.names)
-        self.names = (*generated.names, *folder.names)
-        self.digest = f"{generated.digest}+{folder.digest}"
+    def __init__(self, banks):
+        self.names = tuple(name for bank in banks for name in bank.names)
+        self.digest = "+".join(bank.digest for bank in banks)
+        firsts = np.cumsum([0, *(len(bank.names) for bank in banks)]).tolist()
+        self._banks = list(zip(firsts, banks))
 
     def classes(self, fold):
         """Class ids that ``fold`` (from 1) can draw."""
-        return [*self.generated.classes(fold), *(self.first + class_id for class_id in self.folder.classes(fold))]
+        return [first + class_id for first, bank in self._banks for class_id in bank.classes(fold)]
 
     def draw(self, fold, class_id, duration_s, rng):
         """A sound (round(duration_s·fs),) of the class."""
-        if class_id < self.first:
-            return self.generated.draw(fold, class_id, duration_s, rng)
-        return self.folder.draw(fold, class_id - self.first, duration_s, rng)
+        first, bank = next((first, bank) for first, bank in reversed(self._banks) if first <= class_id)
+        return bank.draw(fold, class_id - first, duration_s, rng)
 
 
 def without_pauses(sound, fs):

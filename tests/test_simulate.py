@@ -407,13 +407,14 @@ def test_recordings_of_others_are_never_touched(tmp_path, capsys):
 
 def test_generated_and_users_sounds_together(sound_folder, tmp_path, capsys):
     generated, folder = GeneratedSounds(1, FS), FolderSounds(sound_folder, 1, FS, 6)
-    both, ids = SoundsTogether(generated, folder), len(generated.names)
-    assert both.names[ids:] == ("bells", "dogs")
-    for class_id, bank, own in ((3, generated, 3), (ids + 1, folder, 1)):
+    both, ids = SoundsTogether([generated, folder, folder]), len(generated.names)
+    assert both.names[ids:] == ("bells", "dogs") * 2 and both.classes(2) == list(range(ids + 4))
+    for class_id, bank, own in ((3, generated, 3), (ids + 1, folder, 1), (ids + 2, folder, 0), (ids + 3, folder, 1)):
         drawn = [sounds.draw(2, c, 1.0, np.random.default_rng(0)) for sounds, c in ((both, class_id), (bank, own))]
         assert np.array_equal(*drawn)
-    assert simulate(tmp_path / "mine", "--sounds", str(sound_folder), "--generated", "--jobs", "1") == 0
-    assert f"of {ids + 2} classes" in capsys.readouterr().out
+    assert simulate(tmp_path / "mine", "--sounds", str(sound_folder), "--sounds", str(sound_folder), "--generated",
+                    "--jobs", "1") == 0
+    assert f"of {ids + 4} classes" in capsys.readouterr().out
 
 
 def test_users_sounds_make_a_dataset(sound_folder, tmp_path, capsys):
