@@ -7,7 +7,7 @@ file → tracks, spectrogram     track_file(localizer, path) → Recorded
 
 All of them run the same windows at the same times and link the same frames, so that a file, pieces of it of any size
 and a live stream give the same answers. A localizer is anything with ``params``, ``features``, ``scaler``, ``array``
-and ``predict`` (normalised features (1, C, T', F) → directions (1, T, N, 3), probabilities (1, T, N) or None, numpy):
+and ``predict`` (normalised features (B, C, T', F) → directions (B, T, N, 3), probabilities (B, T, N) or None, numpy):
 ``load_localizer`` gives one for a checkpoint, by torch, or for an exported ONNX file, without torch.
 
 Audio is float32 (samples, channels), full scale ±1, at the localizer's rate ``features.fs``. T label frames (100 ms)
@@ -30,6 +30,7 @@ from doatools.errors import UserError
 from doatools.geometry import azimuth_elevation
 from doatools.track_report import Spectrogram, doubts
 from doatools.tracking import Linker
+from doatools.turned import TurnedCopies
 from doatools.windows import Merger, Windows
 
 SILENT = 1e-5  # full scale; a label frame whose samples are all smaller holds no source, whatever a network says
@@ -40,12 +41,17 @@ TRACK_ROWS = np.dtype([("frame", "i4"), ("class", "i4"), ("track", "i4"), ("azim
 
 # --- localizers ----------------------------------------------------------------------------------------------
 
-def load_localizer(path):
-    """A localizer of a checkpoint (.pt) or of what export_doanet.py made of one (.onnx)."""
+def load_localizer(path, fast=False):
+    """A localizer of a checkpoint (.pt) or of what export_doanet.py made of one (.onnx).
+
+    One that was trained with turns answers with means over four turned copies, unless ``fast``.
+    """
     if Path(path).suffix.lower() == ".onnx":
-        return OnnxLocalizer(path)
-    from localizer import Localizer  # loads torch, which an exported network need not have
-    return Localizer.from_checkpoint(path).for_inference()
+        localizer = OnnxLocalizer(path)
+    else:
+        from localizer import Localizer  # loads torch, which an exported network need not have
+        localizer = Localizer.from_checkpoint(path).for_inference()
+    return TurnedCopies(localizer) if localizer.params["turn_augment"] and not fast else localizer
 
 
 class OnnxLocalizer:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from doatools.turns import lags_backwards
+from doatools.turns import scaled_map
 
 MASKS = 2  # of either kind in a sequence
 LONGEST_MASK = 0.1  # share of the frames, or of the bands, that one mask covers at most
@@ -39,7 +39,7 @@ class Augmentation(nn.Module):
         self.level_db, self.log_mels = level_db, log_mels
         self.register_buffer("scale", torch.from_numpy(np.asarray(scale, np.float32)))
         if turns is not None:
-            tables = [_affine(one, mean, scale) for one in channel_maps]
+            tables = [scaled_map(one, mean, scale) for one in channel_maps]
             for name, table in zip(("place", "gain", "offset"), zip(*tables)):
                 self.register_buffer(name, torch.from_numpy(np.stack(table)))
             self.inverted = [np.flatnonzero(one.inverted).tolist() for one in channel_maps]
@@ -95,16 +95,3 @@ def _span(chance, size):
     length = chance.integers(int(LONGEST_MASK * size) + 1)
     first = chance.integers(size - length + 1)
     return first, first + length
-
-
-def _affine(channel_map, mean, scale):
-    """Where each column of normalised features (C*F) is read from, its gain and its offset."""
-    channels = len(channel_map.source)
-    mean, scale = mean.reshape(channels, -1), scale.reshape(channels, -1)
-    bands = mean.shape[1]
-    band = np.where(channel_map.backwards[:, None], lags_backwards(bands), np.arange(bands))  # (C, F)
-    place = channel_map.source[:, None] * bands + band
-    sign = channel_map.sign[:, None]
-    gain = sign * scale.ravel()[place] / scale
-    offset = (sign * mean.ravel()[place] - mean) / scale
-    return place.ravel(), gain.astype(np.float32).ravel(), offset.astype(np.float32).ravel()

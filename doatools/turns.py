@@ -70,6 +70,22 @@ def capsule_channel_map(turn, capsules):
                       np.zeros(len(source) + len(gcc), bool))
 
 
+def scaled_map(channel_map, mean, scale):
+    """A ChannelMap of features normalised by ``mean`` and ``scale`` (C*F,), phases apart.
+
+    Where each column (C*F,) is read from, its gain and its offset, float32.
+    """
+    channels = len(channel_map.source)
+    mean, scale = mean.reshape(channels, -1), scale.reshape(channels, -1)
+    bands = mean.shape[1]
+    band = np.where(channel_map.backwards[:, None], lags_backwards(bands), np.arange(bands))  # (C, F)
+    place = channel_map.source[:, None] * bands + band
+    sign = channel_map.sign[:, None]
+    gain = sign * scale.ravel()[place] / scale
+    offset = (sign * mean.ravel()[place] - mean) / scale
+    return place.ravel(), gain.astype(np.float32).ravel(), offset.astype(np.float32).ravel()
+
+
 def lags_backwards(n_lags):
     """Places that lags -F/2 … F/2-1 are read from when they run backwards.
 
