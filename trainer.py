@@ -26,7 +26,7 @@ from hnet_model import load_hnet
 from localizer import Localizer, recordings_of
 
 # What may differ between a run and its resumption: where things are and who loads them, not what they are.
-FREE_ON_RESUME = {"num_workers", "dataset_dir", "feat_label_dir", "results_dir", "device"}
+FREE_ON_RESUME = {"num_workers", "compile", "dataset_dir", "feat_label_dir", "results_dir", "device"}
 
 
 class HnetAssociation(nn.Module):
