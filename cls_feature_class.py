@@ -285,9 +285,12 @@ class FeatureClass:
         noise = np.random.default_rng(0).random((missing, audio.shape[1]), np.float32)
         return np.concatenate([audio, np.float32(-self.kind.offset) * noise])  # extract adds it: noise in (0, 1e-8]
 
-    def labels(self, recording):
-        """A Recording's EVENT_ROWS by annotation frames, up to max_audio_len_s; UserError for a bad annotation."""
-        samples = self.inspect_audio(recording.audio)
+    def labels(self, recording, samples=None):
+        """A Recording's EVENT_ROWS by annotation frames, up to max_audio_len_s; UserError for a bad annotation.
+
+        ``samples`` of its audio, where these have been read already.
+        """
+        samples = self.inspect_audio(recording.audio) if samples is None else samples
         n_frames = math.ceil(samples / (self.fs * self.annotation_hop_len_s) - 1e-6)
         rows = self.read_annotation(recording.annotation, n_frames, self.annotation_hop_len_s)
         return rows[rows["frame"] < self.nb_annotation_frames]

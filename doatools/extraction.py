@@ -34,9 +34,9 @@ def make_features(files, recordings, jobs):
     _claim(files.folder, Path(files.params["dataset_dir"]).resolve())
     _clean(files)
     samples = write_labels(files, recordings)
-    extracted = extract_features(files, recordings, jobs)
-    normalised = normalise_features(files, recordings, jobs) if files.feature_class.kind.normalised else 0
-    return Made(samples, extracted, normalised)
+    sums = extract_features(files, recordings, jobs)
+    normalised = normalise_features(files, recordings, jobs, sums) if files.feature_class.kind.normalised else 0
+    return Made(samples, len(sums), normalised)
 
 
 def write_labels(files, recordings):
@@ -51,7 +51,7 @@ def write_labels(files, recordings):
         try:
             samples.append(made.inspect_audio(recording.audio))
             fresh = is_fresh(path, made_from)
-            rows = np.load(path) if fresh else made.labels(recording)
+            rows = np.load(path) if fresh else made.labels(recording, samples[-1])
         except UserError as error:
             problems.append(str(error))
             continue
@@ -67,19 +67,22 @@ def write_labels(files, recordings):
 
 
 def extract_features(files, recordings, jobs):
-    """Extract what is not up to date → how many recordings. One bad file does not stop the others."""
+    """Extract what is not up to date → {path: sums of its features}. One bad file does not stop the others."""
     stale = [r for r in recordings if not is_fresh(files.features(r), files.features_made_from(r))]
     if stale:
         _ = files.feature_class.extractor  # made here once rather than in each process
     tasks = (joblib.delayed(_extract)(files.feature_class, recording.audio, files.features(recording),
                                       files.features_made_from(recording)) for recording in stale)
-    _refuse([problem for problem in _in_parallel(tasks, jobs, "features", len(stale)) if problem],
-            "; the features of the others stay valid")
-    return len(stale)
+    results = list(_in_parallel(tasks, jobs, "features", len(stale)))
+    _refuse([problem for problem, _ in results if problem], "; the features of the others stay valid")
+    return {files.features(recording): sums for recording, (_, sums) in zip(stale, results)}
 
 
-def normalise_features(files, recordings, jobs):
-    """Normalise what is not up to date by the originals of the training splits → how many recordings."""
+def normalise_features(files, recordings, jobs, sums):
+    """Normalise what is not up to date by the originals of the training splits → how many recordings.
+
+    ``sums``: {path: sums} of features that are in memory no more; those of others are read again.
+    """
     playing = format_of(files.params).select(recordings, "train", files.params)
     training = [recording for recording in playing if not recording.augmented]
     if not training:
@@ -88,9 +91,12 @@ def normalise_features(files, recordings, jobs):
         return 0
     made_from = files.scaler_made_from(training)
     if not is_fresh(files.scaler, made_from):
-        tasks = (joblib.delayed(_sums)(files.features(recording)) for recording in training)
-        # Sums come in the order of the recordings: floating-point addition gives the same bits each time.
-        count, total, squares = map(sum, zip(*_in_parallel(tasks, jobs, "scaler", len(training))))
+        paths = [files.features(recording) for recording in training]
+        unknown = [path for path in paths if path not in sums]
+        tasks = (joblib.delayed(_sums_of_file)(path) for path in unknown)
+        sums = sums | dict(zip(unknown, _in_parallel(tasks, jobs, "scaler", len(unknown))))
+        # Added in the order of the recordings: floating-point addition gives the same bits each time.
+        count, total, squares = map(sum, zip(*(sums[path] for path in paths)))
         with making(files.scaler, made_from) as temporary:
             files.write_scaler(temporary, count, total, squares)
     scaler = files.read_scaler()
@@ -104,25 +110,29 @@ def normalise_features(files, recordings, jobs):
 
 
 def _extract(feature_class, audio_path, path, made_from):
-    """Features of one recording to disk; returns what is wrong with it, or None."""
+    """Features of one recording to disk → (what is wrong with it or None, sums of its features)."""
     with threadpoolctl.threadpool_limits(1):  # a process a core, and the same bits for any number of them
         try:
             audio = feature_class.read_audio(audio_path, feature_class.max_samples)
         except UserError as error:
-            return str(error)
+            return str(error), None
         with np.errstate(over="ignore", invalid="ignore"):  # looked at right after
             features = feature_class.extract(feature_class.fit_length(audio))
             features = features.astype(feature_class.kind.dtype, copy=False)
         if not np.isfinite(features).all():
-            return f"{audio_path} holds samples too large to compute with (full scale is 1); mend it"
+            return f"{audio_path} holds samples too large to compute with (full scale is 1); mend it", None
         _save(path, made_from, features)
-    return None
+        return None, _sums(features) if feature_class.kind.normalised else None
 
 
-def _sums(path):
-    """Rows, their sum and their sum of squares (float64) of one recording."""
-    features = np.load(path).astype(np.float64)  # (T, C*F)
+def _sums(features):
+    """Rows, their sum and their sum of squares (float64) of features (T, C*F)."""
+    features = features.astype(np.float64)
     return len(features), features.sum(0), np.einsum("tk,tk->k", features, features)
+
+
+def _sums_of_file(path):
+    return _sums(np.load(path))
 
 
 def _normalise(scaler, source, path, made_from):
@@ -143,7 +153,8 @@ def _in_parallel(tasks, jobs, what, total):
     """Results in the order of tasks, a few of them under way at a time."""
     if not total:
         return ()
-    results = joblib.Parallel(n_jobs=jobs, return_as="generator")(tasks)
+    # Tasks one by one: joblib's growing batches would leave a process without work at the end.
+    results = joblib.Parallel(n_jobs=jobs, return_as="generator", batch_size=1)(tasks)
     return tqdm(results, desc=what, total=total, unit="file", leave=False)
 
 
