@@ -68,8 +68,8 @@ def features(dataset):
     else:
         operations += frames * 5 * BINS + 6 * FRAMES * (6 * BINS + FFT)  # phases; pairs and their inverse FFT
     made = FRAMES * (7 if dataset == "foa" else 10) * 64 * 4
-    # Samples of 16 bits read, written and read as float32; features written, read for sums, read, written normalised.
-    return Work(operations, MINUTE * 4 * (2 + 4 + 4) + 4 * made)
+    # Samples of 16 bits read, written and read as float32; features written, read, written normalised.
+    return Work(operations, MINUTE * 4 * (2 + 4 + 4) + 3 * made)
 
 
 def loading(batch=64):
