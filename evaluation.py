@@ -87,7 +87,8 @@ def by_csvs(folder, references, params=None):
     missing, unknown = sorted(stems - paths.keys()), sorted(paths.keys() - stems)
     if missing:
         raise UserError(f"{Path(folder) / missing[0]}.csv does not exist ({len(missing)} of {len(references)} "
-                        "recordings have no predictions); a recording without any source is an empty file")
+                        "recordings have no predictions); a recording without any source is an empty file. Predictions "
+                        "of a test fold alone are scored by dataset_dir=... in place of --references")
     if unknown:
         raise UserError(f"{paths[unknown[0]]}: there is no reference of that name ({len(unknown)} such files); "
                         "take them away, or give the references of all recordings")

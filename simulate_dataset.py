@@ -85,9 +85,9 @@ def _open_sounds(directories, with_generated, params):
     banks = [GeneratedSounds(params["seed"], params["fs"])] if with_generated or not directories else []
     for directory in directories:
         banks.append(FolderSounds(directory, params["seed"], params["fs"], SOUND_FOLDS))
-        skipped = banks[-1].skipped
+        skipped = [str(path.relative_to(directory)) for path in banks[-1].skipped]
         if skipped:
-            names = ", ".join(path.name for path in skipped[:5]) + ", ..." * (len(skipped) > 5)
+            names = ", ".join(skipped[:5]) + ", ..." * (len(skipped) > 5)
             print(f"{directory}: left out {len(skipped)} sounds that are silent, too short or cannot be read: {names}",
                   file=sys.stderr)
     return SoundsTogether(banks) if len(banks) > 1 else banks[0]
@@ -129,7 +129,8 @@ def _summarize(root, layout, n_made, seconds):
     print(f"{100 * overlapped:.0f} % of active frames overlapped, {100 * moving:.0f} % of events moving")
     if n_made:
         print(f"{n_made} made in {seconds:.0f} s, {n_made * minutes * 60 / seconds:.0f} times real time")
-    print(f"next: {shlex.join(layout.next_command(root, data_words(layout.params)))}")
+    words = data_words(layout.params | {"max_audio_len_s": layout.params["sim_recording_len_s"]})
+    print(f"next: {shlex.join(layout.next_command(root, words))}")
 
 
 if __name__ == "__main__":

@@ -70,6 +70,7 @@ def find_run(run, params, resume, overwrite):
     if not saved["quick_test"]:
         raise UserError(f"{run.folder}: holds a run of {saved['epoch']} epochs; go on with it by --resume, start anew "
                         "by --overwrite, or choose another job id")
+    print(f"{run.folder} holds a quick test, which this run replaces")
     return None
 
 

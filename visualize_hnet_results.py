@@ -108,7 +108,8 @@ def draw_gap(path, pairs, right):
     among_ties = f"{100 * right.numpy()[ties].mean():.1f} % right of {ties.sum()}" if ties.any() else "none"
     with plots.figure(path, 2, 1, figsize=(7, 6), sharex=True) as (_, axes):
         axes[0].semilogx(centres, share, "k.-")
-        axes[0].set(ylabel="right answers (%)", title=f"ties (gap below {GAPS[0]:.0e}): {among_ties}")
+        axes[0].set(ylabel="right answers (%)", ylim=(None, 100.5))
+        axes[0].set(title=f"ties (gap below {GAPS[0]:.0e}): {among_ties}")
         axes[0].grid(alpha=0.3)
         axes[1].bar(GAPS[:-1], counts, np.diff(GAPS), align="edge", color=plots.COLOURS[0], edgecolor="white")
         axes[1].set(xlabel="gap between best and second-best assignment (distance)", ylabel="pairs", yscale="log")

@@ -129,8 +129,10 @@ class Tut2018:
         return []
 
     def next_command(self, root, words):
+        seconds = self.params["sim_recording_len_s"]
+        length = [] if seconds == self.defaults["sim_recording_len_s"] else [f"sequence_duration={seconds:g}"]
         return ["python3", "run.py", "--config", "configs/seldnet.yaml", "--data_root", str(root),
-                f"dataset=[{','.join(self.sets)}]"]
+                f"dataset=[{','.join(self.sets)}]", *length]
 
 
 LAYOUTS = {"dcase2020": Dcase2020, "tut2018": Tut2018}

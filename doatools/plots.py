@@ -12,6 +12,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot
 
 COLOURS = pyplot.get_cmap("tab10").colors
+FREQUENCIES_KHZ = (0.25, 0.5, 1, 2, 4, 8, 16)  # that axes of mel bands name
 
 
 @contextlib.contextmanager
@@ -41,8 +42,9 @@ def training_curve(history, path, title):
         axes[1].set(ylabel="localization error (°)", ylim=(0, None))
         for name, colour in zip(("LR", "LP", "LF", "F20", "MOTA@20"), COLOURS):
             axes[2].plot(epochs, _figures(history, name), color=colour, marker=mark, label=name)
-        axes[2].set(ylabel="validation rate (%)", ylim=(-20, 102))
+        axes[2].set(ylabel="validation rate (%)", ylim=(None, 102))
         for ax in axes:
+            ax.xaxis.set_major_locator(pyplot.MaxNLocator(integer=True))
             ax.axvline(best, color="0.7", lw=1, zorder=0)
             ax.set(xlabel="epoch")
             ax.legend()
@@ -196,9 +198,9 @@ def tracks(path, title, rows, spectrogram, frequencies, seconds, hop_s):
         image = axes[1].imshow(spectrogram.T, origin="lower", aspect="auto", cmap="magma", vmin=low, vmax=high,
                                extent=(0, seconds, 0, spectrogram.shape[1]), interpolation="nearest")
         fig.colorbar(image, ax=axes[1], label="level (dB)", pad=0.01)
-        shown = np.arange(len(frequencies))[:: max(len(frequencies) // 6, 1)]
-        axes[1].set(ylabel="frequency (kHz)", yticks=shown + 0.5,
-                    yticklabels=[f"{frequency / 1000:.2g}" for frequency in np.asarray(frequencies)[shown]])
+        shown = [khz for khz in FREQUENCIES_KHZ if 1000 * khz < frequencies[-1]]
+        places = np.interp(shown, np.asarray(frequencies) / 1000, np.arange(len(frequencies)) + 0.5)
+        axes[1].set(ylabel="frequency (kHz)", yticks=places, yticklabels=[f"{khz:g}" for khz in shown])
         axes[2].set(xlabel="time (s)", xlim=(0, seconds))
 
 

@@ -58,16 +58,19 @@ class Summary(NamedTuple):
     track: int
     start_s: float
     end_s: float
-    first: tuple  # (azimuth, elevation), mean of the first second
-    last: tuple  # of the last second
+    first: tuple  # (azimuth, elevation), mean of the first half second, or third of a shorter track
+    last: tuple  # of the last one
+    behind: bool  # whether it goes from first to last past ±180°
 
     def __str__(self):
         moved = angular_distance(unit_vectors(*self.first), unit_vectors(*self.last)) > MOVED_DEG
         places = (self.first, self.last) if moved else (self.first,)
         azimuth, elevation = (" to ".join(str(round(angle)) for angle in angles) for angles in zip(*places))
-        return f"{self.track:>5} {self.start_s:8.1f} {self.end_s:8.1f}   {azimuth:<12} {elevation}"
+        azimuth += " past 180" if moved and self.behind else ""
+        return f"{self.track:>5} {self.start_s:8.1f} {self.end_s:8.1f}   {azimuth:<20} {elevation}"
 
 
+END_S = 0.5  # of a track's beginning and end
 MOVED_DEG = 15.0  # between beginning and end, from which on a track is said to move
 
 
@@ -76,11 +79,12 @@ def summarize(rows, hop_s):
     summaries = []
     for own in by_track(rows):
         vectors = unit_vectors(own["azimuth"], own["elevation"])
-        second = max(round(1 / hop_s), 1)
-        first, last = (tuple(map(float, azimuth_elevation(part.mean(0)))) for part in
-                       (vectors[:second], vectors[-second:]))
+        end = max(min(round(END_S / hop_s), len(own) // 3), 1)
+        first, last = (tuple(map(float, azimuth_elevation(part.mean(0)))) for part in (vectors[:end], vectors[-end:]))
+        course = np.unwrap(own["azimuth"].astype(float), period=360)
+        behind = abs(course[-end:].mean() - course[:end].mean() - last[0] + first[0]) > 180
         summaries.append(Summary(int(own["track"][0]), float(own["frame"][0] * hop_s),
-                                 float((own["frame"][-1] + 1) * hop_s), first, last))
+                                 float((own["frame"][-1] + 1) * hop_s), first, last, bool(behind)))
     return summaries
 
 
@@ -98,7 +102,7 @@ def tell(rows, hop_s, most=20):
     at_once = np.unique(rows["frame"], return_counts=True)[1].max()
     heard = len(np.unique(rows["frame"])) * hop_s
     lines = [f"  {len(summaries)} track(s), at most {at_once} at once, {heard:.1f} s with a source",
-             "  track   from (s) to (s)   azimuth (°)  elevation (°)"]
+             "  track   from (s) to (s)   azimuth (°)          elevation (°)"]
     longest = sorted(summaries, key=lambda one: one.start_s - one.end_s)[:most]
     lines += [f"  {one}" for one in sorted(longest)]
     if len(summaries) > most:

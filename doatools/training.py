@@ -228,7 +228,8 @@ class Run:
 
     def clear(self):
         """Remove what a former run left, so that no file tells of a run that is gone."""
-        for name in ("last.pt", "best.pt", "log.jsonl", "scores.json", "training_curve.png"):
+        for name in ("last.pt", "best.pt", "best.onnx", "log.jsonl", "scores.json", "evaluation.json", "report.html",
+                     "training_curve.png"):
             (self.folder / name).unlink(missing_ok=True)
         for name in ("tensorboard", "pictures"):
             shutil.rmtree(self.folder / name, ignore_errors=True)

@@ -246,6 +246,18 @@ def assert_two_events(rows, turned=0, hop=0.1):
         assert np.median(angle) < 1
 
 
+@pytest.mark.parametrize("path, behind", [((-59, -175, 175, 62), True), ((-59, 0, 62), False), ((35, -12), False),
+                                          ((170, -170), True), ((20, 26), False)])
+def test_a_summary_tells_where_a_track_went(path, behind):
+    course = np.interp(np.linspace(0, len(path) - 1, 200), np.arange(len(path)), np.unwrap(path, period=360))
+    rows = np.zeros(200, TRACK_ROWS)
+    rows["frame"], rows["track"], rows["azimuth"] = np.arange(200), 1, (course + 180) % 360 - 180
+    (summary,) = summarize(rows, 0.1)
+    assert summary.behind == behind and ("past 180" in str(summary)) == behind
+    assert (" to " in str(summary)) == (path != (20, 26))
+    assert abs(summary.first[0] - path[0]) < 4 and abs(summary.last[0] - path[-1]) < 4
+
+
 @pytest.mark.parametrize("latency", [None, 1.7])
 def test_known_sources_become_tracks_that_keep_their_number_over_windows(latency):
     assert_two_events(track_audio(IntensityLocalizer(), two_events(), latency_s=latency))

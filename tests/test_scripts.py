@@ -48,6 +48,11 @@ def _second_single_source(folder):
         shutil.copy(csv, csv.with_name(csv.name.replace("mix0", "mix1")))
 
 
+def test_mixtures_that_were_not_made_are_missed(tiny_data, tmp_path, capsys):
+    assert train_doanet.main(["6", "job", f"dataset_dir={tiny_data}", f"results_dir={tmp_path}", *SMALL]) == 2
+    assert "augment_files.py" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("task", sorted(TASKS, key=int))
 def test_every_task_trains_tests_and_draws(task, with_mixtures, tmp_path, capsys):
     words = [f"dataset_dir={with_mixtures}", f"results_dir={tmp_path}"]
