@@ -38,7 +38,7 @@ def build_parser():
     parser.add_argument("--latency", type=float, metavar="S",
                         help="of a stream, at most; less costs more computation (files run the same windows)")
     parser.add_argument("--fast", action="store_true",
-                        help="a quarter of the computation for about a degree: no average over turned copies")
+                        help="a quarter of the network's computation for about a degree: no average over turned copies")
     parser.add_argument("--format", choices=("csv", "json"), default="csv", help="of the tracks")
     parser.add_argument("--no-plot", action="store_true", help="draw no picture")
     parser.add_argument("--out", type=Path, help="folder of the results (default: beside each recording)")
