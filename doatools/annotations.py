@@ -95,14 +95,23 @@ def _parse_together(lines, n_frames):
         table = np.loadtxt(lines, delimiter=",", comments=None, usecols=range(5), ndmin=2)
     except ValueError:
         return None
-    whole, (frame, _, _, azimuth, elevation) = table[:, :3], table.T
-    fit = ((whole == np.floor(whole)) & (np.abs(whole) < 2**31)).all(1) & (frame >= 0)
-    fit &= (np.abs(azimuth) <= 180) & (np.abs(elevation) <= 90)
-    if n_frames is not None:
-        fit &= frame < n_frames
+    whole = table[:, :3]
     in_order = whole[np.lexsort(whole.T)]
     twice = (in_order[1:] == in_order[:-1]).all(1).any()
-    return table if fit.all() and not twice else None
+    return None if twice or any(wrong.any() for wrong, _ in _faults(table.T, n_frames)) else table
+
+
+def _faults(columns, n_frames):
+    """What can be wrong with the numbers of a line, or of each line: (whether it is, what to tell of it)."""
+    names = ("frame", "class", "track", "azimuth", "elevation")
+    for name, value in zip(names[:3], columns):
+        yield (value != np.floor(value)) | (np.abs(value) >= 2**31), f"{name} {{{name}:g}} is not a whole number"
+    frame, _, _, *angles = columns
+    yield frame < 0, "frame {frame:g} is negative; frames count from 0"
+    if n_frames is not None:
+        yield frame >= n_frames, f"frame {{frame:g}} is beyond the end of the recording ({n_frames} label frames)"
+    for name, value, limit in zip(names[3:], angles, (180, 90)):  # what is not a number is outside, too
+        yield ~(np.abs(value) <= limit), f"{name} {{{name}:g}} is outside [-{limit}, {limit}] degrees"
 
 
 def _parse_one_by_one(lines, n_frames, path):
@@ -132,20 +141,11 @@ def _parse(line, n_frames):
         numbers = [float(cell) for cell in cells]
     except ValueError as error:
         raise UserError(f"not a number ({error})") from None
-    for name, value in zip(("frame", "class", "track"), numbers):
-        if not value.is_integer() or abs(value) >= 2**31:
-            raise UserError(f"{name} {value:g} is not a whole number")
-    frame, kind, track = map(int, numbers[:3])
-    azimuth, elevation = numbers[3:5]
-    if frame < 0:
-        raise UserError(f"frame {frame} is negative; frames count from 0")
-    if n_frames is not None and frame >= n_frames:
-        raise UserError(f"frame {frame} is beyond the end of the recording ({n_frames} label frames)")
-    if not -180 <= azimuth <= 180:
-        raise UserError(f"azimuth {azimuth:g} is outside [-180, 180] degrees")
-    if not -90 <= elevation <= 90:
-        raise UserError(f"elevation {elevation:g} is outside [-90, 90] degrees")
-    return frame, kind, track, azimuth, elevation
+    told = dict(zip(("frame", "class", "track", "azimuth", "elevation"), numbers))
+    for wrong, fault in _faults(np.array(numbers[:5]), n_frames):
+        if wrong:
+            raise UserError(fault.format(**told))
+    return *map(int, numbers[:3]), *numbers[3:5]
 
 
 def number_events(rows):
