@@ -75,7 +75,7 @@ def test_sources_are_found(shipped, scene):
     name, localizer = shipped
     figures = compared(track_audio(localizer, scene[0][name]), scene[1])
     print(name, {key: round(figures[key], 1) for key in ("LE", "LF", "F20")})
-    assert figures["LE"] < 12 and figures["LF"] > 85
+    assert figures["LE"] < 8 and figures["LF"] > 92
 
 
 def test_a_field_turned_by_a_quarter_turns_the_tracks(shipped, scene):
@@ -84,7 +84,7 @@ def test_a_field_turned_by_a_quarter_turns_the_tracks(shipped, scene):
     turned = audio[:, [0, 3, 2, 1]] * np.float32([1, 1, 1, -1]) if name == "foa" else scene[0]["mic turned"]
     turn, angle = turn_of(track_audio(localizer, turned), track_audio(localizer, audio), 90)
     print(name, f"turned by {turn:.1f} degrees, single frames {angle:.1f} degrees from 90")
-    assert abs(turn - 90) < 3 and angle < 12
+    assert abs(turn - 90) < 3 and angle < (1 if name == "foa" else 8)  # ambisonics: the four copies are the same
 
 
 @pytest.mark.parametrize("gain_db", [-20, 20])
@@ -93,7 +93,7 @@ def test_the_level_of_a_recording_does_not_matter(shipped, scene, gain_db):
     audio = scene[0][name]
     figures = compared(track_audio(localizer, np.float32(10 ** (gain_db / 20)) * audio), track_audio(localizer, audio))
     print(name, gain_db, {key: round(figures[key], 1) for key in ("LE", "LF")})
-    assert figures["LE"] < 3 and figures["LF"] > 93
+    assert figures["LE"] < 1.5 and figures["LF"] > 97
 
 
 @pytest.mark.parametrize("name", ["foa", "mic"])
