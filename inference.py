@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from cls_feature_class import FeatureClass, Scaler
 from doanet_parameters import ACTIVE_ABOVE, DEFAULTS
@@ -196,6 +197,7 @@ class CourseStream:
             raise UserError(f"models that read features={self._features.features} in chunks (ADRENALINE, SELDnet, CNN) "
                             "are trained and scored here, but not run on recordings; use a task of train_doanet.py")
         _ = self._features.extractor  # made now, not while sound is waiting
+        self._blas = ThreadpoolController()
         self._answers = _Answers(localizer, self.windows)
         self._frame = self._features.hop * localizer.params["feature_label_resolution"]  # samples
         self._wanted = self.windows.length * self._frame  # before the next window can be answered
@@ -225,10 +227,11 @@ class CourseStream:
         """The features of the next samples, whole label frames of them."""
         peaks = np.abs(audio).reshape(-1, self._frame * audio.shape[1]).max(1, initial=0)
         self._sounding = np.concatenate([self._sounding, peaks >= SILENT])
-        if self._tail is None:
-            rows = self._features.extract(audio)
-        else:  # a feature frame looks back half its window, a hop
-            rows = self._features.extract(np.concatenate([self._tail, audio]))[1:]
+        with self._blas.limit(limits=1, user_api="blas"):  # products of many small matrices: threads only wait there
+            if self._tail is None:
+                rows = self._features.extract(audio)
+            else:  # a feature frame looks back half its window, a hop
+                rows = self._features.extract(np.concatenate([self._tail, audio]))[1:]
         if len(audio):
             self._tail = audio[-self._features.hop :].copy()
         return rows
