@@ -5,13 +5,15 @@ import statistics
 import time
 
 
-def median_seconds(work, turns, warm_up=1, clock=time.perf_counter):
+def median_seconds(work, turns, warm_up=1, clock=time.perf_counter, before=lambda: None):
     """Median seconds of ``work()`` after some turns that do not count, and the process's peak of memory.
 
     ``clock=time.process_time`` counts what one core computes, whoever else is at work; for work of one thread.
+    ``before`` is called before each turn, untimed.
     """
     taken = []
     for _ in range(warm_up + turns):
+        before()
         started = clock()
         work()
         taken.append(clock() - started)
