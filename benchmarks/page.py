@@ -34,7 +34,7 @@ recording, with labels and normalisation. second_core: extraction, once its proc
 (memory of the first alone). batch_loading,
 training_step: 64 sequences of 5 s. inference: a minute; `localize` is how recordings are localized (batch norms folded,
 float32), the others how validation and tests run. adrenaline, seldnet, cnn: 16 chunks of 0.5 s. frame_scores: 60,000
-frames of two slots. wav_to_tracks: a minute of FOA by the network of task 1, start-up apart, one copy of each window (`--fast`)."""
+frames of two slots. wav_to_tracks: a minute of FOA by task 1, start-up apart, one copy of a window (`--fast`)."""
 OF_GROWTH = """\
 One, two, four and eight times two recordings of a minute; half a minute of one recording; 60,000 frames; 8 sequences.
 Memory: of an extraction of 10 s recordings, and of an epoch of training on 30 s recordings, 10 and 100 of them."""
