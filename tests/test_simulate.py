@@ -393,7 +393,8 @@ def test_other_settings_need_overwrite(dataset, tmp_path, capsys):
     assert not any(path.exists() for path in mixtures)
     assert json.loads((root / "simulation.json").read_text())["max_sources"] == 1
     next_line = capsys.readouterr().out.splitlines()[-1]
-    assert next_line == f"next: python3 batch_feature_extraction.py dataset_dir={root} max_sources=1 max_audio_len_s=5.0"
+    words = f"dataset_dir={root} max_sources=1 max_audio_len_s=5.0"
+    assert next_line == f"next: python3 batch_feature_extraction.py {words}"
 
 
 def test_recordings_of_others_are_never_touched(tmp_path, capsys):
