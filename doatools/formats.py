@@ -83,13 +83,13 @@ def recordings_for(params, role):
     kind = format_of(params)
     found = kind.find(params, augmented=params["augmented"] and role == "train")
     playing = kind.select(found, role, params)
+    if not playing:
+        raise UserError(f"{params['dataset_dir']}: none of its {len(found)} recordings serves as '{role}' in "
+                        f"{_setting(params)}")
     if params["augmented"] and role == "train" and not any(recording.augmented for recording in playing):
         raise UserError(f"{params['dataset_dir']} holds no mixtures, which this task trains on as well: make them with "
                         f"python3 augment_files.py dataset_dir={params['dataset_dir']} and extract their features, or "
                         "set augmented=False")
-    if not playing:
-        raise UserError(f"{params['dataset_dir']}: none of its {len(found)} recordings serves as '{role}' in "
-                        f"{_setting(params)}")
     return playing
 
 

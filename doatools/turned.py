@@ -8,7 +8,7 @@ disagree about the order of slots.
 
 import numpy as np
 
-from doatools.matching import cheapest
+from doatools.slots import mixed
 from doatools.turns import scaled_map
 
 QUARTER = np.array([[0, -1], [1, 0]])  # counter-clockwise
@@ -32,11 +32,12 @@ class TurnedCopies:
         """Normalised features (B, C, T', F) → directions (B, T, N, 3), probabilities (B, T, N) or None; arrays."""
         copies = np.concatenate([self._turned(features, *table) for table in self._maps])
         doa, probability = self.localizer.predict(copies)
-        doa = np.split(doa, len(self._turns))
         told = probability is not None
-        weights = np.split(probability, len(doa)) if told else [np.ones(doa[0].shape[:-1], np.float32)] * len(doa)
-        doa = [one @ turn.astype(np.float32) for one, turn in zip(doa, self._turns)]  # turned back
-        doa, probability = mean_of_slots(doa, weights)
+        probability = probability if told else np.ones(doa.shape[:-1], np.float32)
+        count = len(self._turns)
+        back = [one @ turn.astype(np.float32) for one, turn in zip(np.split(doa, count), self._turns)]
+        equal = np.full((1, 1, 1), 1 / count, np.float32)
+        doa, probability = mixed(list(zip(back, np.split(probability, count))), [equal] * count)
         return doa, probability if told else None
 
     def _turned(self, features, place, gain, offset):
@@ -44,21 +45,3 @@ class TurnedCopies:
         rows = features.swapaxes(1, 2)  # (B, T', C, F)
         turned = rows.reshape(*rows.shape[:2], -1)[..., place] * gain + offset
         return turned.reshape(rows.shape).swapaxes(1, 2)
-
-
-def mean_of_slots(doa, probability):
-    """Several answers → one: lists of directions (B, T, N, 3) and probabilities (B, T, N) → their means.
-
-    In each frame the slots of an answer are put into the order that agrees best with the first answer, as vectors,
-    direction times probability, whose sum is the mean direction.
-    """
-    first = total = doa[0] * probability[0][..., None]
-    likely = probability[0]
-    for one, weight in zip(doa[1:], probability[1:]):
-        vectors = one * weight[..., None]
-        agreement = np.einsum("btnx,btmx->btnm", first, vectors)
-        order = cheapest(-agreement.reshape(-1, *agreement.shape[2:])).reshape(weight.shape)
-        total = total + np.take_along_axis(vectors, order[..., None], 2)
-        likely = likely + np.take_along_axis(weight, order, 2)
-    length = np.linalg.norm(total, axis=-1, keepdims=True)
-    return np.where(length > 1e-6, total / np.maximum(length, 1e-6), doa[0]), likely / len(doa)

@@ -9,15 +9,15 @@ frames before these, window and next window are cross-faded; up to there a windo
                                                                  (= alone, > fading out, < fading in, - margin)
 
 Slots of a network may be permuted from window to window: each next window's are put into the order that agrees best
-with the window before over all frames they share, and in each fading frame into the best order of that frame. Slots
-are compared as vectors, direction times probability, by the sum of scalar products, which is the permutation of
-least squared difference: an inactive slot weighs nothing. Shapes: L frames of a window, N slots.
+with the window before over all frames they share, and in each fading frame into the best order of that frame (see
+slots). Shapes: L frames of a window, N slots.
 """
 
 import numpy as np
 
 from doatools.errors import UserError
 from doatools.matching import cheapest
+from doatools.slots import as_vectors, mixed
 
 MARGIN, FADE = 0.08, 0.1  # shares of a window: where the networks here lose accuracy at its end, and of the fading
 
@@ -76,8 +76,8 @@ class Merger:
         doa, probability = doa[:, order], probability[:, order]
         doa, probability = doa.copy(), probability.copy()
         fading = slice(stop - at.hop, stop - at.hop + at.fade)
-        doa[fading], probability[fading] = _cross_fade(
-            *(part[stop : stop + at.fade] for part in self._last), doa[fading], probability[fading])
+        last = tuple(part[stop : stop + at.fade] for part in self._last)
+        doa[fading], probability[fading] = _cross_fade(last, (doa[fading], probability[fading]))
         self._last = doa, probability
         return doa[stop - at.hop : stop], probability[stop - at.hop : stop]
 
@@ -89,18 +89,12 @@ class Merger:
 
 def _order(doa, probability, next_doa, next_probability):
     """The next window's slot for each slot of this one, (N,), from all frames together."""
-    ours, theirs = doa * probability[..., None], next_doa * next_probability[..., None]
+    ours, theirs = as_vectors(doa, probability), as_vectors(next_doa, next_probability)
     return cheapest(-np.einsum("tnx,tmx->nm", ours, theirs)[None])[0]
 
 
-def _cross_fade(doa, probability, next_doa, next_probability):
-    """From one window's frames to the next one's, each frame with its own best order of slots."""
-    ours, theirs = doa * probability[..., None], next_doa * next_probability[..., None]
-    order = cheapest(-np.einsum("tnx,tmx->tnm", ours, theirs))  # (T, N)
-    theirs = np.take_along_axis(theirs, order[..., None], 1)
-    next_probability = np.take_along_axis(next_probability, order, 1)
-    weight = (np.arange(1, len(doa) + 1) / (len(doa) + 1)).astype(np.float32)[:, None]
-    mixed = (1 - weight[..., None]) * ours + weight[..., None] * theirs
-    length = np.linalg.norm(mixed, axis=-1, keepdims=True)
-    return (np.where(length > 1e-6, mixed / np.maximum(length, 1e-6), doa),
-            (1 - weight) * probability + weight * next_probability)
+def _cross_fade(now, following):
+    """From one window's frames to the next one's: pairs of directions and probabilities → a pair."""
+    frames = len(now[0])
+    weight = (np.arange(1, frames + 1) / (frames + 1)).astype(np.float32)[:, None]
+    return mixed((now, following), (1 - weight, weight))

@@ -22,8 +22,9 @@ from doatools.annotations import read_dcase
 from doatools.arrays import ARRAYS
 from doatools.errors import UserError
 from doatools.geometry import angular_distance, unit_vectors
+from doatools.slots import mixed
 from doatools.track_report import summarize
-from doatools.turned import TurnedCopies, mean_of_slots
+from doatools.turned import TurnedCopies
 from doatools.turns import scaled_map
 from doatools.windows import Merger, Windows
 from inference import (
@@ -120,16 +121,17 @@ def test_copies_make_any_network_follow_their_turns_exactly(dataset):
 
 def test_the_mean_of_copies_puts_slots_in_order_and_weighs_by_probability():
     front, left = np.eye(3)[:2]
+    halves = [np.full((1, 1, 1), 0.5)] * 2
     one = np.array([[[front, left]]]), np.array([[[1.0, 0.5]]])
     other = np.array([[[left, front]]]), np.array([[[0.1, 0.8]]])
-    doa, probability = mean_of_slots(*zip(one, other))
+    doa, probability = mixed((one, other), halves)
     np.testing.assert_allclose(doa, [[[front, left]]])
     np.testing.assert_allclose(probability, [[[0.9, 0.3]]])
     apart = np.array([[[left, left]]]), np.array([[[0.5, 0.5]]])
-    doa, _ = mean_of_slots(*zip(one, apart))
+    doa, _ = mixed((one, apart), halves)
     np.testing.assert_allclose(doa[0, 0, 0], unit_vectors(np.degrees(np.arctan(0.5)), 0), atol=1e-12)
     one, weight = (part[:, :, :1] for part in one)
-    doa, _ = mean_of_slots([one, -one], [weight, weight])  # no direction is left: the first answer's
+    doa, _ = mixed(((one, weight), (-one, weight)), halves)  # no direction is left: the first answer's
     assert np.array_equal(doa, one)
 
 
