@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn import functional
 
 from doatools.errors import UserError
-from doatools.localization import Localization
+from doatools.types import Localization
 
 MAPS = 64  # of each convolution
 POOLS = (8, 8, 2)  # over frequency, one for each block; what is left over at the end is pooled as well

@@ -22,8 +22,8 @@ from tqdm import tqdm
 
 from cls_feature_class import data_words
 from doanet_parameters import CHOICES, add_override_argument, get_params, split_words
-from doatools.annotations import count_overlap, find_recordings, is_mixture, read_dcase, select, write_dcase
-from doatools.audiofiles import read_audio
+from doatools.data.annotations import count_overlap, find_recordings, is_mixture, read_dcase, select, write_dcase
+from doatools.data.audiofiles import read_audio
 from doatools.errors import UserError, exits_cleanly
 from doatools.files import in_memory, replacing
 

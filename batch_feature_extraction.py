@@ -13,9 +13,9 @@ import time
 from cls_feature_class import FeatureFiles, data_words
 from doanet_parameters import add_override_argument, get_params, split_words
 from doatools import cluster
+from doatools.data.extraction import make_features
+from doatools.data.readers import format_of
 from doatools.errors import exits_cleanly
-from doatools.extraction import make_features
-from doatools.formats import format_of
 
 
 def build_parser():

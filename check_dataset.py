@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from doanet_parameters import CHOICES, add_override_argument, get_params, parse_overrides
-from doatools import checks
+from doatools.check import checks
 from doatools.errors import UserError, exits_cleanly, nearest
 
 

@@ -16,9 +16,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from cls_feature_class import FeatureFiles, check_up_to_date
-from doatools.annotations import assign_slots, count_overlap, refuse_overflow
+from doatools.data.annotations import assign_slots, count_overlap, refuse_overflow
+from doatools.data.readers import recordings_for
 from doatools.errors import UserError
-from doatools.formats import recordings_for
 
 
 class SequenceDataset(Dataset):

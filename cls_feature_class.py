@@ -25,13 +25,13 @@ import scipy.fft
 from numpy.lib.stride_tricks import sliding_window_view
 
 from doanet_parameters import DEFAULTS, get_params
-from doatools import audiofiles
-from doatools.arrays import ARRAYS
+from doatools.data import audiofiles
+from doatools.data.cache import digest, is_fresh, stamp
+from doatools.data.readers import format_of
 from doatools.errors import UserError
 from doatools.files import replacing
-from doatools.formats import format_of
-from doatools.freshness import digest, is_fresh, stamp
-from doatools.turns import capsule_channel_map, foa_channel_map, phase_channel_map, vertical_turns
+from doatools.spatial.arrays import ARRAYS
+from doatools.spatial.rotations import capsule_channel_map, foa_channel_map, phase_channel_map, vertical_turns
 
 FORMAT = 1  # of the files on disk; raise it when their content changes for the same parameters
 EPS = 1e-8  # added to every sample, and to the energy that intensities are divided by

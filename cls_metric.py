@@ -2,7 +2,7 @@
 
 One call of ``update`` is one recording. Shapes: T label frames, N predicted slots, M references at most at once.
 ``doa`` (T, N, 3) vectors; ``active`` (T, N) bool; ``ref_doa`` (T, M, 3); ``ref_id`` (T, M) integers that name a
-source over time, -1 where there is none; ``pred_id`` (T, N) the same for predictions (doatools/tracking.py makes
+source over time, -1 where there is none; ``pred_id`` (T, N) the same for predictions (doatools/track/trackers.py makes
 them), None where the slot is the identity. An identity stands once in a frame at most. Angles are degrees on the
 great circle, rates percent. A figure without meaning (its denominator is zero, or the system has no activity
 branch) is NaN, told as "n/a".
@@ -17,7 +17,7 @@ Sources: Adavanne et al. 2021 (LE, LR, LP, LF, MOTA'); Bernardin and Stiefelhage
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from doatools.matching import Recording, chosen, most_similar
+from doatools.match.assignment import Recording, chosen, most_similar
 
 GATE_DEG = 20.0
 COUNTED = 8  # most sources that the confusion of their number tells apart; more count as this many

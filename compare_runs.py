@@ -13,10 +13,10 @@ import numpy as np
 
 from cls_metric import UNITS, format_score
 from doanet_parameters import DEFAULTS
-from doatools import checkpoint
 from doatools.errors import UserError, exits_cleanly
-from doatools.training import Run
-from doatools.tut_results import read_rows, table
+from doatools.report.cross_validation import read_rows, table
+from doatools.train import checkpoint
+from doatools.train.loop import Run
 
 TITLES = {"doanet": "DOAnet", "adrenaline": "ADRENALINE", "seldnet": "SELDnet", "cnn": "CNN"}
 # What does not tell one experiment from another: where things are, who computes them, and the seed.

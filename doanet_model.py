@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from doatools.errors import UserError
-from doatools.localization import Localization
+from doatools.types import Localization
 
 
 class ConvBlock(nn.Module):

@@ -8,7 +8,7 @@ import ast
 import copy
 import math
 
-from doatools import configs
+from doatools.config import yaml_files as configs
 from doatools.errors import UserError, nearest
 
 ACTIVE_ABOVE = 0.5  # activity probability from which a slot counts as a source
@@ -185,7 +185,7 @@ RANGES = {
 def get_params(task_id="1", **overrides):
     """Parameters of a task: DEFAULTS, the task's differences, then ``overrides``; derived values last.
 
-    A task is an id of the table, or the path of a YAML file such as configs/seldnet.yaml (see doatools/configs.py).
+    A task is an id of the table, or the path of a YAML file such as configs/seldnet.yaml (see doatools/config/yaml_files.py).
 
     Raises
     ------

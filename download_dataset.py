@@ -8,8 +8,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from doatools import downloads
-from doatools.downloads import Part, readable
+from doatools.data import downloads
+from doatools.data.downloads import Part, readable
 from doatools.errors import UserError, exits_cleanly
 
 RECORDS = {"tau2020": 4064792, "ansim": 1237703, "resim": 1237707, "real": 1237793}  # on Zenodo

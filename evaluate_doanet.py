@@ -5,12 +5,14 @@ import shlex
 import sys
 from pathlib import Path
 
+from doatools.report.page.tables import print_scores
+
 from cls_metric import GROUPS, UNITS
 from doanet_parameters import add_override_argument, get_params, split_words
-from doatools import report, yardsticks
 from doatools.errors import UserError, exits_cleanly
 from doatools.files import write_json
-from doatools.tables import print_scores
+from doatools.report import page as report
+from doatools.track import baselines as yardsticks
 from evaluation import (
     by_checkpoint,
     by_csvs,

@@ -14,15 +14,16 @@ from tqdm import tqdm
 from cls_data_generator import SequenceDataset, make_loader
 from cls_feature_class import FeatureClass
 from cls_metric import FAMILIES, FrameScores, Scores, figures
-from doatools import annotations, yardsticks
-from doatools.annotations import assign_slots, count_overlap, read_dcase
-from doatools.breakdowns import break_down
+from doatools.data import annotations
+from doatools.data.annotations import assign_slots, count_overlap, read_dcase
+from doatools.data.readers import recordings_for
 from doatools.errors import UserError
-from doatools.formats import recordings_for
-from doatools.geometry import azimuth_elevation
-from doatools.intervals import compare, jackknife, total
-from doatools.tracking import link
-from doatools.training import make_fabric
+from doatools.report.breakdowns import break_down
+from doatools.report.intervals import compare, jackknife, total
+from doatools.spatial.geometry import azimuth_elevation
+from doatools.track import baselines as yardsticks
+from doatools.track.trackers import link
+from doatools.train.loop import make_fabric
 from localizer import Track, open_checkpoint
 from trainer import find_tracks
 

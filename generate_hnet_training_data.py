@@ -11,7 +11,7 @@ import time
 import torch
 
 from doatools.errors import UserError, exits_cleanly
-from doatools.hnet_pairs import draw_published, draw_slots, save_pairs
+from doatools.train.hnet_pairs import draw_published, draw_slots, save_pairs
 
 EXAMPLES_PER_CELL = 45000  # for N = 2, with nine cells, the 405,000 of the original
 

@@ -21,9 +21,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from doatools.association import places
 from doatools.errors import UserError, nearest
 from doatools.files import in_memory, replacing
+from doatools.match.associations import places
 
 GRU_SIZE = 128
 

@@ -25,14 +25,14 @@ from threadpoolctl import ThreadpoolController
 
 from cls_feature_class import FeatureClass, Scaler
 from doanet_parameters import ACTIVE_ABOVE, DEFAULTS
-from doatools import sound_input
-from doatools.arrays import Array
+from doatools.data import sound_input
 from doatools.errors import UserError
-from doatools.geometry import azimuth_elevation
-from doatools.track_report import Spectrogram, doubts
-from doatools.tracking import Linker
-from doatools.turned import TurnedCopies
-from doatools.windows import Merger, Windows
+from doatools.spatial.arrays import Array
+from doatools.spatial.geometry import azimuth_elevation
+from doatools.track.rotated import TurnedCopies
+from doatools.track.summary import Spectrogram, doubts
+from doatools.track.trackers import Linker
+from doatools.track.windows import Merger, Windows
 
 SILENT = 1e-5  # full scale; a label frame whose samples are all smaller holds no source, whatever a network says
 CONFIRMED = 3  # frames in which a track must have been seen before it is told
@@ -267,7 +267,7 @@ def fitted(localizer, sound, foa_order="acn"):
 class TrackStream:
     """Audio in pieces of any size → TRACK_ROWS.
 
-    Slots more probable than ``threshold`` are linked frame by frame (doatools/tracking.py, by the checkpoint's
+    Slots more probable than ``threshold`` are linked frame by frame (doatools/track/trackers.py, by the checkpoint's
     tracker parameters, a Kalman filter if these say 'off'). A track is told once it has been seen in CONFIRMED frames,
     and from the frame that is CONFIRMED - 1 before on: blips are left out. ``latency_s`` is the most that passes from
     the start of a frame to its rows, computation apart.

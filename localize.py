@@ -10,12 +10,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 from doanet_parameters import ACTIVE_ABOVE
-from doatools import sound_input
-from doatools.annotations import write_dcase
-from doatools.arrays import ARRAYS
+from doatools.data import sound_input
+from doatools.data.annotations import write_dcase
 from doatools.errors import UserError, exits_cleanly
 from doatools.files import write_json
-from doatools.track_report import as_values, frame_lines, tell
+from doatools.spatial.arrays import ARRAYS
+from doatools.track.summary import as_values, frame_lines, tell
 from inference import TrackStream, fitted, load_localizer, track_file
 
 MODELS = Path(__file__).resolve().parent / "models"

@@ -19,9 +19,9 @@ from cls_feature_class import FeatureClass, Scaler
 from cls_metric import QUICK, SUMMARY, FrameScores, Scores
 from doanet_model import DOAnet, from_published
 from doanet_parameters import ACTIVE_ABOVE, DEFAULTS, derive, get_params, split_words
-from doatools import checkpoint
-from doatools.arrays import ARRAYS, Array
 from doatools.errors import UserError
+from doatools.spatial.arrays import ARRAYS, Array
+from doatools.train import checkpoint
 
 MODELS = {"doanet": DOAnet, "adrenaline": ADRENALINE, "seldnet": SELDnet, "cnn": CNN}
 

@@ -13,15 +13,16 @@ from pathlib import Path
 from cls_data_generator import make_loader
 from cls_feature_class import FeatureFiles
 from doanet_parameters import add_override_argument, get_params, parse_overrides
-from doatools import checkpoint, configs
+from doatools.config import yaml_files as configs
+from doatools.data.cache import remove_leftovers
+from doatools.data.extraction import make_features
+from doatools.data.readers import format_of
+from doatools.data.tut import SPLITS
 from doatools.errors import UserError, exits_cleanly
-from doatools.extraction import make_features
 from doatools.files import write_json
-from doatools.formats import format_of
-from doatools.freshness import remove_leftovers
-from doatools.training import Run
-from doatools.tut import SPLITS
-from doatools.tut_results import read_rows, table
+from doatools.report.cross_validation import read_rows, table
+from doatools.train import checkpoint
+from doatools.train.loop import Run
 from localizer import frame_figures
 from trainer import Training, changed_settings
 

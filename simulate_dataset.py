@@ -20,11 +20,12 @@ from tqdm import tqdm
 
 from cls_feature_class import data_words
 from doanet_parameters import add_override_argument, get_params, parse_overrides
-from doatools import cluster, scenes
+from doatools import cluster
 from doatools.errors import UserError, exits_cleanly
 from doatools.files import in_memory, replacing, write_json
-from doatools.layouts import LAYOUTS, SOUND_FOLDS, summary
-from doatools.sounds import FolderSounds, GeneratedSounds, SoundsTogether
+from doatools.simulate import scenes
+from doatools.simulate.sounds import FolderSounds, GeneratedSounds, SoundsTogether
+from doatools.simulate.writers import LAYOUTS, SOUND_FOLDS, summary
 
 MANIFEST = "simulation.json"
 

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from cls_metric import format_score, selection_score
 from doanet_parameters import DEFAULTS, add_override_argument, get_params, split_words
-from doatools import checkpoint, plots
+from doatools.data.cache import remove_leftovers
 from doatools.errors import UserError, exits_cleanly
 from doatools.files import write_json
-from doatools.freshness import remove_leftovers
-from doatools.training import Run
+from doatools.report import plots
+from doatools.train import checkpoint
+from doatools.train.loop import Run
 from localizer import score
 from trainer import Training, changed_settings
 

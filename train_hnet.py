@@ -13,8 +13,8 @@ import torch
 
 from doatools.errors import UserError, exits_cleanly
 from doatools.files import write_json
-from doatools.hnet_pairs import LARGEST_ON_GRID, draw_published, draw_slots, load_pairs
-from doatools.hnet_training import batches_of, batches_on_the_fly, fit, score, table
+from doatools.train.hnet_pairs import LARGEST_ON_GRID, draw_published, draw_slots, load_pairs
+from doatools.train.hnet_training import batches_of, batches_on_the_fly, fit, score, table
 from hnet_model import ARCHITECTURES, HNet, hnet_loss, save_hnet
 
 STEPS = {1: 1000, 2: 6000, 3: 6000}  # above, as many as LONGEST
@@ -124,7 +124,7 @@ def report(name, figures, max_doas):
 
 def write_results(folder, content):
     """scores.json and curve.png."""
-    from doatools.plots import figure  # slow to import, and needed once, at the end
+    from doatools.report.page.plots import figure  # slow to import, and needed once, at the end
 
     write_json(folder / "scores.json", content)
     history = content["history"]

@@ -11,17 +11,17 @@ from torch import nn
 from cls_data_generator import SequenceDataset, make_loader
 from cls_feature_class import FeatureClass
 from doanet_parameters import DEFAULTS, derive
-from doatools.association import (
+from doatools.data.augmentation import Augmentation
+from doatools.errors import UserError
+from doatools.match.associations import (
     check_orders,
     near_enough,
     optimal_association,
     sinkhorn_association,
     track_association,
 )
-from doatools.augmentation import Augmentation
-from doatools.errors import UserError
-from doatools.losses import DMOTLoss, MSELoss, PITLoss, SELLoss, TrackingPITLoss
-from doatools.training import evaluate, fit, make_fabric
+from doatools.train.loop import evaluate, fit, make_fabric
+from doatools.train.losses import DMOTLoss, MSELoss, PITLoss, SELLoss, TrackingPITLoss
 from hnet_model import load_hnet
 from localizer import Localizer, recordings_of
 
@@ -128,7 +128,7 @@ class Training:
                         for role, data in self.datasets.items()}
 
     def fit(self, score, selection):
-        """Train; ``score`` of the validation's list of Track → figures; see doatools.training.fit."""
+        """Train; ``score`` of the validation's list of Track → figures; see doatools.train.loop.fit."""
         if self.fabric.is_global_zero and not self.resumed:
             self.run.clear()
         return fit(

@@ -11,9 +11,9 @@ from tqdm import tqdm
 
 from cls_metric import format_score
 from doanet_parameters import add_override_argument
-from doatools import plots
 from doatools.errors import exits_cleanly
-from doatools.training import Predictions
+from doatools.report import plots
+from doatools.train.loop import Predictions
 from evaluation import predict
 from localizer import choose, open_checkpoint, recordings_of, score
 

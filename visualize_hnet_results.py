@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from doatools import plots
-from doatools.association import (
+from doatools.errors import UserError, exits_cleanly
+from doatools.match.associations import (
     INACTIVE,
     LARGEST_ENUMERATED,
     assignment_gap,
@@ -21,10 +21,10 @@ from doatools.association import (
     optimal_association,
     pairwise_distance,
 )
-from doatools.errors import UserError, exits_cleanly
-from doatools.geometry import unit_vectors
-from doatools.hnet_pairs import LARGEST_ON_GRID, draw_published, load_pairs
-from doatools.hnet_training import answer
+from doatools.report import plots
+from doatools.spatial.geometry import unit_vectors
+from doatools.train.hnet_pairs import LARGEST_ON_GRID, draw_published, load_pairs
+from doatools.train.hnet_training import answer
 from hnet_model import load_hnet
 
 ROWS = 4  # of examples, each kind

@@ -17,7 +17,7 @@ from benchmarks.plain import PlainDOAnet
 from benchmarks.plain_features import plain_features
 from benchmarks.recordings import make_recordings
 from cls_feature_class import Scaler
-from doatools.windows import Windows
+from doatools.track.windows import Windows
 from inference import track_file
 from localizer import Localizer
 

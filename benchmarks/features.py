@@ -12,8 +12,8 @@ from benchmarks.measure import median_seconds
 from benchmarks.plain_features import plain_extraction, read_and_transform
 from benchmarks.recordings import make_recordings
 from cls_feature_class import FeatureFiles
-from doatools.extraction import make_features
-from doatools.formats import format_of
+from doatools.data.extraction import make_features
+from doatools.data.readers import format_of
 
 
 def measure(side, dataset, count=4, seconds=60.0, turns=3):

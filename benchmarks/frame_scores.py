@@ -7,7 +7,7 @@ from scipy.optimize import linear_sum_assignment
 
 from benchmarks.measure import median_seconds
 from cls_metric import FrameScores
-from doatools.geometry import angular_distance, unit_vectors
+from doatools.spatial.geometry import angular_distance, unit_vectors
 
 
 def make_recordings(recordings=100, frames=600, seed=0):

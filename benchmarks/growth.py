@@ -9,7 +9,7 @@ from benchmarks.features import extract
 from benchmarks.measure import median_seconds, peak_mib
 from benchmarks.recordings import make_recordings
 from cls_data_generator import SequenceDataset, make_loader
-from doatools.training import make_fabric, make_optimizer, make_schedule, train_epoch
+from doatools.train.loop import make_fabric, make_optimizer, make_schedule, train_epoch
 from localizer import build_model
 from trainer import build_criterion
 

@@ -7,7 +7,7 @@ from benchmarks.plain import PlainDOAnet
 from benchmarks.training_step import make_batch
 from cls_feature_class import Scaler
 from doanet_parameters import get_params
-from doatools.training import evaluate, make_fabric
+from doatools.train.loop import evaluate, make_fabric
 from localizer import Localizer
 
 

@@ -12,7 +12,7 @@ from benchmarks.measure import median_seconds
 from benchmarks.plain_features import plain_extraction
 from benchmarks.recordings import make_recordings
 from cls_data_generator import EpochSampler, SequenceDataset, make_loader
-from doatools.training import make_fabric
+from doatools.train.loop import make_fabric
 
 LENGTH, RATIO, SLOTS = 50, 5, 2  # label frames of a sequence, feature frames of a label frame
 

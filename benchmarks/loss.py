@@ -6,7 +6,7 @@ from benchmarks.measure import median_seconds
 from benchmarks.plain_loss import PlainHnet, plain_dmot
 from benchmarks.training_step import make_target
 from doanet_parameters import get_params
-from doatools.localization import Localization
+from doatools.types import Localization
 from hnet_model import load_hnet
 from trainer import build_criterion
 

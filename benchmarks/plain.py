@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from doatools.localization import Localization
+from doatools.types import Localization
 
 
 class PlainDOAnet(nn.Module):

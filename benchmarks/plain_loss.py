@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from doatools.association import places
+from doatools.match.associations import places
 
 
 class PlainLayer(nn.Module):

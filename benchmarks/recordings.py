@@ -4,7 +4,7 @@ import numpy as np
 import soundfile
 
 from doanet_parameters import get_params
-from doatools.annotations import EVENT_ROWS, write_dcase
+from doatools.data.annotations import EVENT_ROWS, write_dcase
 
 FS, FRAME_S = 24000, 0.1
 

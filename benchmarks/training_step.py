@@ -5,9 +5,9 @@ import torch
 from benchmarks.measure import median_seconds
 from benchmarks.plain import PlainDOAnet
 from doanet_parameters import get_params
-from doatools.geometry import unit_vectors
-from doatools.localization import Target
-from doatools.training import make_fabric, make_optimizer, train_step
+from doatools.spatial.geometry import unit_vectors
+from doatools.train.loop import make_fabric, make_optimizer, train_step
+from doatools.types import Target
 from localizer import build_model
 from trainer import build_criterion
 

@@ -1,4 +1,4 @@
-"""Choose the counting rules of the classical yardsticks (RULES in doatools/yardsticks.py) on the validation fold.
+"""Choose the counting rules of the classical yardsticks (RULES in doatools/track/baselines.py) on the validation fold.
 
 The rule of the highest F20 is printed for each: ``python3 benchmarks/tune_yardsticks.py dataset_dir=datasets/recorded``
 """
@@ -16,9 +16,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from cls_feature_class import FeatureClass
 from cls_metric import FrameScores
 from doanet_parameters import add_override_argument, get_params, parse_overrides
-from doatools import yardsticks
-from doatools.annotations import assign_slots, count_overlap, find_recordings, select
+from doatools.data.annotations import assign_slots, count_overlap, find_recordings, select
 from doatools.errors import exits_cleanly
+from doatools.track import baselines as yardsticks
 
 LEVELS_DB = np.arange(0.0, 6.1, 0.5)
 HEIGHTS = np.round(np.arange(0.3, 1.0, 0.05), 2)

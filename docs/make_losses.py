@@ -19,9 +19,9 @@ sys.path.insert(0, str(ROOT))
 
 from cls_metric import Scores, format_score  # noqa: E402 (the toolkit's modules lie one folder up)
 from doatools import plots  # noqa: E402
-from doatools.breakdowns import moving_events  # noqa: E402
 from doatools.errors import UserError, exits_cleanly  # noqa: E402
 from doatools.files import replacing, write_json  # noqa: E402
+from doatools.report.breakdowns import moving_events  # noqa: E402
 from evaluation import by_checkpoint  # noqa: E402
 
 RESULTS = "results/losses"

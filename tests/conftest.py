@@ -4,7 +4,7 @@ import pytest
 import torch
 from helpers import make_dataset
 
-from doatools import checkpoint
+from doatools.train import checkpoint
 
 torch.set_num_threads(1)  # two test processes share two cores
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from doatools.annotations import EVENT_ROWS, write_dcase
-from doatools.geometry import unit_vectors
+from doatools.data.annotations import EVENT_ROWS, write_dcase
+from doatools.spatial.geometry import unit_vectors
 
 FS = 24000
 FRAME = 2400  # samples of a label frame

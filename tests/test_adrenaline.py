@@ -9,10 +9,10 @@ import torch
 from adrenaline_model import ADRENALINE, CNN, SELDnet
 from benchmarks.plain import PlainADRENALINE, PlainCNN, PlainSELDnet
 from doanet_parameters import get_params
-from doatools import plots
-from doatools.geometry import unit_vectors
-from doatools.localization import Target
-from doatools.losses import SELLoss
+from doatools.report import plots
+from doatools.spatial.geometry import unit_vectors
+from doatools.train.losses import SELLoss
+from doatools.types import Target
 from localizer import Track
 
 TWINS = {ADRENALINE: PlainADRENALINE, SELDnet: PlainSELDnet, CNN: PlainCNN}

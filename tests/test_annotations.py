@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from helpers import make_dataset, make_rows
 
-from doatools.annotations import (
+from doatools.data.annotations import (
     assign_slots,
     count_overlap,
     find_recordings,
@@ -15,7 +15,7 @@ from doatools.annotations import (
     write_dcase,
 )
 from doatools.errors import UserError
-from doatools.geometry import unit_vectors
+from doatools.spatial.geometry import unit_vectors
 
 
 def csv_file(folder, text):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import eval_legendre, spherical_jn, spherical_yn
 
-from doatools.arrays import (
+from doatools.spatial.arrays import (
     ARRAYS,
     SPEED_OF_SOUND,
     Array,
@@ -12,7 +12,7 @@ from doatools.arrays import (
     foa_gains,
     rigid_sphere_response,
 )
-from doatools.geometry import unit_vectors
+from doatools.spatial.geometry import unit_vectors
 
 MIC = ARRAYS["mic"]
 

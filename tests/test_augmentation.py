@@ -8,10 +8,10 @@ import torch
 
 from cls_feature_class import FeatureClass, Scaler
 from doanet_parameters import get_params
-from doatools.arrays import ARRAYS
-from doatools.augmentation import LONGEST_MASK, MASKS, Augmentation
-from doatools.geometry import unit_vectors
-from doatools.turns import vertical_turns
+from doatools.data.augmentation import LONGEST_MASK, MASKS, Augmentation
+from doatools.spatial.arrays import ARRAYS
+from doatools.spatial.geometry import unit_vectors
+from doatools.spatial.rotations import vertical_turns
 from trainer import build_augmentation
 
 SAMPLES = 24000

@@ -12,8 +12,8 @@ from helpers import FS, make_dataset
 
 import check_dataset
 import simulate_dataset
-from doatools import alignment
-from doatools.arrays import ARRAYS
+from doatools.check import alignment
+from doatools.spatial.arrays import ARRAYS
 
 SIMULATION = ["sim_recordings_per_fold=1", "sim_rooms_per_fold=1", "--jobs", "1"]
 

@@ -28,7 +28,7 @@ def make_both(folder, *words):
 def test_workers_make_the_same_files(scheduler, tmp_path, monkeypatch):
     alone = make_both(tmp_path / "alone", "--jobs", "1")
     assert len(alone) == 6 * 6 + 1
-    for name in ("doatools.rooms.Renderer.early_response", "cls_feature_class.FeatureClass.extract"):
+    for name in ("doatools.simulate.rooms.Renderer.early_response", "cls_feature_class.FeatureClass.extract"):
         monkeypatch.setattr(name, None)  # in this process, which is not to do the work
     assert make_both(tmp_path / "cluster", "--dask", scheduler) == alone
 

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from doanet_parameters import get_params
-from doatools.configs import datasets_of, name_of
+from doatools.config.yaml_files import datasets_of, name_of
 from doatools.errors import UserError
 
 KEYS = {"name", "max_num_sources", "sequence_duration", "num_fft_bins", "frame_length", "chunk_length", "hidden_dim",

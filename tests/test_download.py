@@ -22,7 +22,7 @@ import pooch
 import pytest
 
 import download_dataset
-from doatools import archives, downloads
+from doatools.data import archives, downloads
 from doatools.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -14,9 +14,9 @@ from test_scripts import SMALL, fails
 import evaluate_doanet
 import train_doanet
 from cls_metric import GROUPS, UNITS, figures
-from doatools import tables
-from doatools.annotations import write_dcase
-from doatools.breakdowns import break_down, closest_references, moving_events, only, paired_angles
+from doatools.data.annotations import write_dcase
+from doatools.report import tables
+from doatools.report.breakdowns import break_down, closest_references, moving_events, only, paired_angles
 from evaluation import compare_tracks, counts_of, evaluate_tracks, frame_counts_of
 from localizer import Track
 

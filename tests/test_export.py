@@ -13,7 +13,7 @@ from helpers import FS, foa_wave
 import export_doanet
 from cls_feature_class import FeatureClass, Scaler
 from doanet_parameters import get_params
-from doatools import checkpoint
+from doatools.train import checkpoint
 from inference import load_localizer, track_file
 from localizer import Localizer
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from doatools.geometry import angular_distance, azimuth_elevation, pairwise_angles, unit_vectors
+from doatools.spatial.geometry import angular_distance, azimuth_elevation, pairwise_angles, unit_vectors
 
 
 def test_axes():

@@ -13,9 +13,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from cls_data_generator import SequenceDataset, make_loader
 from doanet_parameters import get_params
-from doatools import training
-from doatools.resident import ResidentBatches
-from doatools.training import LossWatch, compiled, make_optimizer, train_step
+from doatools.train import loop as training
+from doatools.train.loop import LossWatch, compiled, make_optimizer, train_step
+from doatools.train.resident import ResidentBatches
 from localizer import MODELS, build_model
 from trainer import build_augmentation, build_criterion
 

@@ -10,7 +10,8 @@ from scipy.optimize import linear_sum_assignment
 import generate_hnet_training_data
 import train_hnet
 import visualize_hnet_results
-from doatools.association import (
+from doatools.errors import UserError
+from doatools.match.associations import (
     active_pairs,
     assignment_gap,
     excess_cost,
@@ -19,9 +20,8 @@ from doatools.association import (
     pairwise_distance,
     soft_association,
 )
-from doatools.errors import UserError
-from doatools.hnet_pairs import draw_cells, draw_published, draw_slots, load_pairs, random_directions
-from doatools.hnet_training import answer, batches_of, equivariance
+from doatools.train.hnet_pairs import draw_cells, draw_published, draw_slots, load_pairs, random_directions
+from doatools.train.hnet_training import answer, batches_of, equivariance
 from hnet_model import HNet, hnet_loss, load_hnet, marginals, save_hnet
 
 

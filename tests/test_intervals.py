@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from doatools.intervals import compare, jackknife, total
+from doatools.report.intervals import compare, jackknife, total
 
 
 def mean(counts):

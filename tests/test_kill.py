@@ -13,7 +13,7 @@ import pytest
 import torch
 from helpers import make_dataset
 
-from doatools import checkpoint
+from doatools.train import checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 KILLS = 10

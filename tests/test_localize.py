@@ -17,16 +17,17 @@ from helpers import FRAME, FS, WAVES, foa_wave
 import localize
 from cls_feature_class import FeatureClass, Scaler
 from doanet_parameters import get_params
-from doatools import checkpoint, sound_input
-from doatools.annotations import read_dcase
-from doatools.arrays import ARRAYS
+from doatools.data import sound_input
+from doatools.data.annotations import read_dcase
 from doatools.errors import UserError
-from doatools.geometry import angular_distance, unit_vectors
-from doatools.slots import mixed
-from doatools.track_report import summarize
-from doatools.turned import TurnedCopies
-from doatools.turns import scaled_map
-from doatools.windows import Merger, Windows
+from doatools.spatial.arrays import ARRAYS
+from doatools.spatial.geometry import angular_distance, unit_vectors
+from doatools.spatial.rotations import scaled_map
+from doatools.track.rotated import TurnedCopies
+from doatools.track.slots import mixed
+from doatools.track.summary import summarize
+from doatools.track.windows import Merger, Windows
+from doatools.train import checkpoint
 from inference import (
     TRACK_ROWS,
     Course,

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from doanet_parameters import get_params
-from doatools.association import (
+from doatools.errors import UserError
+from doatools.match.associations import (
     cheapest_path,
     near_enough,
     optimal_association,
@@ -15,10 +16,8 @@ from doatools.association import (
     sinkhorn_association,
     track_association,
 )
-from doatools.errors import UserError
-from doatools.geometry import unit_vectors
-from doatools.localization import Localization, Target
-from doatools.losses import (
+from doatools.spatial.geometry import unit_vectors
+from doatools.train.losses import (
     DMOTLoss,
     MSELoss,
     PITLoss,
@@ -29,6 +28,7 @@ from doatools.losses import (
     great_circle,
     switches,
 )
+from doatools.types import Localization, Target
 
 X, Y, Z = torch.eye(3)
 

@@ -11,7 +11,7 @@ from cls_data_generator import SequenceDataset
 from cls_feature_class import FeatureClass, FeatureFiles, Scaler
 from doanet_parameters import get_params
 from doatools.errors import UserError
-from doatools.training import Predictions
+from doatools.train.loop import Predictions
 from localizer import Localizer, recordings_of
 from trainer import build_augmentation
 

@@ -18,8 +18,8 @@ from cls_metric import (
     format_score,
     selection_score,
 )
-from doatools.geometry import angular_distance, unit_vectors
-from doatools.matching import assign
+from doatools.match.assignment import assign
+from doatools.spatial.geometry import angular_distance, unit_vectors
 
 
 def drawn(azimuths, active=True):

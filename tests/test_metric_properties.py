@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from cls_metric import SEGMENT_FRAMES, Scores, figures
-from doatools.geometry import unit_vectors
+from doatools.spatial.geometry import unit_vectors
 
 repeatedly = settings(max_examples=100, deadline=None, derandomize=True)
 

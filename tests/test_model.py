@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from doanet_model import DOAnet, from_published
 from doanet_parameters import get_params
-from doatools import checkpoint
+from doatools.train import checkpoint
 
 
 @pytest.mark.parametrize(("channels", "activity", "expected"), [

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from doatools import checkpoint
+from doatools.train import checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}

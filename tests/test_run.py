@@ -12,10 +12,10 @@ import compare_runs
 import run
 import train_doanet
 import visualize_doanet_output
-from doatools import checkpoint
-from doatools.geometry import unit_vectors
-from doatools.training import Run, make_schedule
-from doatools.tut_results import read_rows, table
+from doatools.report.cross_validation import read_rows, table
+from doatools.spatial.geometry import unit_vectors
+from doatools.train import checkpoint
+from doatools.train.loop import Run, make_schedule
 from localizer import Track, frame_figures
 
 # 32 bins and 8 hidden units of the 1024 and 128 published

@@ -169,7 +169,7 @@ def test_missing_and_foreign_checkpoints(tmp_path, capsys):
 
 
 def test_a_checkpoint_of_another_shape_is_refused(tiny_data, tmp_path, capsys):
-    from doatools import checkpoint
+    from doatools.train import checkpoint
     assert train_doanet.main(["1", "job", f"dataset_dir={tiny_data}", f"results_dir={tmp_path}", *SMALL]) == 0
     path = tmp_path / "1_job" / "best.pt"
     content = checkpoint.load(path)
@@ -184,7 +184,7 @@ def test_a_full_disk_is_told_in_one_line(tiny_data, tmp_path, capsys, monkeypatc
     def full(*args, **kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
     monkeypatch.setattr(Path, "write_bytes", full)
-    monkeypatch.setattr("doatools.extraction.open", full, raising=False)
+    monkeypatch.setattr("doatools.data.extraction.open", full, raising=False)
     line = fails(capsys, train_doanet, "1", "job", f"dataset_dir={tiny_data}", f"results_dir={tmp_path}", *SMALL)
     assert "No space left" in line and "best.pt" in line
     line = fails(capsys, batch_feature_extraction, f"dataset_dir={tiny_data}", f"feat_label_dir={tmp_path}/f",
@@ -214,7 +214,7 @@ def test_runs_are_compared_in_one_table(tiny_data, tmp_path, capsys):
 def test_training_starts_from_given_weights(tiny_data, tmp_path, capsys):
     import torch
 
-    from doatools import checkpoint
+    from doatools.train import checkpoint
     words = [f"dataset_dir={tiny_data}", f"results_dir={tmp_path}", *SMALL]
     assert train_doanet.main(["1", "first", *words]) == 0
     first = tmp_path / "1_first" / "best.pt"

@@ -9,11 +9,11 @@ from scipy.optimize import linear_sum_assignment
 
 from cls_metric import FrameScores
 from doanet_parameters import get_params
-from doatools.arrays import ARRAYS
-from doatools.geometry import angular_distance, unit_vectors
-from doatools.rooms import Renderer
-from doatools.scenes import compose, render
-from doatools.sounds import GeneratedSounds
+from doatools.simulate.rooms import Renderer
+from doatools.simulate.scenes import compose, render
+from doatools.simulate.sounds import GeneratedSounds
+from doatools.spatial.arrays import ARRAYS
+from doatools.spatial.geometry import angular_distance, unit_vectors
 from inference import load_localizer, track_audio
 
 MODELS = Path(__file__).resolve().parent.parent / "models"

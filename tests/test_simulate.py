@@ -10,14 +10,14 @@ import soundfile
 
 import simulate_dataset
 from doanet_parameters import get_params
-from doatools.annotations import find_recordings, read_dcase
-from doatools.arrays import ARRAYS, SPEED_OF_SOUND
+from doatools.data.annotations import find_recordings, read_dcase
 from doatools.errors import UserError
-from doatools.geometry import angular_distance, unit_vectors
-from doatools.layouts import Dcase2020
-from doatools.rooms import HOP_S, Room, early_images
-from doatools.scenes import SEPARATION_DEG, check_settings, compose, render, tau_renderer
-from doatools.sounds import FolderSounds, GeneratedSounds, SoundsTogether, without_pauses
+from doatools.simulate.rooms import HOP_S, Room, early_images
+from doatools.simulate.scenes import SEPARATION_DEG, check_settings, compose, render, tau_renderer
+from doatools.simulate.sounds import FolderSounds, GeneratedSounds, SoundsTogether, without_pauses
+from doatools.simulate.writers import Dcase2020
+from doatools.spatial.arrays import ARRAYS, SPEED_OF_SOUND
+from doatools.spatial.geometry import angular_distance, unit_vectors
 
 FS = 24000
 DEAD = Room((8.0, 7.0, 5.0), 0.03, (4.0, 3.5, 2.5))  # hardly a reflection

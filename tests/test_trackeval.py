@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cls_metric import HOTA, ClearMOT, Identity
-from doatools.geometry import unit_vectors
+from doatools.spatial.geometry import unit_vectors
 
 FAMILIES = (ClearMOT, Identity, HOTA)
 GATE = 20.0

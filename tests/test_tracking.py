@@ -7,8 +7,8 @@ from scipy.spatial.transform import Rotation
 from cls_metric import ClearMOT
 from doanet_parameters import get_params
 from doatools.errors import UserError
-from doatools.geometry import unit_vectors
-from doatools.tracking import TRACKERS, link
+from doatools.spatial.geometry import unit_vectors
+from doatools.track.trackers import TRACKERS, link
 
 LINKING = [how for how in TRACKERS if how != "off"]
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import train_doanet
-from doatools import checkpoint
-from doatools.training import LossWatch, Run, make_fabric
+from doatools.train import checkpoint
+from doatools.train.loop import LossWatch, Run, make_fabric
 from localizer import Localizer
 
 TINY = ["quick_test=False", "nb_epochs=3", "batch_size=4", "label_sequence_length=10", "nb_cnn2d_filt=8",

@@ -9,12 +9,12 @@ from tut_helpers import make_tut
 
 import simulate_dataset
 from doanet_parameters import get_params
-from doatools.annotations import assign_slots, count_overlap
+from doatools.data.annotations import assign_slots, count_overlap
+from doatools.data.tut import find_tut, read_tut, select_tut, write_tut
 from doatools.errors import UserError
-from doatools.geometry import angular_distance, unit_vectors
-from doatools.layouts import Tut2018
-from doatools.sounds import GeneratedSounds
-from doatools.tut import find_tut, read_tut, select_tut, write_tut
+from doatools.simulate.sounds import GeneratedSounds
+from doatools.simulate.writers import Tut2018
+from doatools.spatial.geometry import angular_distance, unit_vectors
 
 HEADER = "sound_event_recording,start_time,end_time,ele,azi,dist\n"
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from helpers import FRAME, FS, foa_wave
 
-from doatools.arrays import ARRAYS
 from doatools.errors import UserError
-from doatools.geometry import angular_distance, unit_vectors
-from doatools.yardsticks import DATASETS, RULES, Candidates, Rule, candidates, localize
+from doatools.spatial.arrays import ARRAYS
+from doatools.spatial.geometry import angular_distance, unit_vectors
+from doatools.track.baselines import DATASETS, RULES, Candidates, Rule, candidates, localize
 
 FRAMES = 14
 SOUNDING = slice(4, 10)

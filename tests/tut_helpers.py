@@ -6,7 +6,7 @@ import numpy as np
 import soundfile
 from helpers import foa_wave
 
-from doatools.tut import folders, write_tut
+from doatools.data.tut import folders, write_tut
 
 FS = 44100
 

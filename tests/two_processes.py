@@ -6,8 +6,8 @@ import torch
 
 from cls_data_generator import EpochSampler
 from doanet_parameters import get_params
-from doatools.localization import Target
-from doatools.training import LossWatch, make_fabric, make_optimizer
+from doatools.train.loop import LossWatch, make_fabric, make_optimizer
+from doatools.types import Target
 from localizer import build_model
 from trainer import build_criterion
 

@@ -19,7 +19,7 @@ from trackeval.metrics import CLEAR, HOTA, Identity
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
-from doatools.geometry import angular_distance, unit_vectors  # noqa: E402
+from doatools.spatial.geometry import angular_distance, unit_vectors  # noqa: E402
 
 SCENES = 300
 WIDTH = 4  # slots

@@ -6,7 +6,7 @@ import matplotlib
 import numpy as np
 
 from doatools.files import replacing
-from doatools.geometry import azimuth_elevation
+from doatools.spatial.geometry import azimuth_elevation
 
 matplotlib.use("Agg")
 from matplotlib import pyplot

@@ -20,7 +20,7 @@ import pyroomacoustics as pra
 from scipy import fft
 from scipy.signal import oaconvolve
 
-from doatools.arrays import SPEED_OF_SOUND, fibonacci_directions, foa_gains
+from doatools.spatial.arrays import SPEED_OF_SOUND, fibonacci_directions, foa_gains
 
 EARLY_S = 0.06  # image sources up to this long after the direct sound
 FADE_S = 0.02  # before that, images fade into the tail

@@ -6,9 +6,9 @@ whatever the file; a further format is one class and one line.
 
 from pathlib import Path
 
-from doatools.annotations import find_recordings, read_dcase, select
+from doatools.data.annotations import find_recordings, read_dcase, select
+from doatools.data.tut import find_tut, read_tut, select_tut
 from doatools.errors import UserError
-from doatools.tut import find_tut, read_tut, select_tut
 
 
 class Dcase:
@@ -94,5 +94,5 @@ def recordings_for(params, role):
 
 
 def _setting(params):
-    return f"mode={params['mode']} (see ROLES in doatools/annotations.py)" if params["format"] == "dcase" else (
-        f"fold={params['fold']} (see doatools/tut.py)")
+    return f"mode={params['mode']} (see ROLES in doatools/data/annotations.py)" if params["format"] == "dcase" else (
+        f"fold={params['fold']} (see doatools/data/tut.py)")

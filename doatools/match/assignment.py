@@ -11,7 +11,7 @@ import math
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from doatools.geometry import pairwise_angles
+from doatools.spatial.geometry import pairwise_angles
 
 ENUMERATED = 24  # up to so many ways of pairing are compared at once; above, one frame after the other by scipy
 BLOCK = 4096  # frames whose arrays fit into a core's cache

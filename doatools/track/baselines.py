@@ -19,8 +19,8 @@ import pyroomacoustics
 from scipy.signal import stft
 from scipy.spatial import cKDTree
 
-from doatools.arrays import ARRAYS, fibonacci_directions
 from doatools.errors import UserError
+from doatools.spatial.arrays import ARRAYS, fibonacci_directions
 
 GRID = 800  # directions, about 7° apart
 BAND_HZ = (500.0, 4000.0)

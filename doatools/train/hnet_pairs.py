@@ -26,10 +26,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from doatools.association import INACTIVE, active_pairs, optimal_association, pairwise_distance
 from doatools.errors import UserError
 from doatools.files import replacing
-from doatools.geometry import unit_vectors
+from doatools.match.associations import INACTIVE, active_pairs, optimal_association, pairwise_distance
+from doatools.spatial.geometry import unit_vectors
 
 RESOLUTIONS = (1, 2, 3, 4, 5, 10, 15, 20, 30)  # degrees
 LARGEST_ON_GRID = 7  # a resolution of 30° has seven elevations

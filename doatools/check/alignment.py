@@ -20,8 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.fft
 
-from doatools.arrays import fibonacci_directions
-from doatools.geometry import angular_distance, unit_vectors
+from doatools.spatial.arrays import fibonacci_directions
+from doatools.spatial.geometry import angular_distance, unit_vectors
 
 BAND_HZ = (500.0, 4000.0)  # below it rooms are not diffuse and arrays small, above it real arrays alias
 FRAMES_AN_EVENT, FRAMES_A_RECORDING = 8, 48

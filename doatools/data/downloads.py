@@ -19,7 +19,7 @@ import pooch
 import requests
 from tqdm import tqdm
 
-from doatools import archives
+from doatools.data import archives
 from doatools.errors import UserError
 
 ZENODO = "https://zenodo.org"

@@ -9,12 +9,12 @@ import functools
 
 import numpy as np
 
-from doatools import scenes
-from doatools.annotations import is_mixture, write_dcase
-from doatools.arrays import ARRAYS
+from doatools.data.annotations import is_mixture, write_dcase
+from doatools.data.tut import OVERLAPS, PARTS, SPLITS, folders, write_tut
 from doatools.errors import UserError
-from doatools.rooms import FreeField, Renderer
-from doatools.tut import OVERLAPS, PARTS, SPLITS, folders, write_tut
+from doatools.simulate import scenes
+from doatools.simulate.rooms import FreeField, Renderer
+from doatools.spatial.arrays import ARRAYS
 
 SOUND_FOLDS = 6  # groups of recordings that share no sound with each other
 

@@ -11,7 +11,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from doatools.audiofiles import SUBTYPES, refuse_truncated
+from doatools.data.audiofiles import SUBTYPES, refuse_truncated
 from doatools.errors import UserError
 
 BLOCK_S = 5.0  # of a file read at once

@@ -14,14 +14,14 @@ import matplotlib
 import numpy as np
 
 matplotlib.use("Agg")
+from doatools.report.page.tables import LOWER_IS_BETTER, MAIN, MEANINGS, told, told_interval
 from matplotlib import pyplot
 
-from doatools.breakdowns import paired_angles
 from doatools.files import replacing
-from doatools.geometry import azimuth_elevation
-from doatools.tables import LOWER_IS_BETTER, MAIN, MEANINGS, told, told_interval
+from doatools.report.breakdowns import paired_angles
+from doatools.spatial.geometry import azimuth_elevation
 
-TEMPLATE = Path(__file__).with_name("report.html")
+TEMPLATE = Path(__file__).with_name("page.html")
 CARDS = ("LE", "F20", "LF", "MOTA@20", "IDF1", "HOTA")
 RECORDED = ("LE", "LR", "LP", "F20", "MOTA@20", "IDF1", "HOTA", "mismatches")
 PLOTTED = (("LE", "°"), ("F20", "%"), ("recall@20", "%"))  # of breakdowns, those a breakdown has

@@ -17,9 +17,9 @@ import re
 
 import numpy as np
 
-from doatools.geometry import angular_distance, pairwise_angles
-from doatools.intervals import jackknife
-from doatools.matching import assign
+from doatools.match.assignment import assign
+from doatools.report.intervals import jackknife
+from doatools.spatial.geometry import angular_distance, pairwise_angles
 
 ORDER = ("room", "overlap", "sources at once", "distance", "motion")
 MOVING_DEG = 10.0

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from doatools.association import (
+from doatools.match.associations import (
     INACTIVE,
     all_permutations,
     cheapest_path,
@@ -29,7 +29,7 @@ from doatools.association import (
     pairwise_distance,
     track_association,
 )
-from doatools.processes import count, total
+from doatools.train.processes import count, total
 
 EPSILON = 1.19e-7  # float32 machine epsilon, keeps the count ratio of dMOTa finite
 

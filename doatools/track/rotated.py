@@ -8,8 +8,8 @@ disagree about the order of slots.
 
 import numpy as np
 
-from doatools.slots import mixed
-from doatools.turns import scaled_map
+from doatools.spatial.rotations import scaled_map
+from doatools.track.slots import mixed
 
 QUARTER = np.array([[0, -1], [1, 0]])  # counter-clockwise
 

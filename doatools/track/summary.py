@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from doatools.geometry import angular_distance, azimuth_elevation, unit_vectors
+from doatools.spatial.geometry import angular_distance, azimuth_elevation, unit_vectors
 
 COLUMNS = 2000  # of a spectrogram
 

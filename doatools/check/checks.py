@@ -14,8 +14,8 @@ import joblib
 import numpy as np
 from tqdm import tqdm
 
-from doatools import alignment
-from doatools.annotations import (
+from doatools.check import alignment
+from doatools.data.annotations import (
     EVENT_ROWS,
     TAU_NAME,
     count_overlap,
@@ -24,9 +24,9 @@ from doatools.annotations import (
     number_events,
     read_dcase,
 )
-from doatools.arrays import ARRAYS
-from doatools.audiofiles import inspect_audio, read_audio
+from doatools.data.audiofiles import inspect_audio, read_audio
 from doatools.errors import UserError
+from doatools.spatial.arrays import ARRAYS
 
 NAMED = 4  # files of a kind of finding that are named
 ALIGNED = 100  # recordings whose directions and times are measured, evenly spaced

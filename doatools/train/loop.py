@@ -28,12 +28,12 @@ from lightning_fabric import Fabric, seed_everything
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from doatools import checkpoint
 from doatools.errors import UserError
 from doatools.files import plain_json, replacing
-from doatools.localization import Target
-from doatools.processes import count, gather, rank
-from doatools.resident import ResidentBatches
+from doatools.train import checkpoint
+from doatools.train.processes import count, gather, rank
+from doatools.train.resident import ResidentBatches
+from doatools.types import Target
 
 SUMMARY = ("LE", "LR", "LP", "LF", "F20", "MOTA@20", "DOA error", "frame recall")  # figures in the line of an epoch
 CHECK_EVERY = 8  # steps between looks at the loss on the host, which would make a device wait

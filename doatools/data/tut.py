@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from doatools.annotations import EVENT_ROWS, Recording, refuse_alone, text_lines
+from doatools.data.annotations import EVENT_ROWS, Recording, refuse_alone, text_lines
 from doatools.errors import UserError
 from doatools.files import replacing
 

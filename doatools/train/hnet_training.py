@@ -16,8 +16,8 @@ import torch
 from sklearn.metrics import f1_score
 from tqdm import tqdm
 
-from doatools.association import excess_cost, is_right, optimal_association, places, soft_association
-from doatools.hnet_pairs import LARGEST_ON_GRID, draw_published, draw_slots, joined
+from doatools.match.associations import excess_cost, is_right, optimal_association, places, soft_association
+from doatools.train.hnet_pairs import LARGEST_ON_GRID, draw_published, draw_slots, joined
 
 TIE_BREAK = 5e-4  # cost; how much the place in the matrix may count, so that exact ties have one answer
 VALIDATIONS = 20  # a training

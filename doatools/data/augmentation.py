@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from doatools.turns import scaled_map
+from doatools.spatial.rotations import scaled_map
 
 MASKS = 2  # of either kind in a sequence
 LONGEST_MASK = 0.1  # share of the frames, or of the bands, that one mask covers at most

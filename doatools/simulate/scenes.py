@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from doatools.annotations import EVENT_ROWS
-from doatools.arrays import ARRAYS
+from doatools.data.annotations import EVENT_ROWS
 from doatools.errors import UserError
-from doatools.geometry import angular_distance, azimuth_elevation, unit_vectors
-from doatools.rooms import HOP_S, Renderer, Room
+from doatools.simulate.rooms import HOP_S, Renderer, Room
+from doatools.spatial.arrays import ARRAYS
+from doatools.spatial.geometry import angular_distance, azimuth_elevation, unit_vectors
 
 # Purposes of random streams, the last word of a seed: streams of different purposes never meet.
 COMPOSITION, ROOM, EVENT, AMBIENCE = range(1, 5)

@@ -16,8 +16,8 @@ slots). Shapes: L frames of a window, N slots.
 import numpy as np
 
 from doatools.errors import UserError
-from doatools.matching import cheapest
-from doatools.slots import as_vectors, mixed
+from doatools.match.assignment import cheapest
+from doatools.track.slots import as_vectors, mixed
 
 MARGIN, FADE = 0.08, 0.1  # shares of a window: where the networks here lose accuracy at its end, and of the fading
 

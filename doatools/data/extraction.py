@@ -12,11 +12,11 @@ import numpy as np
 import threadpoolctl
 from tqdm import tqdm
 
-from doatools.annotations import LISTED, count_overlap, refuse_overflow
+from doatools.data.annotations import LISTED, count_overlap, refuse_overflow
+from doatools.data.cache import forget, is_fresh, making, remove_leftovers
+from doatools.data.readers import format_of
 from doatools.errors import UserError
 from doatools.files import in_memory, write_json
-from doatools.formats import format_of
-from doatools.freshness import forget, is_fresh, making, remove_leftovers
 
 OWNER = "features_of.json"  # in a feat_label_dir outside the dataset's folder: that folder
 

@@ -6,7 +6,7 @@ least squared difference: an inactive slot weighs nothing. Shapes: N slots; ... 
 
 import numpy as np
 
-from doatools.matching import cheapest
+from doatools.match.assignment import cheapest
 
 
 def as_vectors(doa, probability):

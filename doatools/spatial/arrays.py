@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import eval_legendre, spherical_jn, spherical_yn
 
-from doatools.geometry import unit_vectors
+from doatools.spatial.geometry import unit_vectors
 
 SPEED_OF_SOUND = 343.0  # m/s
 KINDS = ("ambisonic", "rigid", "open")

@@ -20,7 +20,7 @@ import numpy as np
 
 from doatools.errors import UserError, nearest
 from doatools.files import replacing
-from doatools.geometry import unit_vectors
+from doatools.spatial.geometry import unit_vectors
 
 # One row an active source and label frame, sorted by frame; within a frame in the order of the CSV's lines.
 EVENT_ROWS = np.dtype([("frame", "i4"), ("event", "i4"), ("class", "i4"), ("track", "i4"),

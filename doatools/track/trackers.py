@@ -18,8 +18,8 @@ the velocity into its tangent plane. Small angles and chords are taken as equal.
 import numpy as np
 
 from doatools.errors import UserError, nearest
-from doatools.geometry import pairwise_angles
-from doatools.matching import most_similar
+from doatools.match.assignment import most_similar
+from doatools.spatial.geometry import pairwise_angles
 
 TRACKERS = ("off", "nearest", "kalman")
 _FIRST_SPEED = np.deg2rad(2.0)  # what is known of a new track's speed: its standard deviation, a frame
