@@ -45,14 +45,14 @@ class ConvBlock(nn.Module):
 class FrontEnd(nn.Module):
     """Three convolution blocks and layer norm over the chunk: (B, C, T, F) → (B, T, E), E = ``size``."""
 
-    def __init__(self, in_channels, params):
+    def __init__(self, shape, config):
         super().__init__()
-        self.frames, self.bins = params["label_sequence_length"], params["nb_feature_bins"]
-        if params["feature_label_resolution"] != 1:
-            raise UserError(f"model={params['model']} answers for each feature frame: label_hop_len_s must be "
-                            f"hop_len_s ({params['hop_len_s']}), not {params['label_hop_len_s']}")
+        self.frames, self.bins = shape.frames, shape.bands
+        if shape.ratio != 1:
+            raise UserError(f"model={config.model} predicts for each feature frame: label_hop_len_s must be hop_len_s, not "
+                            f"{shape.ratio} times as long")
         self.blocks = nn.Sequential(*(
-            ConvBlock(MAPS if i else in_channels, pool, params["dropout_rate"]) for i, pool in enumerate(POOLS)))
+            ConvBlock(MAPS if i else shape.channels, pool, config.dropout_rate) for i, pool in enumerate(POOLS)))
         bins = self.bins
         for pool in POOLS:
             bins = math.ceil(bins / pool)
@@ -70,9 +70,9 @@ class FrontEnd(nn.Module):
 class OutputLayer(nn.Module):
     """Linear layers to activity logits, azimuths and elevations (radians); (B, T, D) → Localization, in float32."""
 
-    def __init__(self, size, params):
+    def __init__(self, size, shape):
         super().__init__()
-        self.slots, self.with_activity = params["max_sources"], params["activity"]
+        self.slots, self.with_activity = shape.slots, shape.activity
         self.activity, self.azimuth, self.elevation = (nn.Linear(size, self.slots) for _ in range(3))
 
     def fused(self):
@@ -92,16 +92,16 @@ class OutputLayer(nn.Module):
         flat = elevation.cos()
         doa = torch.stack([flat * azimuth.cos(), flat * azimuth.sin(), elevation.sin()], -1)
         return Localization(doa, logits if self.with_activity else None,
-                            {"azimuth": azimuth, "elevation": elevation, **extras})
+                            extras={"azimuth": azimuth, "elevation": elevation, **extras})
 
 
 class CNN(nn.Module):
     """Front end and output layer: each label frame sees its neighbours three frames away, and the layer norm."""
 
-    def __init__(self, in_channels, params):
+    def __init__(self, shape, config):
         super().__init__()
-        self.front = FrontEnd(in_channels, params)
-        self.output = OutputLayer(self.front.size, params)
+        self.front = FrontEnd(shape, config)
+        self.output = OutputLayer(self.front.size, shape)
 
     def forward(self, features):
         return self.output(self.front(features))
@@ -110,11 +110,11 @@ class CNN(nn.Module):
 class SELDnet(nn.Module):
     """Front end, bidirectional GRU of four layers as published, output layer."""
 
-    def __init__(self, in_channels, params, layers=4):
+    def __init__(self, shape, config, layers=4):
         super().__init__()
-        self.front = FrontEnd(in_channels, params)
-        self.gru = nn.GRU(self.front.size, params["rnn_size"], layers, batch_first=True, bidirectional=True)
-        self.output = OutputLayer(2 * params["rnn_size"], params)
+        self.front = FrontEnd(shape, config)
+        self.gru = nn.GRU(self.front.size, config.rnn_size, layers, batch_first=True, bidirectional=True)
+        self.output = OutputLayer(2 * config.rnn_size, shape)
 
     def forward(self, features):
         return self.output(self.gru(self.front(features))[0])
@@ -129,12 +129,12 @@ class Decoder(nn.Module):
     and their part of the first layer's gates, so that the attended mean is taken of gates.
     """
 
-    def __init__(self, params):
+    def __init__(self, shape, config):
         super().__init__()
-        size, self.feedback = 2 * params["rnn_size"], 3 * params["max_sources"]
+        size, self.feedback = 2 * config.rnn_size, 3 * shape.slots
         self.key = nn.Linear(size, size, bias=False)
-        self.gru = nn.GRU(self.feedback + size, size, params["nb_rnn_layers"])
-        self.output = OutputLayer(size, params)
+        self.gru = nn.GRU(self.feedback + size, size, config.nb_rnn_layers)
+        self.output = OutputLayer(size, shape)
 
     def forward(self, encoded, state):
         """Encoded frames (B, T, D) and first states, layers of (B, D) → Localization."""
@@ -169,13 +169,13 @@ def _gru_cell(gates, state, weight, bias):
 class ADRENALINE(nn.Module):
     """Front end, bidirectional GRU encoder with a learned first state, attention-based GRU decoder."""
 
-    def __init__(self, in_channels, params):
+    def __init__(self, shape, config):
         super().__init__()
-        hidden, layers = params["rnn_size"], params["nb_rnn_layers"]
-        self.front = FrontEnd(in_channels, params)
+        hidden, layers = config.rnn_size, config.nb_rnn_layers
+        self.front = FrontEnd(shape, config)
         self.encoder = nn.GRU(self.front.size, hidden, layers, batch_first=True, bidirectional=True)
         self.first_state = nn.Parameter(torch.zeros(2 * layers, 1, hidden))  # layers and directions: f0, b0, f1, b1, …
-        self.decoder = Decoder(params)
+        self.decoder = Decoder(shape, config)
 
     def forward(self, features):
         x = self.front(features)

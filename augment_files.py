@@ -21,15 +21,16 @@ import soundfile
 from tqdm import tqdm
 
 from cls_feature_class import data_words
-from doanet_parameters import CHOICES, add_override_argument, get_params, split_words
-from doatools.data.annotations import count_overlap, find_recordings, is_mixture, read_dcase, select, write_dcase
+from doanet_parameters import add_override_argument, get_params, split_words
 from doatools.data.audiofiles import read_audio
+from doatools.data.dcase import find_recordings, is_mixture, read_dcase, select, write_dcase
+from doatools.data.slots import count_overlap
 from doatools.errors import UserError, exits_cleanly
 from doatools.files import in_memory, replacing
+from doatools.spatial.arrays import known_arrays
 
 SINGLE_NAME = re.compile(r"(?P<place>fold\d+_room[^_]+)_mix(?P<number>\d+)_ov1")
 MIXTURES_PER_RECORDING = 4
-CHANNELS = 4
 TASK = "5"  # one that trains on mixtures, for the command to go on with
 
 
@@ -44,23 +45,24 @@ def build_parser():
 @exits_cleanly
 def main(argv=None):
     _, overrides = split_words(build_parser().parse_intermixed_args(argv).overrides)
-    params = get_params(TASK, **overrides)
-    dataset_dir = Path(params["dataset_dir"])
-    datasets = [name for name in CHOICES["dataset"] if (dataset_dir / f"{name}_dev").is_dir()]
-    if datasets and params["dataset"] not in datasets:
-        params["dataset"] = datasets[0]
-    groups = single_source_recordings(dataset_dir, datasets or [params["dataset"]])
-    mixtures = plan_mixtures(groups, params["seed"])
+    config = get_params(TASK, **overrides)
+    dataset_dir = Path(config.data.dataset_dir)
+    wanted = [config.array.name] if "array" in overrides else known_arrays()
+    datasets = [name for name in wanted if (dataset_dir / f"{name}_dev").is_dir()] or [config.array.name]
+    groups = single_source_recordings(dataset_dir, datasets)
+    mixtures = plan_mixtures(groups, config.run.seed)
     n_removed = remove_others(dataset_dir, datasets, mixtures)
     todo = [(name, pair) for name, pair in mixtures.items()
             if not _is_made(dataset_dir, datasets, name, pair)]
     for name, pair in tqdm(todo, desc="mixtures", unit="file", leave=False):
-        make_mixture(dataset_dir, datasets, name, pair, params["fs"])
+        make_mixture(dataset_dir, datasets, name, pair, config.features.fs)
     print(f"{len(todo)} mixtures made, {len(mixtures) - len(todo)} were up to date: "
           f"{', '.join(f'{name}_dev' for name in datasets)} and metadata_dev in {dataset_dir}/")
     if n_removed:
         print(f"{n_removed} former mixtures, of other pairs or recordings, were removed")
-    print(f"next: {shlex.join(['python3', 'batch_feature_extraction.py', TASK, *data_words(params)])}")
+    if config.array.name not in datasets:
+        config = config.replaced(array=datasets[0])
+    print(f"next: {shlex.join(['python3', 'batch_feature_extraction.py', TASK, *data_words(config)])}")
     return 0
 
 
@@ -130,8 +132,8 @@ def make_mixture(dataset_dir, datasets, name, pair, fs):
     write_dcase(dataset_dir / "metadata_dev" / f"{name}.csv", rows)
     for dataset in datasets:
         sources = [_audio(dataset_dir, dataset, recording.stem) for recording in pair]
-        one, other = (read_audio(source, fs, CHANNELS) for source in sources)
-        mixture = np.zeros((max(len(one), len(other)), CHANNELS), np.float32)
+        one, other = (read_audio(source, fs, soundfile.info(source).channels) for source in sources)
+        mixture = np.zeros((max(len(one), len(other)), one.shape[1]), np.float32)
         mixture[: len(one)] += 0.5 * one
         mixture[: len(other)] += 0.5 * other
         wav = in_memory(partial(
@@ -161,7 +163,9 @@ def _is_made(dataset_dir, datasets, name, pair):
 
 
 def _audio(dataset_dir, dataset, stem):
-    return dataset_dir / f"{dataset}_dev" / f"{stem}.wav"
+    """Of the first spelling of the suffix that is there: recorders write .WAV."""
+    path = dataset_dir / f"{dataset}_dev" / f"{stem}.wav"
+    return next((other for other in (path, path.with_suffix(".WAV")) if other.exists()), path)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
 """Features and labels on disk → batches.
 
-A sequence is label_sequence_length consecutive label frames of one recording; sequences do not overlap, and
-a recording's last one is padded with zero features and inactive labels. B sequences a batch, L label frames,
-T = L * feature_label_resolution feature frames, C channels, F bands, N slots. Item ``index`` of a data set is
-sequence ``index % S`` of recording ``index // S``, with S sequences a recording.
+A sequence is label_sequence_length consecutive label frames of one recording; sequences do not overlap, and a
+recording's last one is padded with zero features and inactive labels. Recordings are as long as they are: each has its own
+number of sequences, in the order of the recordings. B sequences in a batch, L label frames, T = L·ratio feature frames, C
+channels, F bands, N slots.
 
 The order of samples follows from (seed, epoch) alone, whatever the number of workers or processes.
 """
 
+import dataclasses
 import hashlib
 import math
 
@@ -16,9 +17,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from cls_feature_class import FeatureFiles, check_up_to_date
-from doatools.data.annotations import assign_slots, count_overlap, refuse_overflow
 from doatools.data.readers import recordings_for
+from doatools.data.slots import assign_slots, count_overlap, refuse_overflow
 from doatools.errors import UserError
+from doatools.types import Predictions, Result
 
 
 class SequenceDataset(Dataset):
@@ -26,7 +28,7 @@ class SequenceDataset(Dataset):
 
     Parameters
     ----------
-    params : dict of get_params
+    config : Config
     role : str
     scaler : Scaler or None
         Normalise by this one (a checkpoint's) instead of the training splits' own.
@@ -35,7 +37,8 @@ class SequenceDataset(Dataset):
     ----------
     recordings : list of Recording
     scaler : Scaler that normalises the features
-    held : int, label frames an annotation frame
+    held : int, label frames per frame of annotations and scores
+    frame_s : float, frame length of annotations and scores
 
     Raises
     ------
@@ -44,28 +47,27 @@ class SequenceDataset(Dataset):
         once with overflow='error'.
     """
 
-    def __init__(self, params, role, scaler=None):
-        self.recordings = recordings_for(params, role)
-        check_up_to_date(params, self.recordings, normalised=scaler is None)
-        files = FeatureFiles(params)
+    def __init__(self, config, role, scaler=None):
+        self.recordings = recordings_for(config, role)
+        check_up_to_date(config, self.recordings, normalised=scaler is None)
+        files = FeatureFiles(config)
         made = files.feature_class
         self.scaler = files.read_scaler() if scaler is None else scaler
         self._scale_on_reading = scaler is not None and made.kind.normalised
         place = files.normalised if scaler is None and made.kind.normalised else files.features
         self._paths = [str(place(recording)) for recording in self.recordings]
-        self._header = np.load(self._paths[0], mmap_mode="r").offset  # the same for files of one shape
         self._dtype = made.kind.dtype
         self._shape = (made.nb_feature_channels, made.nb_bands)
-        self._n_frames = made.nb_label_frames
-        self.held = params["label_annotation_resolution"]
-        self._ratio = params["feature_label_resolution"]
-        self._length = params["label_sequence_length"]
-        self._sequences = -(-self._n_frames // self._length)  # S
+        self._ratio, self._length = made.ratio, config.batches.label_sequence_length
+        self.held, self.frame_s, self._array = config.labels_per_score, config.score_hop_s, config.array
+        self._headers, self._frames = zip(*(self._header(path) for path in self._paths))  # label frames of each
+        counts = [-(-frames // self._length) for frames in self._frames]
+        self._first = np.concatenate([[0], np.cumsum(counts)])  # sequence that each recording begins with
         self._rows = [np.load(files.labels(recording)) for recording in self.recordings]
-        self._doa, self._activity = self._targets(params)
+        self._doa, self._activity = self._targets(config.data, counts)
 
     def __len__(self):
-        return len(self.recordings) * self._sequences
+        return int(self._first[-1])
 
     def __getitem__(self, index):
         """features (C, T, F), doa (L, N, 3), activity (L, N): float32; index: int."""
@@ -78,7 +80,7 @@ class SequenceDataset(Dataset):
         return self.as_batch(*self.stored(indices), indices)
 
     def stored(self, indices):
-        """Features as they lie on disk (B, T, C*F), doa and activity of sequences."""
+        """Features as they are on disk (B, T, C*F), doa and activity of sequences."""
         n_channels, n_bands = self._shape
         rows = np.empty((len(indices), self._length * self._ratio, n_channels * n_bands), self._dtype)
         for row, index in zip(rows, indices):
@@ -97,22 +99,22 @@ class SequenceDataset(Dataset):
         return len(self) * self._length * self._ratio * math.prod(self._shape) * np.dtype(self._dtype).itemsize
 
     @property
-    def sequences_per_recording(self):
-        return self._sequences
-
-    @property
     def digest(self):
-        """A short name for which recordings there are and what is said in them."""
-        told = hashlib.sha256()
+        """A short name for the recordings and their labels."""
+        summed = hashlib.sha256()
         for recording, rows in zip(self.recordings, self._rows):
-            told.update(recording.stem.encode() + rows.tobytes())
-        return told.hexdigest()[:32]
+            summed.update(recording.stem.encode() + rows.tobytes())
+        return summed.hexdigest()[:32]
+
+    def sequences_of(self, recording):
+        """Indices of the sequences of a recording, by its number."""
+        return range(self._first[recording], self._first[recording + 1])
 
     def locate(self, index):
         """A sequence → (its recording's index, its first label frame, how many of its frames are real)."""
-        recording, sequence = divmod(int(index), self._sequences)
-        first = sequence * self._length
-        return recording, first, min(self._length, self._n_frames - first)
+        recording = int(np.searchsorted(self._first, index, side="right")) - 1
+        first = (int(index) - int(self._first[recording])) * self._length
+        return recording, first, min(self._length, self._frames[recording] - first)
 
     def describe(self, indices):
         """Sequences → 'fold1_room1_mix001_ov1 frames 50-99' each."""
@@ -122,15 +124,43 @@ class SequenceDataset(Dataset):
     def references(self, recording):
         """All references of a recording, also those beyond max_sources; M at once at most (at least 1).
 
-        Returns (doa (T, M, 3), zeros where inactive; event (T, M), -1 where inactive), T annotation frames.
+        Returns (doa (T, M, 3), zeros where inactive; event (T, M), -1 where inactive), T frames of scores.
         """
         rows = self._rows[recording]
-        return assign_slots(rows, self._n_frames // self.held, max(1, count_overlap(rows)))
+        return assign_slots(rows, self._frames[recording] // self.held, max(1, count_overlap(rows)))
 
     def features(self, recording):
         """Features of a whole recording as the network sees them, (T_feature, C*F)."""
         features = np.load(self._paths[recording])
         return self.scaler.apply(features) if self._scale_on_reading else features
+
+    def results(self, sequences, pooled=True):
+        """Predicted Sequences put together to whole recordings, at the frames of scores → list of Result.
+
+        Where these hold several label frames, predictions are averaged; with ``pooled=False`` label frames stay as they are.
+        """
+        held = self.held if pooled else 1
+        pieces = {}
+        for position, index in enumerate(sequences.index):
+            recording, first, valid = self.locate(int(index))
+            pieces.setdefault(recording, []).append((first, valid, position))
+        results = []
+        for recording, parts in sorted(pieces.items()):
+            parts.sort()
+            predictions = Predictions.join(
+                sequences.predictions.sequence(p).frames(slice(valid)) for _, valid, p in parts).pooled(held)
+            predictions = dataclasses.replace(predictions, doa=self._array.folded(predictions.doa))
+            frames = np.concatenate([np.arange(first, first + valid, held) for first, valid, _ in parts]) // self.held
+            ref_doa, ref_id = self.references(recording)
+            known = self.recordings[recording]
+            results.append(Result(known.stem, predictions, ref_doa[frames], ref_id[frames], room=known.room,
+                                  overlap=known.overlap))
+        return results
+
+    def _header(self, path):
+        """Of a feature file: bytes before its data, and label frames that it holds."""
+        features = np.load(path, mmap_mode="r")
+        return features.offset, len(features) // self._ratio
 
     def _read(self, index, out):
         """The features of a sequence into ``out`` (T, C*F).
@@ -140,28 +170,26 @@ class SequenceDataset(Dataset):
         recording, first, valid = self.locate(index)
         rows = out[: valid * self._ratio]
         with open(self._paths[recording], "rb", buffering=0) as file:
-            file.seek(self._header + first * self._ratio * out.itemsize * out.shape[1])
+            file.seek(self._headers[recording] + first * self._ratio * out.itemsize * out.shape[1])
             if file.readinto(rows) != rows.nbytes:
                 raise UserError(f"{self._paths[recording]} is cut short; delete it, then extract features")
         if self._scale_on_reading:
             rows[:] = self.scaler.apply(rows)
         out[valid * self._ratio :] = 0
 
-    def _targets(self, params):
-        """Directions (len, L, N, 3) and activities (len, L, N) of all sequences."""
-        if params["overflow"] == "error":
+    def _targets(self, data, counts):
+        """Directions (len, L, N, 3) and activities (len, L, N) of all sequences; ``counts`` of each recording."""
+        if data.overflow == "error":
             overlaps = {r.annotation: count_overlap(rows) for r, rows in zip(self.recordings, self._rows)}
-            refuse_overflow(overlaps, params["max_sources"])
-        n_padded = self._sequences * self._length // self.held  # annotation frames
-        doa = np.empty((len(self._rows), n_padded, params["max_sources"], 3), np.float32)
-        event = np.empty(doa.shape[:-1], np.int32)
-        for number, rows in enumerate(self._rows):
-            doa[number], event[number] = assign_slots(rows, n_padded, params["max_sources"],
-                                                      params["label_slots"], params["overflow"])
-        # (R, S*L/held, N, 3) → (R*S, L, N, 3)
-        doa, event = (torch.from_numpy(a.repeat(self.held, axis=1).reshape(-1, self._length, *a.shape[2:]))
-                      for a in (doa, event))
-        return doa, (event >= 0).float()
+            refuse_overflow(overlaps, data.max_sources)
+        doa, active = [], []
+        for rows, count in zip(self._rows, counts):
+            padded = count * self._length // self.held  # frames of scores
+            own, event = assign_slots(rows, padded, data.max_sources, data.label_slots, data.overflow)
+            # (T / held, N, 3) → (count, L, N, 3)
+            doa.append(own.repeat(self.held, axis=0).reshape(count, self._length, data.max_sources, 3))
+            active.append((event >= 0).repeat(self.held, axis=0).reshape(count, self._length, data.max_sources))
+        return torch.from_numpy(np.concatenate(doa)), torch.from_numpy(np.concatenate(active)).float()
 
 
 class EpochSampler:
@@ -197,7 +225,7 @@ class EpochSampler:
             yield np.array_split(order[start:stop], self.world)[self.rank].tolist()
 
 
-def make_loader(dataset, params, train, rank=0, world=1, max_batches=None):
+def make_loader(dataset, config, train, rank=0, world=1, max_batches=None):
     """A DataLoader over a SequenceDataset; shuffled if ``train``; ``loader.batch_sampler.set_epoch(epoch)``.
 
     Parameters
@@ -207,11 +235,11 @@ def make_loader(dataset, params, train, rank=0, world=1, max_batches=None):
     max_batches : int or None
         Stop an epoch there (quick test).
     """
-    sampler = EpochSampler(len(dataset), params["batch_size"], train, params["seed"],
+    sampler = EpochSampler(len(dataset), config.batches.batch_size, train, config.run.seed,
                            rank, world, max_batches)
-    return DataLoader(dataset, batch_sampler=sampler, collate_fn=_as_it_is, num_workers=params["num_workers"],
-                      persistent_workers=params["num_workers"] > 0,
-                      pin_memory=torch.cuda.is_available() and params["device"] in ("auto", "cuda"),
+    return DataLoader(dataset, batch_sampler=sampler, collate_fn=_as_it_is, num_workers=config.batches.num_workers,
+                      persistent_workers=config.batches.num_workers > 0,
+                      pin_memory=torch.cuda.is_available() and config.device.device in ("auto", "cuda"),
                       generator=torch.Generator())  # its own: iterating takes nothing from the global one
 
 

@@ -14,10 +14,13 @@ Sources: Adavanne et al. 2021 (LE, LR, LP, LF, MOTA'); Bernardin and Stiefelhage
 2016 (IDF1); Luiten et al. 2021 (HOTA); DCASE 2019; Mesaros et al. 2019 (DCASE 2020); Politis et al. 2022 (DCASE 2022).
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from doatools.match.assignment import Recording, chosen, most_similar
+from doatools.match.assignment import Scene, chosen, most_similar
+from doatools.registry import METRICS
 
 GATE_DEG = 20.0
 COUNTED = 8  # most sources that the confusion of their number tells apart; more count as this many
@@ -31,10 +34,22 @@ def ratio(numerator, denominator):
     return float(numerator) / float(denominator) if denominator else float("nan")
 
 
-class Family:
-    """Counts of one family of figures; a subclass says which it takes of a recording and what follows from them."""
+class Figure(NamedTuple):
+    """How one figure is written, and what it means."""
 
-    name = ""
+    unit: str  # '°', '%' or '' for numbers of events
+    meaning: str
+    lower: bool = False  # whether less is better
+    main: bool = False  # whether comparisons of two systems show it
+
+
+class Family:
+    """Counts of one family of figures; a subclass states what it counts in a recording, what follows from the counts, and
+    how its figures are written. A further family is one class and one line in doatools/registry.py.
+    """
+
+    name = ""  # as registered
+    groups = {}  # noqa: RUF012 (title of a group → {figure: Figure})
     shapes = {}  # noqa: RUF012 (count → shape; () for a number)
 
     def __init__(self, has_activity=True, gate=GATE_DEG, segment_frames=SEGMENT_FRAMES):
@@ -42,7 +57,7 @@ class Family:
         self.counts = {name: np.zeros(shape) if shape else 0.0 for name, shape in self.shapes.items()}
 
     def update(self, doa, active, ref_doa, ref_id, pred_id=None):
-        self.add(self.count(Recording(doa, active, ref_doa, ref_id, pred_id)))
+        self.add(self.count(Scene(doa, active, ref_doa, ref_id, pred_id)))
 
     def add(self, counts):
         for name, value in counts.items():
@@ -73,6 +88,27 @@ class FrameScores(Family):
     """
 
     name = "frame"
+    groups = {  # noqa: RUF012
+        "frames": {
+            "LE": Figure("°", "mean angle between paired predictions and references", lower=True, main=True),
+            "LR": Figure("%", "recall of the number of sources", main=True),
+            "LP": Figure("%", "precision of the number of sources", main=True),
+            "LF": Figure("%", "F-score of the number of sources, whatever their directions", main=True),
+            "MOTA'": Figure("%",
+                            "tracking accuracy as published with DOAnet: counts sources and onsets, not directions"),
+            "F20": Figure("%", "F-score of predictions within 20° of their reference", main=True),
+        },
+        "counting": {
+            "frame recall": Figure("%", "frames with the right number of sources", main=True),
+            "count accuracy": Figure("%",
+                                     "frames with the right number of sources, each number weighted alike", main=True),
+        },
+        "DOA error": {
+            "DOA error 2019": Figure("°",
+                                     "DCASE 2019: sum of paired angles over the number of predictions", lower=True),
+            "DOA error": Figure("°", "mean over frames of the mean paired angle", lower=True),
+        },
+    }
     shapes = dict.fromkeys(("angle", "pairs", "hits", "predicted", "references", "common", "miscounted", "onsets",
                             "frames", "counted", "frame_angle", "frames_paired", "undecided"), ()) | {
         "confusion": (COUNTED + 1, COUNTED + 1)}
@@ -127,7 +163,20 @@ class ClearMOT(Family):
     """
 
     name = "clear"
-    shapes = dict.fromkeys(("angle", "matches", "misses", "false_positives", "mismatches", "objects", "fragmentations",
+    groups = {  # noqa: RUF012
+        "CLEAR MOT": {
+            "MOTA@20": Figure("%",
+                              "1 - (misses + false positives + ID switches) / references, gate 20°; may be negative", main=True),
+            "MOTP@20": Figure("°", "mean angle of the matches behind MOTA@20", lower=True, main=True),
+            "ID switches": Figure("", "changes of identity along a reference", lower=True, main=True),
+            "misses": Figure("", "references without a prediction within 20°", lower=True),
+            "false positives": Figure("", "predictions without a reference within 20°", lower=True),
+            "fragmentations": Figure("", "references lost and found again", lower=True),
+            "MT": Figure("%", "mostly tracked: references matched in more than 80 % of their frames"),
+            "ML": Figure("%", "mostly lost: references matched in less than 20 % of their frames", lower=True),
+        },
+    }
+    shapes = dict.fromkeys(("angle", "matches", "misses", "false_positives", "ID switches", "objects", "fragmentations",
                             "tracks", "mostly_tracked", "mostly_lost"), ())
 
     def count(self, recording):
@@ -147,7 +196,7 @@ class ClearMOT(Family):
         return {
             "angle": recording.angles[both[frame], slot, column].sum(), "matches": len(frame), "objects": objects,
             "misses": objects - len(frame), "false_positives": predicted - len(frame),
-            "mismatches": np.count_nonzero(again & (hypothesis[before] != hypothesis[after])),
+            "ID switches": np.count_nonzero(again & (hypothesis[before] != hypothesis[after])),
             "fragmentations": np.count_nonzero(again & (frame[after] - frame[before] > 1)),
             "tracks": len(lengths), "mostly_tracked": np.count_nonzero(share > 0.8),
             "mostly_lost": np.count_nonzero(share < 0.2),
@@ -178,12 +227,12 @@ class ClearMOT(Family):
     @staticmethod
     def figures(counts, gate=GATE_DEG):
         c = counts
-        errors = c["misses"] + c["false_positives"] + c["mismatches"]
+        errors = c["misses"] + c["false_positives"] + c["ID switches"]
         return {
             f"MOTA@{gate:.0f}": 100 * (1 - ratio(errors, c["objects"])),
             f"MOTP@{gate:.0f}": ratio(c["angle"], c["matches"]),
             "misses": round(c["misses"]), "false positives": round(c["false_positives"]),
-            "mismatches": round(c["mismatches"]), "fragmentations": round(c["fragmentations"]),
+            "ID switches": round(c["ID switches"]), "fragmentations": round(c["fragmentations"]),
             "MT": 100 * ratio(c["mostly_tracked"], c["tracks"]), "ML": 100 * ratio(c["mostly_lost"], c["tracks"]),
         }
 
@@ -193,6 +242,14 @@ class Identity(Family):
     gate in as many frames as possible; F-score, precision and recall of those frames."""
 
     name = "identity"
+    groups = {  # noqa: RUF012
+        "identity": {
+            "IDF1": Figure("%",
+                           "F-score of frames whose prediction has the identity that fits the reference best over the recording", main=True),
+            "IDP": Figure("%", "precision of the same"),
+            "IDR": Figure("%", "recall of the same"),
+        },
+    }
     shapes = dict.fromkeys(("true", "predicted", "references"), ())
 
     def count(self, recording):
@@ -219,6 +276,14 @@ class HOTA(Family):
     """
 
     name = "hota"
+    groups = {  # noqa: RUF012
+        "HOTA": {
+            "HOTA": Figure("%",
+                           "tracking: geometric mean of detection and association, averaged over localization thresholds", main=True),
+            "DetA": Figure("%", "detection accuracy of HOTA", main=True),
+            "AssA": Figure("%", "association (identity) accuracy of HOTA", main=True),
+        },
+    }
     shapes = {"true": ALPHAS.shape, "association": ALPHAS.shape, "predicted": (), "references": ()}  # noqa: RUF012
 
     def count(self, recording):
@@ -277,6 +342,22 @@ class Segments(Family):
     """
 
     name = "segment"
+    groups = {  # noqa: RUF012
+        "DCASE 2020, segments of 1 s": {
+            "LE 2020": Figure("°",
+                              "mean angle of one-second segments with references and predictions", lower=True),
+            "LR 2020": Figure("%", "segments with references that have predictions"),
+            "F20 2020": Figure("%", "F-score of segments localized within 20°", main=True),
+            "ER20 2020": Figure("%", "error rate of segments at 20°; lower is better", lower=True),
+        },
+        "DCASE 2022, segments of 1 s": {
+            "LE 2022": Figure("°", "mean angle of sources paired in one-second segments", lower=True),
+            "LR 2022": Figure("%", "sources of one-second segments that are paired"),
+            "F20 2022": Figure("%", "F-score of sources of one-second segments within 20°", main=True),
+            "ER20 2022": Figure("%",
+                                "error rate of sources of one-second segments at 20°; lower is better", lower=True),
+        },
+    }
     years = ("2020", "2022")
     shapes = {f"{what} {year}": () for year in years  # noqa: RUF012
               for what in ("angle", "paired", "hits", "references", "predicted", "errors")}
@@ -339,7 +420,11 @@ class Segments(Family):
         return figures
 
 
-FAMILIES = (FrameScores, ClearMOT, Identity, HOTA, Segments)
+def families():
+    """All registered families."""
+    return tuple(METRICS[name] for name in METRICS)
+
+
 QUICK = (FrameScores, ClearMOT)  # enough to watch a training
 
 
@@ -350,16 +435,16 @@ class Scores:
     ``segment_frames`` is how many label frames make a second.
     """
 
-    def __init__(self, has_activity=True, gate=GATE_DEG, families=FAMILIES, segment_frames=SEGMENT_FRAMES):
+    def __init__(self, has_activity=True, gate=GATE_DEG, only=None, segment_frames=SEGMENT_FRAMES):
         self.gate = gate
-        self.parts = tuple(family(has_activity, gate, segment_frames) for family in families)
+        self.parts = tuple(family(has_activity, gate, segment_frames) for family in only or families())
 
     @property
     def counts(self):
         return {f"{part.name}/{name}": value for part in self.parts for name, value in part.counts.items()}
 
     def update(self, doa, active, ref_doa, ref_id, pred_id=None):
-        recording = Recording(doa, active, ref_doa, ref_id, pred_id)
+        recording = Scene(doa, active, ref_doa, ref_id, pred_id)
         for part in self.parts:
             part.add(part.count(recording))
 
@@ -376,7 +461,7 @@ class Scores:
 def figures(counts, gate=GATE_DEG):
     """Figures of the counts of ``Scores``, or of any sum or difference of them; a pure function."""
     found = {}
-    for family in FAMILIES:
+    for family in families():
         start = f"{family.name}/"
         own = {name.removeprefix(start): value for name, value in counts.items() if name.startswith(start)}
         if own:
@@ -392,24 +477,41 @@ def selection_score(scores):
     return 0.5 * (angle / 180.0 + 1 - hits / 100.0)
 
 
-# How a figure is printed: its unit, group by group.
-GROUPS = {
-    "frames": {"LE": "°", "LR": "%", "LP": "%", "LF": "%", "MOTA'": "%", "F20": "%"},
-    "CLEAR MOT": {"MOTA@20": "%", "MOTP@20": "°", "mismatches": "", "misses": "", "false positives": "",
-                  "fragmentations": "", "MT": "%", "ML": "%"},
-    "identity": {"IDF1": "%", "IDP": "%", "IDR": "%"},
-    "HOTA": {"HOTA": "%", "DetA": "%", "AssA": "%"},
-    "counting": {"frame recall": "%", "count accuracy": "%"},
-    "DOA error": {"DOA error 2019": "°", "DOA error": "°"},
-    "DCASE 2020, segments of 1 s": {"LE 2020": "°", "LR 2020": "%", "F20 2020": "%", "ER20 2020": "%"},
-    "DCASE 2022, segments of 1 s": {"LE 2022": "°", "LR 2022": "%", "F20 2022": "%", "ER20 2022": "%"},
-}
-UNITS = {name: unit for group in GROUPS.values() for name, unit in group.items()}
-SUMMARY = (*GROUPS["frames"], "MOTA@20", "MOTP@20", "mismatches")  # told of a training and in tables of runs
+def groups():
+    """{title of a group: {figure: Figure}} of all registered families."""
+    return {title: figures for family in families() for title, figures in family.groups.items()}
+
+
+def all_figures():
+    """{figure: Figure} of all registered families."""
+    return {name: figure for figures in groups().values() for name, figure in figures.items()}
+
+
+SUMMARY = (*FrameScores.groups["frames"], "MOTA@20", "MOTP@20", "ID switches")  # of a training and in tables of runs
+
+
+def _scored(results, only):
+    scores = Scores(has_activity=all(result.probability is not None for result in results), only=only)
+    for result in results:
+        scores.update(result.doa, result.active, result.ref_doa, result.ref_id, result.pred_id)
+    return scores.compute()
+
+
+def summary_scores(results):
+    """The figures that a training reports, over a list of Result."""
+    figures = _scored(results, QUICK)
+    return {name: figures[name] for name in SUMMARY}
+
+
+def frame_figures(results):
+    """What ADRENALINE is published with, over a list of Result: DOA error (degrees) and frame recall (percent)."""
+    figures = _scored(results, (FrameScores,))
+    return {name: figures[name] for name in ("DOA error", "frame recall")}
 
 
 def format_score(name, value):
     """'12.3°', '85.0%' or 'n/a'."""
     if isinstance(value, float) and np.isnan(value):
         return "n/a"
-    return f"{value:.1f}{UNITS.get(name, '')}" if isinstance(value, float) else f"{value}"
+    figure = all_figures().get(name)
+    return f"{value:.1f}{figure.unit if figure else ''}" if isinstance(value, float) else f"{value}"

@@ -9,18 +9,12 @@ import statistics
 import sys
 from pathlib import Path
 
-import numpy as np
-
-from cls_metric import UNITS, format_score
-from doanet_parameters import DEFAULTS
+from doatools.config.schema import FLAT
 from doatools.errors import UserError, exits_cleanly
-from doatools.report.cross_validation import read_rows, table
-from doatools.train import checkpoint
-from doatools.train.loop import Run
+from doatools.registry import MODELS
 
-TITLES = {"doanet": "DOAnet", "adrenaline": "ADRENALINE", "seldnet": "SELDnet", "cnn": "CNN"}
 # What does not tell one experiment from another: where things are, who computes them, and the seed.
-INCIDENTAL = {"seed", "task_id", "dataset_dir", "feat_label_dir", "results_dir", "hnet_weights", "num_workers"}
+INCIDENTAL = {"seed", "dataset_dir", "feat_label_dir", "results_dir", "hnet_weights", "num_workers"}
 
 
 def build_parser():
@@ -39,6 +33,8 @@ def build_parser():
 @exits_cleanly
 def main(argv=None):
     args = build_parser().parse_args(argv)
+    from cls_metric import all_figures
+    from doatools.report.cross_validation import read_rows, table
     if args.runs and all(run.endswith(".json") for run in args.runs):
         print(table(read_rows(args.runs)))
         return 0
@@ -50,7 +46,7 @@ def main(argv=None):
     groups = {}
     for run in runs:
         groups.setdefault(json.dumps(run["settings"], sort_keys=True) if args.seeds else run["name"], []).append(run)
-    names = [name for name in UNITS if name in runs[0]["scores"]]
+    names = [name for name in all_figures() if name in runs[0]["scores"]]
     heads = ["system", "data"] if args.systems else ["run"]
     print(f"| {' | '.join(heads + names)} | precision | s/epoch |\n|{'---|' * (len(heads + names) + 2)}")
     for group in groups.values():
@@ -67,17 +63,21 @@ def read_run(folder):
     if not path.is_file():
         raise UserError(f"{path}: not there; the run is still training, or was stopped and wants --resume")
     told = json.loads(path.read_text())
-    params = DEFAULTS | checkpoint.load(folder / "best.pt")["params"]  # parameters newer than the run
+    from doatools.train import checkpoint
+    from doatools.train.runs import Run
+    from localizer import config_of
+    values = config_of(checkpoint.load(folder / "best.pt")).flat()
     scores = {name: float("nan") if value is None else value for name, value in told["test"].items()}
-    return {"name": folder.name, "scores": scores, "precision": told["precision"], "data": params["dataset_dir"],
-            "settings": {key: value for key, value in params.items() if key not in INCIDENTAL},
+    return {"name": folder.name, "scores": scores, "precision": told["precision"], "data": values["dataset_dir"],
+            "settings": {key: value for key, value in values.items()
+                         if key not in INCIDENTAL and FLAT[key][0] != "simulation"},
             "seconds": statistics.median(entry["seconds"] for entry in Run(folder).history())}
 
 
 def system(run):
     """'SELDnet | demo': model and data of a run."""
     quick = " (quick test, means nothing)" if run["settings"]["quick_test"] else ""
-    return f"{TITLES[run['settings']['model']]}{quick} | {Path(run['data']).name}"
+    return f"{MODELS.title(run['settings']['model'])}{quick} | {Path(run['data']).name}"
 
 
 def label(group, runs):
@@ -93,11 +93,14 @@ def label(group, runs):
 
 def spread(name, values):
     """'12.3°' of one run, '12.3 ± 0.4°' of several."""
+    import numpy as np
+
+    from cls_metric import all_figures, format_score
     if len(values) == 1:
         return format_score(name, values[0])
     if np.isnan(values).any():
         return format_score(name, float("nan"))
-    return f"{np.mean(values):.1f} ± {np.std(values, ddof=1):.1f}{UNITS[name]}"
+    return f"{np.mean(values):.1f} ± {np.std(values, ddof=1):.1f}{all_figures()[name].unit}"
 
 
 if __name__ == "__main__":

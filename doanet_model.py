@@ -9,6 +9,7 @@ localizers", WASPAA 2021; its front end: Adavanne et al., "Sound event localizat
 overlapping sources using convolutional recurrent neural networks", JSTSP 2018.
 """
 
+import functools
 import re
 
 import torch
@@ -66,37 +67,36 @@ def _head(in_size, hidden, layers, out_size):
 
 
 class DOAnet(nn.Module):
-    """The network of method and paper; its size is read from the parameters.
+    """The network of method and paper.
 
     Parameters
     ----------
-    in_channels : int
-        C, feature channels: 7 for ambisonics, 10 for four capsules.
-    params : dict
-        As of ``doanet_parameters.get_params``.
+    shape : Shape
+        What goes in and out: 7 feature channels for ambisonics, 10 for four capsules.
+    config : ModelConfig
+        Its size.
     """
 
-    def __init__(self, in_channels, params):
+    def __init__(self, shape, config):
         super().__init__()
-        self.max_sources = params["max_sources"]
-        maps, hidden, dropout = params["nb_cnn2d_filt"], params["rnn_size"], params["dropout_rate"]
-        time_pools = [params["feature_label_resolution"]] + [1] * (len(params["f_pool_size"]) - 1)
+        self.max_sources = shape.slots
+        maps, hidden, dropout = config.nb_cnn2d_filt, config.rnn_size, config.dropout_rate
+        time_pools = [shape.ratio] + [1] * (len(config.f_pool_size) - 1)
         self.blocks = nn.Sequential(*(
-            ConvBlock(maps if i else in_channels, maps, pool, dropout)
-            for i, pool in enumerate(zip(time_pools, params["f_pool_size"]))
+            ConvBlock(maps if i else shape.channels, maps, pool, dropout)
+            for i, pool in enumerate(zip(time_pools, config.f_pool_size))
         ))
-        bands = params["nb_feature_bins"]
-        for pool in params["f_pool_size"]:
+        bands = shape.bands
+        for pool in config.f_pool_size:
             bands //= pool
         if bands < 1:
-            raise UserError(f"f_pool_size {params['f_pool_size']} pools {params['nb_feature_bins']} bands to nothing")
-        self.gru = nn.GRU(maps * bands, hidden, params["nb_rnn_layers"], batch_first=True, bidirectional=True,
-                          dropout=dropout if params["nb_rnn_layers"] > 1 else 0.0)
-        self.attention = SelfAttention(hidden, params["nb_heads"], dropout) if params["self_attn"] else None
-        self.doa_head = _head(hidden, params["fnn_size"], params["nb_fnn_layers"], 3 * self.max_sources)
-        self.activity_head = (
-            _head(hidden, params["fnn_size"], params["nb_fnn_layers"], self.max_sources) if params["activity"] else None
-        )
+            raise UserError(f"f_pool_size={list(config.f_pool_size)} pools {shape.bands} bands to nothing")
+        self.gru = nn.GRU(maps * bands, hidden, config.nb_rnn_layers, batch_first=True, bidirectional=True,
+                          dropout=dropout if config.nb_rnn_layers > 1 else 0.0)
+        self.attention = SelfAttention(hidden, config.nb_heads, dropout) if config.self_attn else None
+        head = functools.partial(_head, hidden, config.fnn_size, config.nb_fnn_layers)
+        self.doa_head = head(3 * self.max_sources)
+        self.activity_head = head(self.max_sources) if shape.activity else None
 
     def forward(self, features):
         """(B, C, T', F) → Localization."""

@@ -1,8 +1,8 @@
-"""Systems → tracks → scores with intervals, breakdowns, comparisons.
+"""Systems → results → scores with intervals, breakdowns, comparisons.
 
 A system is whatever localizes the recordings of a set: a checkpoint, a folder of CSVs in DCASE format that any
-program wrote, or a classical yardstick. All are scored alike, over the label frames of the references. References
-are Tracks of T label frames without predictions; a system fills those in.
+program wrote, or a classical baseline. All are scored alike, over the frames of the references. References
+are Results of T frames without predictions; a system fills those in.
 """
 
 from pathlib import Path
@@ -12,78 +12,84 @@ import numpy as np
 from tqdm import tqdm
 
 from cls_data_generator import SequenceDataset, make_loader
-from cls_feature_class import FeatureClass
-from cls_metric import FAMILIES, FrameScores, Scores, figures
-from doatools.data import annotations
-from doatools.data.annotations import assign_slots, count_overlap, read_dcase
+from cls_feature_class import FeatureFiles
+from cls_metric import FrameScores, Scores, figures
+from doatools.data import dcase
+from doatools.data.dcase import read_dcase
 from doatools.data.readers import recordings_for
+from doatools.data.slots import assign_slots, count_overlap
 from doatools.errors import UserError
+from doatools.registry import BASELINES
 from doatools.report.breakdowns import break_down
 from doatools.report.intervals import compare, jackknife, total
 from doatools.spatial.geometry import azimuth_elevation
-from doatools.track import baselines as yardsticks
 from doatools.track.trackers import link
 from doatools.train.loop import make_fabric
-from localizer import Track, open_checkpoint
-from trainer import find_tracks
+from doatools.types import Predictions, Result
+from localizer import open_checkpoint
+from trainer import find_results
 
 CLASS = 0  # of a prediction in a CSV: sources are localized, not classified
 
 
-# --- references --------------------------------------------------------------------------------------------
+# --- references ------------------------------------------------------------------------------------------------
 
-def references_of_dataset(params):
-    """References of the test recordings, padded or cut to max_audio_len_s as in training."""
-    features = FeatureClass(params)
-    return [_reference(r.stem, features.labels(r), features.nb_annotation_frames, r.room, r.overlap)
-            for r in recordings_for(params, "test")]
+def references_of_dataset(config):
+    """References of the test recordings."""
+    files, references = FeatureFiles(config), []
+    for recording in recordings_for(config, "test"):
+        samples = files.feature_class.inspect_audio(recording.audio)
+        references.append(_reference(recording.stem, files.read_labels(recording, samples), files.score_frames(samples),
+                                     recording.room, recording.overlap))
+    return references
 
 
 def references_of_folder(folder, predictions, n_frames=None):
     """References of a folder of CSVs; T is ``n_frames``, or the last frame that a reference or its prediction names."""
-    references = []
+    references, others = [], _csvs(predictions)
     for stem, path in _csvs(folder).items():
-        rows, other = read_dcase(path, n_frames), Path(predictions) / path.name
-        last = max(rows["frame"].max(initial=0), read_dcase(other)["frame"].max(initial=0) if other.is_file() else 0)
-        match = annotations.TAU_NAME.match(stem)
+        rows = read_dcase(path, n_frames)
+        last = max(rows["frame"].max(initial=0),
+                   read_dcase(others[stem])["frame"].max(initial=0) if stem in others else 0)
+        match = dcase.TAU_NAME.match(stem)
         references.append(_reference(stem, rows, n_frames or last + 1, match["room"] if match else None))
     return references
 
 
 def _reference(stem, rows, n_frames, room=None, overlap=None):
     doa, event = assign_slots(rows, n_frames, max(1, count_overlap(rows)))
-    return Track(stem, np.zeros((n_frames, 0, 3)), np.zeros((n_frames, 0)), doa, event, None, room, overlap)
+    return Result(stem, Predictions(np.zeros((n_frames, 0, 3)), np.zeros((n_frames, 0))), doa, event, None, room, overlap)
 
 
 def _csvs(folder):
     """{stem: path} of the CSVs of a folder."""
     if not Path(folder).is_dir():
-        raise UserError(f"{folder}: no such folder of CSVs (one a recording, named as the recording is)")
-    found = {path.stem: path for path in sorted(Path(folder).glob("*.csv")) if not path.name.startswith(".")}
+        raise UserError(f"{folder}: no such folder of CSVs (one per recording, named as the recording is)")
+    found = dcase.list_files(Path(folder), ".csv", mixtures=True)
     if not found:
         raise UserError(f"{folder} holds no CSV")
-    return found
+    return dict(sorted(found.items()))
 
 
-# --- systems -----------------------------------------------------------------------------------------------
+# --- systems ---------------------------------------------------------------------------------------------------
 
 def by_checkpoint(path, overrides):
-    """What a trained model finds in its test recordings, linked as its parameters say → (tracks, parameters)."""
+    """What a trained model finds in its test recordings, linked as its parameters say → (results, Config)."""
     localizer, precision = open_checkpoint(path, overrides)
-    tracks, _ = predict(localizer, precision)
-    return [linked(track, localizer.params) for track in tracks], localizer.params
+    results, _ = predict(localizer, precision)
+    return [linked(result, localizer.config.tracker) for result in results], localizer.config
 
 
 def predict(localizer, precision):
-    """Predictions of every test recording → (list of Track, the data set)."""
-    params = localizer.params
-    dataset = SequenceDataset(params, "test", scaler=localizer.scaler)
-    fabric = make_fabric(params, precision if params["device"] == "auto" else None)
-    return find_tracks(fabric, localizer.model, make_loader(dataset, params, train=False)), dataset
+    """Predictions of every test recording → (list of Result, the data set)."""
+    config = localizer.config
+    dataset = SequenceDataset(config, "test", scaler=localizer.scaler)
+    fabric = make_fabric(config.device, precision if config.device.device == "auto" else None)
+    return find_results(fabric, localizer.model, make_loader(dataset, config, train=False)), dataset
 
 
-def by_csvs(folder, references, params=None):
-    """Tracks of a folder of CSVs; identities are its (class, track id), or made anew as ``params`` say."""
+def by_csvs(folder, references, tracker=None):
+    """Results of a folder of CSVs; identities are its (class, track id), or made anew by a TrackerConfig."""
     paths, stems = _csvs(folder), {reference.stem for reference in references}
     missing, unknown = sorted(stems - paths.keys()), sorted(paths.keys() - stems)
     if missing:
@@ -92,40 +98,42 @@ def by_csvs(folder, references, params=None):
                         "of a test fold alone are scored by dataset_dir=... in place of --references")
     if unknown:
         raise UserError(f"{paths[unknown[0]]}: there is no reference of that name ({len(unknown)} such files); "
-                        "take them away, or give the references of all recordings")
-    tracks = []
+                        "remove them, or give the references of all recordings")
+    results = []
     for reference in references:
         rows = read_dcase(paths[reference.stem], len(reference.ref_id))
         doa, event = assign_slots(rows, len(reference.ref_id), max(1, count_overlap(rows)))
         number = np.full(rows["event"].max(initial=-1) + 2, -1)  # the last one is for event -1
         number[rows["event"]] = np.unique(rows[["class", "track"]], return_inverse=True)[1]
-        track = reference._replace(doa=doa, probability=(event >= 0).astype(float), pred_id=number[event])
-        tracks.append(linked(track, params) if params else track)
-    return tracks
+        result = reference.replaced(predictions=Predictions(doa, (event >= 0).astype(float)), pred_id=number[event])
+        results.append(linked(result, tracker) if tracker else result)
+    return results
 
 
-def by_yardstick(kind, params, references, jobs=1):
-    """What a classical localizer finds in the test recordings, linked as the parameters say."""
-    params = params | {"dataset": yardsticks.DATASETS[kind]}
-    recordings = {recording.stem: recording for recording in recordings_for(params, "test")}
+def by_baseline(name, config, references, jobs=1):
+    """What a classical baseline finds in the test recordings, linked by the Config's tracker."""
+    recordings = {recording.stem: recording for recording in recordings_for(config, "test")}
     absent = [reference.stem for reference in references if reference.stem not in recordings]
     if absent:
-        raise UserError(f"{kind} reads {params['dataset']} recordings, and {params['dataset_dir']} has none of "
+        raise UserError(f"{name} reads {config.array.name} recordings, and {config.data.dataset_dir} has none of "
                         f"'{absent[0]}' ({len(absent)} in all)")
-    tasks = (joblib.delayed(_localize)(kind, params, recordings[reference.stem].audio) for reference in references)
-    found = tqdm(joblib.Parallel(n_jobs=jobs, return_as="generator")(tasks), desc=kind, total=len(references),
+    files = FeatureFiles(config)
+    baseline = BASELINES[name](config.array, config.features.fs, config.score_hop_s)
+    tasks = (joblib.delayed(_localize)(baseline, files, recordings[reference.stem].audio, config.data.max_sources)
+             for reference in references)
+    found = tqdm(joblib.Parallel(n_jobs=jobs, return_as="generator")(tasks), desc=name, total=len(references),
                  unit="recording", leave=False)
-    tracks = []
+    results = []
     for reference, (doa, active) in zip(references, found):
         doa, active = (_fit(array, len(reference.ref_id)) for array in (doa, active))
-        tracks.append(linked(reference._replace(doa=doa, probability=active.astype(float)), params))
-    return tracks
+        results.append(linked(reference.replaced(predictions=Predictions(doa, active.astype(float))), config.tracker))
+    return results
 
 
-def _localize(kind, params, audio):
-    features = FeatureClass(params)
-    return yardsticks.localize(kind, features.read_audio(audio, features.max_samples), params["fs"],
-                               params["annotation_hop_len_s"], params["max_sources"])
+def _localize(baseline, files, audio, max_sources):
+    limit = files.config.data.max_audio_len_s
+    samples = round(limit * files.feature_class.fs) if limit else -1
+    return baseline(files.feature_class.read_audio(audio, samples), max_sources)
 
 
 def _fit(array, length):
@@ -133,53 +141,51 @@ def _fit(array, length):
     return np.concatenate([array[:length], np.zeros((max(0, length - len(array)), *array.shape[1:]), array.dtype)])
 
 
-def linked(track, params):
-    """A track with the identities that the parameters' tracker makes."""
-    return track._replace(pred_id=link(
-        track.doa, track.active, params["tracker"], params["tracker_gate_deg"], params["tracker_max_gap"],
-        params["tracker_process_deg"], params["tracker_measurement_deg"]))
+def linked(result, tracker):
+    """A Result with the identities that the tracker of a TrackerConfig makes."""
+    return result.replaced(pred_id=link(result.predictions, tracker))
 
 
-def write_csvs(folder, tracks, hop_s=0.1):
-    """Predictions as CSVs in DCASE format, one a recording; the track id is the identity.
+def write_csvs(folder, results, hop_s=dcase.FRAME_S):
+    """Predictions as CSVs in DCASE format, one per recording; the track id is the identity.
 
     UserError where frames do not last the 100 ms of the format.
     """
-    if abs(hop_s - 0.1) > 1e-9:
-        raise UserError(f"CSVs in DCASE format have frames of 100 ms, and these answers are {1000 * hop_s:g} ms apart")
-    for track in tqdm(tracks, unit="file", leave=False):
-        frames, slots = np.nonzero(track.active)
-        azimuth, elevation = azimuth_elevation(track.doa[frames, slots])
-        identity = slots if track.pred_id is None else track.pred_id[frames, slots]
-        annotations.write_dcase(Path(folder) / f"{track.stem}.csv", [
+    if abs(hop_s - dcase.FRAME_S) > 1e-9:
+        raise UserError(f"CSVs in DCASE format have frames of 100 ms, and these predictions are {1000 * hop_s:g} ms apart")
+    for result in tqdm(results, unit="file", leave=False):
+        frames, slots = np.nonzero(result.active)
+        azimuth, elevation = azimuth_elevation(result.doa[frames, slots])
+        identity = slots if result.pred_id is None else result.pred_id[frames, slots]
+        dcase.write_dcase(Path(folder) / f"{result.stem}.csv", [
             {"frame": row[0], "class": CLASS, "track": row[1], "azimuth": row[2], "elevation": row[3]}
             for row in zip(frames, identity, azimuth, elevation)])
 
 
 # --- scores ------------------------------------------------------------------------------------------------
 
-def counts_of(track, has_activity=True, hop_s=0.1, families=FAMILIES):
-    """Counts of one recording, whose label frames last hop_s."""
-    scores = Scores(has_activity, families=families, segment_frames=max(1, round(1 / hop_s)))
-    scores.update(track.doa, track.active, track.ref_doa, track.ref_id, track.pred_id)
+def counts_of(result, has_activity=True, hop_s=0.1, only=None):
+    """Counts of one recording, whose frames last hop_s."""
+    scores = Scores(has_activity, only=only, segment_frames=max(1, round(1 / hop_s)))
+    scores.update(result.doa, result.active, result.ref_doa, result.ref_id, result.pred_id)
     return scores.counts
 
 
-def frame_counts_of(track, has_activity=True):
+def frame_counts_of(result, has_activity=True):
     """Counts of the figures that look at each frame for itself."""
-    return counts_of(track, has_activity, families=(FrameScores,))
+    return counts_of(result, has_activity, only=(FrameScores,))
 
 
-def evaluate_tracks(tracks, hop_s=0.1):
-    """Everything told of a system: figures with intervals, of groups, and of each recording."""
-    has_activity = all(track.probability is not None for track in tracks)
-    counts = [counts_of(track, has_activity, hop_s) for track in tracks]
+def evaluate_results(results, hop_s=0.1):
+    """Everything reported of a system: figures with intervals, of groups, and of each recording."""
+    has_activity = all(result.probability is not None for result in results)
+    counts = [counts_of(result, has_activity, hop_s) for result in results]
     return {
-        "recordings": len(tracks), "frames": sum(len(track.ref_id) for track in tracks),
+        "recordings": len(results), "frames": sum(len(result.ref_id) for result in results),
         "figures": jackknife(figures, counts),
-        "breakdowns": break_down(tracks, counts, lambda track: frame_counts_of(track, has_activity), figures),
+        "breakdowns": break_down(results, counts, lambda result: frame_counts_of(result, has_activity), figures),
         "confusion": confusion(counts),
-        "per_recording": {track.stem: figures(own) for track, own in zip(tracks, counts)},
+        "per_recording": {result.stem: figures(own) for result, own in zip(results, counts)},
     }
 
 
@@ -190,15 +196,15 @@ def confusion(counts):
     return frames[:size, :size].astype(int).tolist()
 
 
-def compare_tracks(tracks, others, hop_s=0.1):
+def compare_results(results, others, hop_s=0.1):
     """Figures of two systems on the same recordings → {name: Comparison}."""
-    by_stem = {track.stem: track for track in others}
-    if by_stem.keys() != {track.stem for track in tracks}:
-        different = sorted(by_stem.keys() ^ {track.stem for track in tracks})
+    by_stem = {result.stem: result for result in others}
+    if by_stem.keys() != {result.stem for result in results}:
+        different = sorted(by_stem.keys() ^ {result.stem for result in results})
         raise UserError(f"the two systems were tested on different recordings (first: {different[0]})")
-    others = [by_stem[track.stem] for track in tracks]
-    for track, other in zip(tracks, others):
-        if not (np.array_equal(track.ref_id, other.ref_id) and np.array_equal(track.ref_doa, other.ref_doa)):
-            raise UserError(f"{track.stem}: the two systems were tested against different references")
-    both = all(track.probability is not None for track in (*tracks, *others))
-    return compare(figures, *([counts_of(track, both, hop_s) for track in system] for system in (tracks, others)))
+    others = [by_stem[result.stem] for result in results]
+    for result, other in zip(results, others):
+        if not (np.array_equal(result.ref_id, other.ref_id) and np.array_equal(result.ref_doa, other.ref_doa)):
+            raise UserError(f"{result.stem}: the two systems were tested against different references")
+    both = all(result.probability is not None for result in (*results, *others))
+    return compare(figures, *([counts_of(result, both, hop_s) for result in system] for system in (results, others)))

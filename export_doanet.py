@@ -1,20 +1,15 @@
 """Export a trained network to ONNX, with all that is needed to use it without this toolkit, and check the result."""
 
 import argparse
-import dataclasses
 import json
 import sys
 import warnings
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import nn
 
 from doatools.errors import UserError, exits_cleanly
 from doatools.files import in_memory, replacing
-from inference import OnnxLocalizer
-from localizer import Localizer, plain
 
 OPSET = 18
 TOLERANCE = 1e-4
@@ -47,52 +42,57 @@ def main(argv=None):
         import onnxruntime  # noqa: F401
     except ImportError as error:
         raise UserError(f"exporting takes more packages ({error}): pip install {PACKAGES}") from None
+    from localizer import Localizer
     localizer = Localizer.from_checkpoint(args.checkpoint).for_inference()
     with replacing(path) as temporary:
         export(localizer, temporary)
         differences = compare(localizer, temporary)
         for (batch, frames), difference in differences.items():
             print(f"batch {batch}, {frames} feature frames: largest difference {difference:.1e}")
-        if max(differences.values()) > TOLERANCE:
+        if not max(differences.values()) <= TOLERANCE:  # nor is NaN
             raise UserError(f"{args.checkpoint}: the exported network's answers differ by more than {TOLERANCE:g}")
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB; use it: python3 localize.py RECORDING --checkpoint {path}")
     return 0
 
 
-class _Exported(nn.Module):
-    """Features → directions and, if the model tells it, probabilities."""
-
-    def __init__(self, model):
-        super().__init__()
-        self.model = model
-
-    def forward(self, features):
-        answer = self.model(features)
-        logits = answer.activity_logits
-        return answer.doa if logits is None else (answer.doa, torch.sigmoid(logits))
-
-
 def export(localizer, path):
     """Write a localizer as one ONNX file; parameters, scaler and array are JSON in its metadata, key 'doanet'."""
     import onnx
-    axes = {"features": {0: "batch"}, "doa": {0: "batch"}, "probability": {0: "batch"}}
+    import torch
+
+    class Exported(torch.nn.Module):
+        """Features → directions, probabilities if the model predicts them, and its other outputs."""
+
+        def __init__(self, model):
+            super().__init__()
+            self.model = model
+
+        def forward(self, features):
+            found = self.model(features)
+            activity = [] if found.activity_logits is None else [torch.sigmoid(found.activity_logits)]
+            return (found.doa, *activity, *(found.others or {}).values())
+
+    inputs = torch.from_numpy(example(localizer, 2, sequence(localizer)))
+    with torch.inference_mode():
+        found = localizer.model(inputs)
+    outputs = ["doa", *["probability"] * (found.activity_logits is not None), *(found.others or {})]
+    axes = {name: {0: "batch"} for name in ("features", *outputs)}
     if any_length(localizer):
-        axes["features"][2], axes["doa"][1], axes["probability"][1] = "feature_frames", "frames", "frames"
-    outputs = ["doa", "probability"][: 1 + localizer.params["activity"]]
-    axes = {name: axes[name] for name in ("features", *outputs)}
+        axes["features"][2] = "feature_frames"
+        for name in outputs:
+            axes[name][1] = "frames"
 
     def write(file):
         with warnings.catch_warnings():
             # torch.onnx's newer exporter (dynamo) freezes the number of frames of a GRU without a word.
             warnings.simplefilter("ignore")
-            torch.onnx.export(_Exported(localizer.model), (example(localizer, 2, sequence(localizer)),), file,
-                              input_names=["features"], output_names=outputs, dynamic_axes=axes, opset_version=OPSET,
-                              dynamo=False)
+            torch.onnx.export(Exported(localizer.model), (inputs,), file, input_names=["features"],
+                              output_names=outputs, dynamic_axes=axes, opset_version=OPSET, dynamo=False)
 
     model = onnx.load_from_string(bytes(in_memory(write)))
-    content = {"params": localizer.params, "scaler": dataclasses.asdict(localizer.scaler),
-               "array": dataclasses.asdict(localizer.array)}
-    onnx.helper.set_model_props(model, {"doanet": json.dumps(plain(content)), "reading": READING})
+    scaler = {"mean": localizer.scaler.mean.tolist(), "scale": localizer.scaler.scale.tolist()}
+    content = {"params": localizer.config.stored(), "scaler": scaler, "array": localizer.config.array.plain()}
+    onnx.helper.set_model_props(model, {"doanet": json.dumps(content), "reading": READING})
     model.producer_name = "DOAnet toolkit"
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString())
@@ -100,40 +100,41 @@ def export(localizer, path):
 
 def sequence(localizer):
     """Feature frames of a training sequence."""
-    return localizer.params["label_sequence_length"] * localizer.params["feature_label_resolution"]
+    return localizer.config.batches.label_sequence_length * localizer.features.ratio
 
 
 def example(localizer, batch, frames, seed=0):
-    """Noise as normalised features."""
-    channels = localizer.features.nb_feature_channels
-    bands = len(localizer.scaler.mean) // channels
-    return torch.randn((batch, channels, frames, bands), generator=torch.Generator().manual_seed(seed))
+    """Noise as normalised features, float32."""
+    features = localizer.features
+    shape = batch, features.nb_feature_channels, frames, features.nb_bands
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
 def any_length(localizer):
     """Whether the network reads sequences of any length; some are made for that of training alone."""
     try:
-        localizer.predict(example(localizer, 1, 2 * sequence(localizer)).numpy())
+        localizer.predict(example(localizer, 1, 2 * sequence(localizer)))
     except UserError:
         return False
     return True
 
 
 def compare(localizer, path):
-    """Largest differences of ONNX Runtime's answers and torch's: {(batch, feature frames): difference}."""
-    exported, length = OnnxLocalizer(path), sequence(localizer)
-    ratio = localizer.params["feature_label_resolution"]
+    """Largest differences between ONNX Runtime's outputs and torch's: {(batch, feature frames): difference}."""
+    from inference import OnnxLocalizer
+    exported, length, ratio = OnnxLocalizer(path), sequence(localizer), localizer.features.ratio
     lengths = (ratio, length, 2 * length + 3 * ratio) if any_length(localizer) else (length,)
     differences = {}
     for seed, (batch, frames) in enumerate((batch, frames) for batch in (1, 2, 5) for frames in lengths):
-        features = example(localizer, batch, frames, seed + 1).numpy()
+        features = example(localizer, batch, frames, seed + 1)
         try:
-            pairs = zip(localizer.predict(features), exported.predict(features))
+            ours, theirs = localizer.predict(features), exported.predict(features)
         except Exception as error:  # the runtime's own exceptions have no common base
-            raise UserError(f"this network ({localizer.params['model']}) cannot be exported: the result refuses a "
+            raise UserError(f"this network ({localizer.config.model.model}) cannot be exported: the result refuses a "
                             f"batch of {batch} and {frames} frames ({str(error).splitlines()[0]})") from None
-        differences[batch, frames] = max(float(np.abs(ours - theirs).max()) for ours, theirs in pairs
-                                         if ours is not None)
+        pairs = [(ours.doa, theirs.doa), *((values, theirs.others[name]) for name, values in ours.others.items())]
+        pairs += [] if ours.probability is None else [(ours.probability, theirs.probability)]
+        differences[batch, frames] = max(float(np.abs(one - other).max()) for one, other in pairs)
     return differences
 
 

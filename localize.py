@@ -1,24 +1,16 @@
 """Find the sound sources in recordings: who sounds when and from where. Or, with --stream, as they are heard."""
 
 import argparse
-import itertools
 import os
 import sys
 import time
 from pathlib import Path
 
-from tqdm import tqdm
-
-from doanet_parameters import ACTIVE_ABOVE
-from doatools.data import sound_input
-from doatools.data.annotations import write_dcase
 from doatools.errors import UserError, exits_cleanly
-from doatools.files import write_json
-from doatools.spatial.arrays import ARRAYS
-from doatools.track.summary import as_values, frame_lines, tell
-from inference import TrackStream, fitted, load_localizer, track_file
+from doatools.types import ACTIVE_ABOVE
 
 MODELS = Path(__file__).resolve().parent / "models"
+FOA_ORDERS = ("acn", "fuma")
 
 
 def build_parser():
@@ -30,15 +22,16 @@ def build_parser():
     parser.add_argument("recordings", nargs="*", type=Path, help="audio files, or folders that hold some")
     parser.add_argument("--checkpoint", type=Path,
                         help="best.pt of a training, or an .onnx of export_doanet.py (default: the shipped model)")
-    parser.add_argument("--array", choices=sorted(ARRAYS), help="what recorded it (default: what the model reads, foa)")
-    parser.add_argument("--foa-order", choices=sound_input.FOA_ORDERS, default="acn",
+    parser.add_argument("--array", metavar="NAME|FILE", help="what recorded it: foa, mic, or a YAML file such as "
+                        "arrays/respeaker_6mic.yaml (default: what the model reads, foa)")
+    parser.add_argument("--foa-order", choices=FOA_ORDERS, default="acn",
                         help="ambisonics: W, Y, Z, X with SN3D gains, or FuMa: W, X, Y, Z with W 3 dB lower")
     parser.add_argument("--threshold", type=float, default=ACTIVE_ABOVE,
                         help=f"probability from which a source counts (default {ACTIVE_ABOVE})")
     parser.add_argument("--latency", type=float, metavar="S",
-                        help="of a stream, at most; less costs more computation (files run the same windows)")
+                        help="largest latency of a stream; less costs more computation (files use the same windows)")
     parser.add_argument("--fast", action="store_true",
-                        help="a quarter of the network's computation for about a degree: no average over turned copies")
+                        help="no test-time rotation: up to four times faster, errors larger by about a degree")
     parser.add_argument("--format", choices=("csv", "json"), default="csv", help="of the tracks")
     parser.add_argument("--no-plot", action="store_true", help="draw no picture")
     parser.add_argument("--out", type=Path, help="folder of the results (default: beside each recording)")
@@ -73,6 +66,7 @@ def main(argv=None):
 
 def plan(args):
     """{recording: (path of its tracks, path of its picture or None)}; UserError before any work is done."""
+    from doatools.data import sound_input
     outputs, taken = {}, {}
     for path in args.recordings:
         found = [path]
@@ -96,80 +90,105 @@ def plan(args):
 
 
 def open_localizer(args):
-    """The localizer asked for, with what is worth telling about it."""
-    path = args.checkpoint or MODELS / f"doanet_{args.array or 'foa'}.pt"
-    if not args.checkpoint and not path.is_file():
-        raise UserError(f"{path} is missing; give a model by --checkpoint: best.pt of a training, or an exported .onnx")
+    """The localizer asked for, with notes on what to know about it."""
+    from doatools.spatial.arrays import find_array
+    from inference import load_localizer
+    array = find_array(args.array) if args.array else None
+    path = args.checkpoint or model_for(array or find_array("foa"))
     localizer = load_localizer(path, args.fast)
-    if args.array and localizer.array != ARRAYS[args.array]:
-        raise UserError(f"{path} was not trained for the array '{args.array}': it reads {localizer.array.describe()}")
-    if localizer.array.kind != "ambisonic":
-        tell_note(f"directions are right only for {localizer.array.describe()}")
-    if localizer.params["top_db"] > 0:
-        tell_note(f"this model's features have a floor {localizer.params['top_db']:g} dB below a recording's maximum; "
-                  "the maximum so far takes its place (models trained with top_db=0 need none)")
-    if localizer.params["quick_test"]:
-        tell_note("this model is of a quick test: do not expect much")
+    config = localizer.config
+    if array and config.array != array:
+        raise UserError(f"{path} was not trained for the array '{array.name}': it reads {config.array.describe()}")
+    if config.array.kind != "ambisonic":
+        note(f"directions are right only for {config.array.describe()}")
+    if config.array.planar:
+        note("this array is planar: it hears no difference between above and below, so elevations are in the upper half")
+    if config.features.top_db > 0:
+        note(f"this model's features have a floor {config.features.top_db:g} dB below a recording's maximum; "
+             "the maximum so far takes its place (models trained with top_db=0 need none)")
+    if config.run.quick_test:
+        note("this model is of a quick test: do not expect much")
     return localizer
 
 
-def tell_note(text):
+def model_for(array):
+    """The shipped model of an array; UserError if there is none."""
+    from doatools.spatial.arrays import find_array
+    shipped = {name: MODELS / f"doanet_{name}.pt" for name in ("foa", "mic")}
+    for name, path in shipped.items():
+        if array == find_array(name):
+            if not path.is_file():
+                raise UserError(f"{path} is missing; give a model by --checkpoint: best.pt of a training, or an exported "
+                                ".onnx")
+            return path
+    raise UserError(f"no model for the array '{array.name}' comes with the toolkit (there are models for "
+                    f"{' and '.join(shipped)}); train one: README, 'Train your own', and give it by --checkpoint")
+
+
+def note(text):
     print(f"note: {text}", file=sys.stderr)
 
 
 def localize(localizer, path, table, picture, args):
     """One recording → its files and summary."""
+    from tqdm import tqdm
+
+    from doatools.data.dcase import FRAME_S, write_dcase
+    from doatools.files import write_json
+    from doatools.track.summary import as_values, at_frames, summary_lines
+    from inference import track_file
     shown = "{desc}: {n:.0f}/{total:.0f} s |{bar}| {remaining} left"
     with tqdm(desc=path.name, total=0, leave=False, bar_format=shown) as bar:
         def progress(seconds, of):
             bar.total = of
             bar.update(seconds)
         recorded = track_file(localizer, path, args.foa_order, args.threshold, args.latency, progress)
-    hop = localizer.params["label_hop_len_s"]
+    hop = localizer.config.features.label_hop_len_s
     if args.format == "csv":
-        write_dcase(table, recorded.rows)
+        write_dcase(table, at_frames(recorded.rows, hop, FRAME_S))  # whose frames are 100 ms, whatever the model's
     else:
         write_json(table, {"recording": path.name, "seconds": recorded.seconds, "frame_s": hop,
                            "notes": recorded.notes, "tracks": as_values(recorded.rows)}, indent=None)
     if picture:
-        from doatools import plots  # takes a second that --no-plot saves
+        from doatools.report import plots  # takes a second that --no-plot saves
         plots.tracks(picture, path.name, recorded.rows, recorded.spectrogram, localizer.features.frequencies,
                      recorded.seconds, hop)
     print(f"{path}: {recorded.seconds:.1f} s -> {', '.join(str(one) for one in (table, picture) if one)}")
-    print("\n".join(tell(recorded.rows, hop)), flush=True)
-    for note in recorded.notes:
-        tell_note(note)
+    print("\n".join(summary_lines(recorded.rows, hop)), flush=True)
+    for text in recorded.notes:
+        note(text)
 
 
 def stream(localizer, args):
-    """Standard input → a line a track and frame; a frame without a source is a line with its time alone."""
+    """Standard input → a line for each track and frame; a frame without a source is a line with its time alone."""
+    from doatools.data import sound_input
+    from doatools.track.summary import frame_lines
+    from inference import fitted, stream_latency_s, track_sound
     if sys.stdin.isatty():
         raise UserError("--stream reads sound from standard input: pipe it in (see --help)")
-    source = sound_input.open_stream(sys.stdin.buffer, args.rate or localizer.features.fs, localizer.array.channels)
+    source = sound_input.open_stream(sys.stdin.buffer, args.rate or localizer.features.fs, localizer.config.array.channels)
     sound = fitted(localizer, source, args.foa_order)
-    tracks = TrackStream(localizer, args.threshold, args.latency)
-    windows = tracks.courses.windows
-    for note in sound.notes:
-        tell_note(note)
-    tell_note(f"{source.rate} Hz; a frame is told {tracks.latency_s:.1f} s after its start at most (the first ones "
-              f"{windows.length * localizer.params['label_hop_len_s']:.1f} s), computation apart")
-    took, hop = [], localizer.params["label_hop_len_s"]
+    latency, first = stream_latency_s(localizer, args.latency)
+    pieces = track_sound(localizer, sound, args.threshold, args.latency)
+    for text in sound.notes:
+        note(text)
+    note(f"{source.rate} Hz; a frame is reported at most {latency:.1f} s after its start (the first ones {first:.1f} s), "
+         "computation apart")
+    frames, hop, started = 0, localizer.config.features.label_hop_len_s, time.process_time()
     try:
         if args.format == "csv":
             print("time,track,azimuth,elevation,probability", flush=True)
-        for block in itertools.chain(sound.blocks, [None]):
-            first, start = tracks.frames, time.perf_counter()
-            rows = tracks.finish() if block is None else tracks.feed(block)
-            took.append(time.perf_counter() - start)
-            for frame in range(first, tracks.frames):
-                print(frame_lines(frame * hop, rows[rows["frame"] == frame], args.format), flush=True)
+        for piece in pieces:
+            for frame in range(frames, piece.frames):
+                print(frame_lines(frame * hop, piece.rows[piece.rows["frame"] == frame], args.format), flush=True)
+            frames = piece.frames
     except BrokenPipeError:  # whoever read the lines has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        tell_note("stopped")
+        note("stopped")
         return 130
-    tell_note(f"{tracks.frames * hop:.1f} s heard, {sum(took):.1f} s of computation, {max(took):.2f} s at once at most")
+    note(f"{frames * hop:.1f} s heard, {time.process_time() - started:.1f} s of computation")
     return 0
 
 

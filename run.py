@@ -10,21 +10,11 @@ import os
 import sys
 from pathlib import Path
 
-from cls_data_generator import make_loader
-from cls_feature_class import FeatureFiles
 from doanet_parameters import add_override_argument, get_params, parse_overrides
-from doatools.config import yaml_files as configs
-from doatools.data.cache import remove_leftovers
-from doatools.data.extraction import make_features
-from doatools.data.readers import format_of
+from doatools.config import experiments
 from doatools.data.tut import SPLITS
 from doatools.errors import UserError, exits_cleanly
 from doatools.files import write_json
-from doatools.report.cross_validation import read_rows, table
-from doatools.train import checkpoint
-from doatools.train.loop import Run
-from localizer import frame_figures
-from trainer import Training, changed_settings
 
 
 def build_parser():
@@ -49,20 +39,25 @@ def main(argv=None):
         raise UserError("run.py trains in one process; start folds side by side instead: fold=1, fold=2 and fold=3, "
                         "each by plain python3")
     overrides = parse_overrides(args.overrides)
-    name, names = configs.name_of(args.config), choose(args, overrides.pop("dataset", None))
+    name, names = experiments.name_of(args.config), choose(args, overrides.pop("dataset", None))
     folds = [overrides.pop("fold")] if "fold" in overrides else SPLITS
     plan = [(dataset, params_of(args, dataset, fold, overrides)) for dataset in names for fold in folds]
+    from cls_feature_class import FeatureFiles
+    from doatools.data.extraction import make_features
+    from doatools.report.cross_validation import read_rows, table
+    from doatools.train.runs import Run
     results = Path(args.log_dir) / "results"
-    for dataset, params in plan:
-        run = Run(f"{args.log_dir}/{name}_{dataset}_fold{params['fold']}")
+    for dataset, config in plan:
+        run = Run(f"{args.log_dir}/{name}_{dataset}_fold{config.data.fold}")
         path = results / f"{run.folder.name}.json"
         if path.is_file():
-            print(f"{run.folder.name}: finished before{differing(run, params)}")
+            print(f"{run.folder.name}: finished before{differing(run, config)}")
             continue
         print(f"\n{run.folder.name}:")
-        make_features(FeatureFiles(params), format_of(params).find(params), args.jobs or 1)
-        tracks, subsets = run_fold(run, params)
-        write_json(path, [row(track, name, dataset, params, subset) for track, subset in zip(tracks, subsets)])
+        files = FeatureFiles(config)
+        make_features(files, files.reader.find(), args.jobs or 1)
+        found, subsets = run_fold(run, config)
+        write_json(path, [row(result, name, dataset, config, subset) for result, subset in zip(found, subsets)])
         print(table(read_rows([path])))
     print(f"\nall results in {results}:\n{table(read_rows(sorted(results.glob('*.json'))))}")
     return 0
@@ -73,9 +68,9 @@ def choose(args, asked):
     root = Path(args.data_root)
     if asked is not None:
         words = asked if isinstance(asked, (list, tuple)) else str(asked).strip("[]").replace(",", " ").split()
-        names = configs.datasets_of("command line", {"dataset": list(words)})
+        names = experiments.datasets_of("command line", {"dataset": list(words)})
     else:
-        wanted = configs.datasets_of(args.config)
+        wanted = experiments.datasets_of(args.config)
         names = [name for name in wanted if (root / name).is_dir()]
         missing = [name for name in wanted if name not in names]
         if missing and names:
@@ -100,49 +95,59 @@ def params_of(args, dataset, fold, overrides):
     return get_params(args.config, **{**settings, **overrides})
 
 
-def differing(run, params):
+def differing(run, config):
     """What is to be said of a finished fold that had other settings; UserError where it had other data."""
-    before = checkpoint.load(run.best)["params"] if run.best.is_file() else params
-    if Path(before["dataset_dir"]).resolve() != Path(params["dataset_dir"]).resolve():
-        raise UserError(f"{run.folder} holds a finished fold of {before['dataset_dir']}, not of "
-                        f"{params['dataset_dir']}; choose another --log_dir for other data")
-    changed = changed_settings(before, params)
-    told = ", ".join(f"{key}={value}" for key, value in changed.items())
-    return f", with {told} (choose another --log_dir for other settings)" if changed else ""
+    from doatools.train import checkpoint
+    from doatools.train.runs import changed_settings
+    from localizer import config_of
+    before = config_of(checkpoint.load(run.best)) if run.best.is_file() else config
+    if Path(before.data.dataset_dir).resolve() != Path(config.data.dataset_dir).resolve():
+        raise UserError(f"{run.folder} holds a finished fold of {before.data.dataset_dir}, not of "
+                        f"{config.data.dataset_dir}; choose another --log_dir for other data")
+    changed = ", ".join(f"{key}={value}" for key, value in changed_settings(before, config).items())
+    return f", with {changed} (choose another --log_dir for other settings)" if changed else ""
 
 
-def run_fold(run, params):
-    """Train one fold and test it → (a Track of each test recording, the index of each one's subset)."""
-    saved = find_run(run, params)
-    training = Training(params, run, saved)
+def run_fold(run, config):
+    """Train one fold and test it → (a Result of each test recording, the index of each one's subset)."""
+    from cls_data_generator import make_loader
+    from cls_metric import frame_figures
+    from trainer import Training
+    saved = find_run(run, config)
+    training = Training(config, run, saved)
     print(f"{sum(p.numel() for p in training.localizer.model.parameters()):,} weights; " + ", ".join(
         f"{role} {len(data.recordings)} recordings = {len(data)} chunks" for role, data in training.datasets.items())
         + f"; device {training.fabric.device}, precision {training.precision} -> {run.folder}/")
     _, best = training.fit(frame_figures, lambda scores, terms: terms["loss"])
     data = training.datasets["test"]
-    whole = make_loader(data, params | {"batch_size": data.sequences_per_recording}, train=False)
+    whole = make_loader(data, config.replaced(batch_size=len(data.sequences_of(0))), train=False)
     return training.test(best, whole), [recording.overlap - 1 for recording in data.recordings]
 
 
-def find_run(run, params):
+def find_run(run, config):
     """The last checkpoint of a fold that was stopped, or None to begin it."""
+    from doatools.data.cache import remove_leftovers
+    from doatools.train import checkpoint
+    from doatools.train.runs import changed_settings
+    from localizer import config_of
     remove_leftovers(run.folder)
     if not run.last.is_file():
         return None
     saved = checkpoint.load(run.last)
-    changed = changed_settings(saved["params"], params)
+    changed = changed_settings(config_of(saved), config)
     if changed:
         raise UserError(f"{run.folder}: this fold was started with "
-                        f"{', '.join(f'{key}={value}' for key, value in changed.items())}; go on with the same, or "
+                        f"{', '.join(f'{key}={value}' for key, value in changed.items())}; continue with the same, or "
                         "choose another --log_dir")
-    print(f"goes on after epoch {saved['epoch']}")
+    print(f"continues after epoch {saved['epoch']}")
     return saved
 
 
-def row(track, name, dataset, params, subset):
-    figures = frame_figures([track])
-    return {"model": name, "dataset": dataset, "fold_idx": params["fold"] - 1, "subset_idx": subset,
-            "recording": track.stem, "frame_recall": figures["frame recall"] / 100, "doa_error": figures["DOA error"]}
+def row(result, name, dataset, config, subset):
+    from cls_metric import frame_figures
+    figures = frame_figures([result])
+    return {"model": name, "dataset": dataset, "fold_idx": config.data.fold - 1, "subset_idx": subset,
+            "recording": result.stem, "frame_recall": figures["frame recall"] / 100, "doa_error": figures["DOA error"]}
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Simulate a dataset of spatial sound events in the layout of TAU-NIGENS (DCASE) 2020 or TUT Sound Events 2018.
 
-dcase2020 (the default) writes foa_dev/ and mic_dev/ (the same scenes, 4 channels, 16 bit) and metadata_dev/ (frame of
-100 ms, class, track, azimuth, elevation) in six folds that share neither rooms nor sounds. tut2018 writes small sets
-ansim/ (no room) and resim/ (rooms) of static sources, ambisonics at 44.1 kHz, for run.py. The same command writes the
-same bytes, whatever the number of jobs; a command that was stopped goes on where it was when started again.
+dcase2020 (the default) writes foa_dev/ and mic_dev/ (the same scenes, 4 channels, 16 bit), or <name>_dev/ of another
+array, and metadata_dev/ (frame of 100 ms, class, track, azimuth, elevation) in six folds that share neither rooms nor
+sounds. tut2018 writes small sets ansim/ (no room) and resim/ (rooms) of static sources, ambisonics at 44.1 kHz, for run.py.
+The same command writes the same bytes, whatever the number of jobs; a command that was stopped continues where it was.
 """
 
 import argparse
@@ -14,18 +14,11 @@ import sys
 import time
 from pathlib import Path
 
-import joblib
-import soundfile
-from tqdm import tqdm
-
-from cls_feature_class import data_words
 from doanet_parameters import add_override_argument, get_params, parse_overrides
 from doatools import cluster
 from doatools.errors import UserError, exits_cleanly
 from doatools.files import in_memory, replacing, write_json
-from doatools.simulate import scenes
-from doatools.simulate.sounds import FolderSounds, GeneratedSounds, SoundsTogether
-from doatools.simulate.writers import LAYOUTS, SOUND_FOLDS, summary
+from doatools.registry import WRITERS
 
 MANIFEST = "simulation.json"
 
@@ -34,16 +27,18 @@ def build_parser():
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0], formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="example: python3 simulate_dataset.py dataset_dir=datasets/large sim_recordings_per_fold=50\n"
+               "         python3 simulate_dataset.py dataset_dir=datasets/ring array=arrays/respeaker_6mic.yaml\n"
                "         python3 simulate_dataset.py dataset_dir=datasets/mine --sounds ~/sounds\n"
                "         python3 simulate_dataset.py --format tut2018 dataset_dir=datasets/tut\n"
-               f"parameters that matter here: dataset_dir, {', '.join(LAYOUTS['dcase2020'].settings)}")
+               "parameters that matter here: dataset_dir, array, fs, seed, max_sources, and those of sim_ (python3 "
+               "doanet_parameters.py)")
     add_override_argument(parser)
-    parser.add_argument("--format", choices=LAYOUTS, default="dcase2020", help="layout (default dcase2020)")
+    parser.add_argument("--format", choices=list(WRITERS), default="dcase2020", help="layout (default dcase2020)")
     parser.add_argument("--sounds", metavar="DIR", action="append", default=[],
                         help="use the WAV, FLAC and OGG files under DIR (classes are its sub-folders) in place of the "
-                             "built-in generated sounds; again for more folders, each dealt to the folds by itself")
+                             "built-in generated sounds; repeat for more folders, each divided into folds by itself")
     parser.add_argument("--generated", action="store_true", help="with --sounds: the generated sounds as well")
-    parser.add_argument("--jobs", type=int, default=-1, metavar="N", help="processes (default: one a core)")
+    parser.add_argument("--jobs", type=int, default=-1, metavar="N", help="processes (default: one per core)")
     cluster.add_argument(parser)
     parser.add_argument("--overwrite", action="store_true",
                         help="replace a dataset that was simulated with other settings")
@@ -53,39 +48,50 @@ def build_parser():
 @exits_cleanly
 def main(argv=None):
     args = build_parser().parse_intermixed_args(argv)
-    params = get_params(**{**LAYOUTS[args.format].defaults, **parse_overrides(args.overrides)})
-    scenes.check_settings(params)
-    layout = LAYOUTS[args.format](params, _open_sounds(args.sounds, args.generated, params))
-    root = Path(params["dataset_dir"])
-    _prepare(root, layout, _manifest(args.format, layout), args.overwrite)
-    todo = [key for key in layout.entries() if not all(path.exists() for path in layout.paths(root, key))]
+    overrides = parse_overrides(args.overrides)
+    get_params(**overrides)  # refused before anything heavy is imported
+    import joblib
+    from tqdm import tqdm
+
+    from doatools.simulate import scenes
+    kind = WRITERS[args.format]
+    config = get_params(**{**kind.defaults, **overrides})
+    scenes.check_settings(config.simulation)
+    writer = kind(config, _open_sounds(args.sounds, args.generated, config))
+    root = Path(config.data.dataset_dir)
+    _prepare(root, writer, _manifest(args.format, writer), args.overwrite)
+    todo = [key for key in writer.entries() if not all(path.exists() for path in writer.paths(root, key))]
     start = time.perf_counter()
     with cluster.on(args.dask):
         jobs = joblib.Parallel(n_jobs=args.jobs or -1, return_as="generator_unordered")(
-            joblib.delayed(simulate_recording)(layout, root, key) for key in todo)
+            joblib.delayed(simulate_recording)(writer, root, key) for key in todo)
         for _ in tqdm(jobs, total=len(todo), unit="recording", desc="simulating"):
             pass
-    _summarize(root, layout, len(todo), time.perf_counter() - start)
+    _summarize(root, writer, len(todo), time.perf_counter() - start)
     return 0
 
 
-def simulate_recording(layout, root, key):
+def simulate_recording(writer, root, key):
     """Compose, render and write one recording; the labels come last, as a mark that all is there."""
-    scene = layout.scene(key)
-    *audio, annotation = layout.paths(root, key)
-    for path, channels in zip(audio, layout.signals(key, scene)):
+    import soundfile
+    scene = writer.scene(key)
+    *audio, annotation = writer.paths(root, key)
+    for path, channels in zip(audio, writer.signals(key, scene)):
         wav = in_memory(functools.partial(
-            soundfile.write, data=channels.T, samplerate=layout.params["fs"], format="WAV", subtype="PCM_16"))
+            soundfile.write, data=channels.T, samplerate=writer.config.features.fs, format="WAV", subtype="PCM_16"))
         with replacing(path) as temporary:
             temporary.write_bytes(wav)
-    layout.write_annotation(annotation, scene)
+    writer.write_annotation(annotation, scene)
 
 
-def _open_sounds(directories, with_generated, params):
+def _open_sounds(directories, with_generated, config):
     """The bank of the command line; a folder's sounds keep their folds whatever else joins them."""
-    banks = [GeneratedSounds(params["seed"], params["fs"])] if with_generated or not directories else []
+    from doatools.simulate.sounds import FolderSounds, GeneratedSounds, SoundsTogether
+    from doatools.simulate.writers import SOUND_FOLDS
+    seed, fs = config.run.seed, config.features.fs
+    banks = [GeneratedSounds(seed, fs)] if with_generated or not directories else []
     for directory in directories:
-        banks.append(FolderSounds(directory, params["seed"], params["fs"], SOUND_FOLDS))
+        banks.append(FolderSounds(directory, seed, fs, SOUND_FOLDS))
         skipped = [str(path.relative_to(directory)) for path in banks[-1].skipped]
         if skipped:
             names = ", ".join(skipped[:5]) + ", ..." * (len(skipped) > 5)
@@ -94,44 +100,48 @@ def _open_sounds(directories, with_generated, params):
     return SoundsTogether(banks) if len(banks) > 1 else banks[0]
 
 
-def _manifest(name, layout):
-    return {"format": name, "version": layout.version, "sounds": layout.sounds.digest,
-            "classes": list(layout.sounds.names), **{key: layout.params[key] for key in layout.settings}}
+def _manifest(name, writer):
+    given = writer.config.flat()
+    settings = {key: list(given[key]) if isinstance(given[key], tuple) else given[key] for key in writer.settings}
+    return {"format": name, "version": writer.version, "sounds": writer.sounds.digest,
+            "classes": list(writer.sounds.names), **settings, **writer.made_with}
 
 
-def _prepare(root, layout, manifest, overwrite):
+def _prepare(root, writer, manifest, overwrite):
     """Refuse a folder that holds something else, clear what is to be overwritten, and note the settings."""
-    note, recordings = root / MANIFEST, layout.written(root)
+    note, recordings = root / MANIFEST, writer.written(root)
     if not note.exists():
         if recordings:
             raise UserError(f"{root} holds recordings that simulate_dataset.py did not write; pick another "
                             "dataset_dir")
     else:
         found = json.loads(note.read_text(encoding="utf-8"))
+        found.pop("label_hop_len_s", None)  # of the first edition, which wrote frames of any length
         if found != manifest:
             if found["format"] != manifest["format"]:
                 raise UserError(f"{root} was simulated as {found['format']}; pick another dataset_dir=...")
             if not overwrite:
                 raise UserError(f"{root} was simulated with other settings ({note.name} there); pick another "
                                 "dataset_dir=..., or pass --overwrite to replace it")
-            for path in recordings + layout.derived(root):
+            for path in recordings + writer.derived(root):
                 path.unlink()
-    for folder in {path.parent for key in layout.entries() for path in layout.paths(root, key)}:
+    for folder in {path.parent for key in writer.entries() for path in writer.paths(root, key)}:
         for partial in folder.glob(".*.partial-*"):  # of a run that was killed
             partial.unlink()
     write_json(note, manifest)
 
 
-def _summarize(root, layout, n_made, seconds):
-    n_all, events, moving, overlapped = summary(layout)
-    minutes = layout.params["sim_recording_len_s"] / 60
+def _summarize(root, writer, n_made, seconds):
+    from cls_feature_class import data_words
+    from doatools.simulate.writers import summary
+    n_all, events, moving, overlapped = summary(writer)
+    minutes = writer.config.simulation.recording_len_s / 60
     print(f"{root}: {n_all} recordings, {n_all * minutes:.1f} minutes, {events} events of "
-          f"{len(layout.sounds.names)} classes")
+          f"{len(writer.sounds.names)} classes")
     print(f"{100 * overlapped:.0f} % of active frames overlapped, {100 * moving:.0f} % of events moving")
     if n_made:
         print(f"{n_made} made in {seconds:.0f} s, {n_made * minutes * 60 / seconds:.0f} times real time")
-    words = data_words(layout.params | {"max_audio_len_s": layout.params["sim_recording_len_s"]})
-    print(f"next: {shlex.join(layout.next_command(root, words))}")
+    print(f"next: {shlex.join(writer.next_command(root, data_words(writer.config)))}")
 
 
 if __name__ == "__main__":

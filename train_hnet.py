@@ -124,7 +124,7 @@ def report(name, figures, max_doas):
 
 def write_results(folder, content):
     """scores.json and curve.png."""
-    from doatools.report.page.plots import figure  # slow to import, and needed once, at the end
+    from doatools.report.plots import figure  # slow to import, and needed once, at the end
 
     write_json(folder / "scores.json", content)
     history = content["history"]

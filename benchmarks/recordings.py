@@ -4,7 +4,8 @@ import numpy as np
 import soundfile
 
 from doanet_parameters import get_params
-from doatools.data.annotations import EVENT_ROWS, write_dcase
+from doatools.data.dcase import write_dcase
+from doatools.types import EVENT_ROWS
 
 FS, FRAME_S = 24000, 0.1
 

@@ -16,7 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from cls_feature_class import FeatureClass
 from cls_metric import FrameScores
 from doanet_parameters import add_override_argument, get_params, parse_overrides
-from doatools.data.annotations import assign_slots, count_overlap, find_recordings, select
+from doatools.data.dcase import find_recordings, select
+from doatools.data.slots import assign_slots, count_overlap
 from doatools.errors import exits_cleanly
 from doatools.track import baselines as yardsticks
 

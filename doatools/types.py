@@ -1,23 +1,234 @@
-"""What every model returns and every loss compares it with.
+"""What flows through the toolkit, each with its axes, units and time base.
 
-B batch, T label frames, N slots (the most sources at once). Directions are unit vectors x, y, z.
+    reader → Recording, events → Target ┐
+    audio → features → model → Localization ┴→ loss
+                                └→ Predictions → Result → metrics, files, pictures
+
+B batch, T label frames, N slots (the most sources that a model predicts at once), M references at most at once.
+Directions are unit vectors x, y, z (x front, y left, z up). Nothing here imports PyTorch: exported models run without.
 """
 
-from typing import NamedTuple
+from __future__ import annotations
 
-from torch import Tensor
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from doatools.files import replacing
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ACTIVE_ABOVE = 0.5  # activity probability above which a slot counts as a source
+
+# What a reader makes of an annotation: a piece of an event with one direction, from ``start`` to ``end`` (s), sorted by
+# start. ``event`` numbers the events from 0 in the order of their beginnings; a moving event has many pieces.
+EVENT_PIECES = np.dtype([("start", "f8"), ("end", "f8"), ("event", "i4"), ("class", "i4"), ("track", "i4"),
+                         ("azimuth", "f4"), ("elevation", "f4"), ("distance", "f4")])  # distance in m, NaN if unknown
+# The same at a frame rate: one row an active source and frame, sorted by frame.
+EVENT_ROWS = np.dtype([("frame", "i4"), ("event", "i4"), ("class", "i4"), ("track", "i4"),
+                       ("azimuth", "f4"), ("elevation", "f4")])
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A WAV, its annotation, and what is known of both."""
+
+    stem: str
+    audio: Path
+    annotation: Path
+    split: str  # '1' … '6' | 'eval' | 'train' | 'val' | 'test', or as the reader names its splits
+    room: str | None = None
+    overlap: int | None = None  # the most sources at once
+    augmented: bool = False  # a mixture made by augment_files.py
+
+
+class Shape(NamedTuple):
+    """What a model reads and returns: features (B, C, T', F), T' = ratio·T; localization at T label frames, N slots."""
+
+    channels: int  # C
+    bands: int  # F
+    ratio: int  # feature frames per label frame
+    frames: int  # T of a training sequence
+    slots: int  # N
+    activity: bool  # whether it predicts which slots are active
 
 
 class Localization(NamedTuple):
-    """A model's answer at label rate."""
+    """What a model returns, at label frames."""
 
     doa: Tensor  # (B, T, N, 3) unit vectors
     activity_logits: Tensor | None = None  # (B, T, N); None for a model without an activity branch
-    extras: dict | None = None  # named tensors for pictures (attention maps, say); no loss or metric reads it
+    others: dict | None = None  # further outputs of each slot by name, (B, T, N); Predictions carries them along
+    extras: dict | None = None  # named tensors for pictures (attention maps, say); no loss or metric reads them
 
 
 class Target(NamedTuple):
-    """The reference; an inactive slot has doa (0, 0, 0), which each loss replaces as it needs."""
+    """The reference that a loss compares with."""
 
-    doa: Tensor  # (B, T, N, 3)
-    activity: Tensor  # (B, T, N) 1 where a source is active, else 0
+    doa: Tensor  # (B, T, N, 3), zeros where inactive
+    activity: Tensor  # (B, T, N) the mask: 1 where a source is active, else 0
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model predicts for consecutive label frames; any axes (...) may stand before.
+
+    Methods return new Predictions and treat all fields alike, so that a further output passes through unnoticed.
+    """
+
+    doa: np.ndarray  # (..., T, N, 3) unit vectors
+    probability: np.ndarray | None  # (..., T, N) of activity; None for a model without an activity branch
+    others: dict = field(default_factory=dict)  # further outputs by name, (..., T, N)
+
+    @property
+    def weights(self):
+        """(..., T, N): the probability of activity, 1 where the model does not predict it."""
+        return np.ones(self.doa.shape[:-1], np.float32) if self.probability is None else self.probability
+
+    @property
+    def active(self):
+        """(..., T, N) bool: slots that count as sources; all of them where the model does not say."""
+        return self.weights > ACTIVE_ABOVE
+
+    def __len__(self):
+        """Label frames."""
+        return self.doa.shape[-3]
+
+    def frames(self, index):
+        """Those of label frames ``index`` (a slice, or indices)."""
+        return Predictions(self.doa[..., index, :, :], self.probability if self.probability is None
+                           else self.probability[..., index, :],
+                           {name: values[..., index, :] for name, values in self.others.items()})
+
+    def permuted(self, order):
+        """Slots in another order: (N,), or one of each frame (..., T, N)."""
+        order = np.broadcast_to(order, self.doa.shape[:-1])
+
+        def take(values):
+            return np.take_along_axis(values, order, -1)
+
+        return Predictions(np.take_along_axis(self.doa, order[..., None], -2),
+                           None if self.probability is None else take(self.probability),
+                           {name: take(values) for name, values in self.others.items()})
+
+    @classmethod
+    def join(cls, parts):
+        """Consecutive Predictions as one."""
+        parts = list(parts)
+        return cls(np.concatenate([part.doa for part in parts], -3),
+                   None if parts[0].probability is None else np.concatenate([part.probability for part in parts], -2),
+                   {name: np.concatenate([part.others[name] for part in parts], -2) for name in parts[0].others})
+
+    @classmethod
+    def stack(cls, parts):
+        """Batches (B, T, N, ...) of Predictions as one."""
+        return cls(np.concatenate([part.doa for part in parts]),
+                   None if parts[0].probability is None else np.concatenate([part.probability for part in parts]),
+                   {name: np.concatenate([part.others[name] for part in parts]) for name in parts[0].others})
+
+    def sequence(self, number):
+        """One of a batch: (T, N, ...)."""
+        return Predictions(self.doa[number], None if self.probability is None else self.probability[number],
+                           {name: values[number] for name, values in self.others.items()})
+
+    def pooled(self, count):
+        """Means over each ``count`` frames (T, N, ...); directions and other outputs weigh by probability."""
+        if count == 1:
+            return self
+        weights = self.weights
+
+        def mean(values, by):
+            sums = (values * by).reshape(-1, count, *values.shape[1:]).sum(1)
+            return sums / np.maximum(by.reshape(-1, count, *by.shape[1:]).sum(1), 1e-12)
+
+        doa = (self.doa * weights[..., None]).reshape(-1, count, *self.doa.shape[1:]).sum(1)
+        doa /= np.maximum(np.linalg.norm(doa, axis=-1, keepdims=True), 1e-12)
+        probability = self.probability
+        return Predictions(doa, None if probability is None else mean(probability, np.ones_like(probability)),
+                           {name: mean(values, weights) for name, values in self.others.items()})
+
+    @classmethod
+    def of(cls, localization):
+        """Of a model's Localization, as float32 on the host."""
+        logits = localization.activity_logits
+        return cls(localization.doa.float().cpu().numpy(),
+                   None if logits is None else logits.float().sigmoid().cpu().numpy(),
+                   {name: values.float().cpu().numpy() for name, values in (localization.others or {}).items()})
+
+
+@dataclass(frozen=True)
+class Result:
+    """Predictions and references of one recording, at the frames of scores."""
+
+    stem: str
+    predictions: Predictions
+    ref_doa: np.ndarray  # (T, M, 3)
+    ref_id: np.ndarray  # (T, M) event, -1 where inactive
+    pred_id: np.ndarray | None = None  # (T, N) identity, -1 where inactive; None: the slot is the identity
+    room: str | None = None
+    overlap: int | None = None  # the most sources at once, as far as known
+
+    @property
+    def doa(self):
+        return self.predictions.doa
+
+    @property
+    def active(self):
+        return self.predictions.active
+
+    @property
+    def probability(self):
+        return self.predictions.probability
+
+    def replaced(self, **fields):
+        return dataclasses.replace(self, **fields)
+
+    def frames(self, index):
+        """The same of some frames alone (indices or a mask)."""
+        index = np.flatnonzero(index) if np.asarray(index).dtype == bool else index
+        return self.replaced(predictions=self.predictions.frames(index), ref_doa=self.ref_doa[index],
+                             ref_id=self.ref_id[index], pred_id=None if self.pred_id is None else self.pred_id[index])
+
+
+@dataclass(frozen=True)
+class Scaler:
+    """Zero mean and unit variance for each column; ``mean`` and ``scale`` are float64 (C*F,)."""
+
+    mean: np.ndarray
+    scale: np.ndarray
+
+    @classmethod
+    def from_sums(cls, count, total, squares):
+        """From the number of rows, their sum and their sum of squares (float64); constants get scale 1."""
+        mean = total / count
+        variance = squares / count - mean**2
+        varies = variance > 1e-10 * mean**2  # below is rounding
+        return cls(mean, np.sqrt(np.where(varies, variance, 1.0)))
+
+    @classmethod
+    def identity(cls, size):
+        """Of features that are used as they come."""
+        return cls(np.zeros(size), np.ones(size))
+
+    def apply(self, features):
+        """Features (..., C*F) → normalised, float32."""
+        normalised = features - self.mean.astype(np.float32)
+        normalised *= (1 / self.scale).astype(np.float32)
+        return normalised
+
+    def invert(self, normalised):
+        """Normalised features (..., C*F) → as extracted, float32."""
+        return normalised * self.scale.astype(np.float32) + self.mean.astype(np.float32)
+
+    def save(self, path):
+        with replacing(path) as temporary:
+            np.savez(temporary, mean=self.mean, scale=self.scale)
+
+    @classmethod
+    def load(cls, path):
+        with np.load(path, allow_pickle=False) as arrays:
+            return cls(arrays["mean"], arrays["scale"])

@@ -94,7 +94,7 @@ VARIANTS = {
 FINALISTS = ("raw", "pub", "pit", "g40track30", "meansink", "g40meansinktrack1", "g40pitplain", "g40plaintrack30",
              "g40plaintrack100", "g60plaintrack30")
 SEEDS = (1, 2, 3)
-FIGURES = ("LE", "LR", "LP", "LF", "F20", "MOTA@20", "mismatches", "IDF1", "HOTA")
+FIGURES = ("LE", "LR", "LP", "LF", "F20", "MOTA@20", "ID switches", "IDF1", "HOTA")
 
 
 def build_parser():
@@ -179,7 +179,7 @@ def test_table(test, part):
         cells = []
         for key in FIGURES:
             values = [run[part][key] for run in runs]
-            digits = 0 if key == "mismatches" else 1
+            digits = 0 if key == "ID switches" else 1
             cells.append(f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}")
         rows.append(f"| {VARIANTS[name][1]} | {' | '.join(cells)} |")
     return "\n".join(rows)
@@ -189,7 +189,7 @@ def draw(test, path):
     """Each run of the finalists as a point: error, accuracy and mismatches, for moving and static sources."""
     with plots.figure(path, 1, 3, figsize=(12.5, 3.6)) as (_, axes):
         for axis, (key, label) in zip(axes, (("LE", "localization error (°)"), ("MOTA@20", "MOTA@20° (%)"),
-                                                  ("mismatches", "identity mismatches"))):
+                                                  ("ID switches", "ID switches"))):
             for row, runs in enumerate(test.values()):
                 for part, colour, shift in (("moving", "C3", 0.12), ("static", "C0", -0.12)):
                     axis.plot([run[part][key] for run in runs], [row + shift] * len(runs), "o", color=colour,

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from doatools.data.annotations import EVENT_ROWS, write_dcase
+from doatools.data.dcase import write_dcase
 from doatools.spatial.geometry import unit_vectors
+from doatools.types import EVENT_ROWS
 
 FS = 24000
 FRAME = 2400  # samples of a label frame

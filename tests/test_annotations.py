@@ -4,16 +4,8 @@ import numpy as np
 import pytest
 from helpers import make_dataset, make_rows
 
-from doatools.data.annotations import (
-    assign_slots,
-    count_overlap,
-    find_recordings,
-    is_mixture,
-    read_dcase,
-    refuse_overflow,
-    select,
-    write_dcase,
-)
+from doatools.data.dcase import find_recordings, is_mixture, read_dcase, select, write_dcase
+from doatools.data.slots import assign_slots, count_overlap, refuse_overflow
 from doatools.errors import UserError
 from doatools.spatial.geometry import unit_vectors
 

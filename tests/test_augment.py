@@ -11,7 +11,8 @@ from helpers import make_dataset, make_rows
 
 import augment_files
 from augment_files import draw_pairs, mix_annotations
-from doatools.data.annotations import count_overlap, find_recordings, read_dcase
+from doatools.data.dcase import find_recordings, read_dcase
+from doatools.data.slots import count_overlap
 
 
 @pytest.mark.parametrize("count", [2, 3, 8, 9, 10, 11, 25, 50])

@@ -20,8 +20,8 @@ from benchmarks.training_step import make_batch, measure
 from cls_data_generator import SequenceDataset
 from cls_feature_class import FeatureFiles
 from doanet_parameters import get_params
-from doatools.data.annotations import assign_slots
 from doatools.data.readers import format_of
+from doatools.data.slots import assign_slots
 from inference import localize_audio
 from localizer import Localizer, build_model
 from trainer import build_criterion

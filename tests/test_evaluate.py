@@ -14,7 +14,7 @@ from test_scripts import SMALL, fails
 import evaluate_doanet
 import train_doanet
 from cls_metric import GROUPS, UNITS, figures
-from doatools.data.annotations import write_dcase
+from doatools.data.dcase import write_dcase
 from doatools.report import tables
 from doatools.report.breakdowns import break_down, closest_references, moving_events, only, paired_angles
 from evaluation import compare_tracks, counts_of, evaluate_tracks, frame_counts_of
@@ -53,7 +53,7 @@ def test_predictions_written_as_csvs_score_the_same(run, tmp_path, tiny_data):
     again = ["--predictions", str(tmp_path / "csv"), "--out", str(tmp_path / "again")]
     assert evaluate_doanet.main([*again, *words, "max_audio_len_s=6"]) == 0
     by_csv = read(tmp_path / "again" / "evaluation.json")
-    for name in ("LR", "LP", "misses", "false positives", "mismatches", "IDF1"):  # directions are whole degrees there
+    for name in ("LR", "LP", "misses", "false positives", "ID switches", "IDF1"):  # directions are whole degrees there
         assert by_csv["figures"][name]["value"] == pytest.approx(direct["figures"][name]["value"], abs=2)
     assert by_csv["figures"]["LE"]["value"] == pytest.approx(direct["figures"]["LE"]["value"], abs=0.8)
     assert by_csv["frames"] == direct["frames"] == 60
@@ -99,9 +99,9 @@ def test_identities_of_csvs_are_theirs_unless_a_tracker_is_asked_for(folders):
     rows = make_rows((2, 9, 0, 10, 5), (10, 20, 5, 10, 5), (10, 31, 1, -100, 0))  # track 0 goes on as track 5
     write_dcase(path, rows)
     assert score(folders) == 0
-    assert read(folders / "out" / "evaluation.json")["figures"]["mismatches"]["value"] == 1
+    assert read(folders / "out" / "evaluation.json")["figures"]["ID switches"]["value"] == 1
     assert score(folders, "tracker=nearest") == 0
-    assert read(folders / "out" / "evaluation.json")["figures"]["mismatches"]["value"] == 0
+    assert read(folders / "out" / "evaluation.json")["figures"]["ID switches"]["value"] == 0
 
 
 def test_a_yardstick_needs_no_features(tiny_data, tmp_path, capsys):

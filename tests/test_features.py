@@ -18,9 +18,10 @@ from helpers import CAPSULES, FS, RADIUS, SPEED_OF_SOUND, foa_wave, make_dataset
 import batch_feature_extraction
 from cls_feature_class import FeatureClass, FeatureFiles, Scaler, check_up_to_date
 from doanet_parameters import get_params
-from doatools.data.annotations import EVENT_ROWS, Recording, find_recordings
+from doatools.data.dcase import find_recordings
 from doatools.errors import UserError
 from doatools.spatial.geometry import angular_distance, unit_vectors
+from doatools.types import EVENT_ROWS, Recording
 
 DIRECTIONS = [(0, 0), (60, 30), (-135, -40), (180, 10), (-90, 80)]
 

@@ -13,7 +13,7 @@ import batch_feature_extraction
 from cls_data_generator import EpochSampler, SequenceDataset, make_loader
 from cls_feature_class import FeatureFiles, Scaler
 from doanet_parameters import get_params
-from doatools.data.annotations import write_dcase
+from doatools.data.dcase import write_dcase
 from doatools.errors import UserError
 
 SETTINGS = {"max_audio_len_s": 6, "label_sequence_length": 25, "batch_size": 5}  # 60 label frames: 25, 25, 10

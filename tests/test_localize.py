@@ -18,7 +18,7 @@ import localize
 from cls_feature_class import FeatureClass, Scaler
 from doanet_parameters import get_params
 from doatools.data import sound_input
-from doatools.data.annotations import read_dcase
+from doatools.data.dcase import read_dcase
 from doatools.errors import UserError
 from doatools.spatial.arrays import ARRAYS
 from doatools.spatial.geometry import angular_distance, unit_vectors

@@ -99,7 +99,7 @@ def test_a_swap_of_slots_is_two_mismatches():
     clear = ClearMOT()
     clear.update(doa, active, *referenced([(0, 90)] * 3, [(7, 8)] * 3))
     figures = clear.compute()
-    assert figures["mismatches"] == 2
+    assert figures["ID switches"] == 2
     assert figures["MOTA@20"] == pytest.approx(100 * (1 - 2 / 6))
     assert figures["MOTP@20"] == pytest.approx(0)
 
@@ -109,7 +109,7 @@ def test_last_pairs_are_kept_while_within_the_gate():
     doa, active = drawn([(0, 90), (15, 5), (15, 5)])
     clear = ClearMOT()
     clear.update(doa, active, *referenced([(0,)] * 3, [(1,)] * 3))
-    assert clear.compute()["mismatches"] == 0
+    assert clear.compute()["ID switches"] == 0
     assert clear.compute()["MOTP@20"] == pytest.approx((0 + 15 + 15) / 3)
     # three false positives: slot 2 all along
     assert clear.compute()["MOTA@20"] == pytest.approx(100 * (1 - 3 / 3))
@@ -120,7 +120,7 @@ def test_a_change_of_slot_after_a_gap_is_a_mismatch():
     clear = ClearMOT()
     clear.update(doa, active, *referenced([(0,)] * 3, [(1,)] * 3))
     # one miss in the gap, one mismatch
-    assert clear.compute()["mismatches"] == 1
+    assert clear.compute()["ID switches"] == 1
     assert clear.compute()["MOTA@20"] == pytest.approx(100 * (1 - 2 / 3))
 
 
@@ -146,7 +146,7 @@ def test_scores_of_a_set_are_those_of_its_parts_counted_together():
     perfect.update(ref, ids >= 0, ref, ids)
     figures = perfect.compute()
     assert figures["LE"] == pytest.approx(0, abs=1e-5)
-    assert figures["F20"] == figures["LF"] == figures["MOTA@20"] == 100 and figures["mismatches"] == 0
+    assert figures["F20"] == figures["LF"] == figures["MOTA@20"] == 100 and figures["ID switches"] == 0
 
 
 def scored(family, azimuths, ref_azimuths, ids, pred_id=None):
@@ -189,7 +189,7 @@ def test_fragmentations_and_share_of_tracks_by_hand():
     other = [180] * 10  # a false positive all along, so that no frame is empty
     figures = scored(ClearMOT, list(zip(first, second, other)), [(0, 90)] * 10, [(1, 2)] * 10)
     assert (figures["misses"], figures["false positives"]) == (2 + 9, 10)
-    assert figures["fragmentations"] == 1 and figures["mismatches"] == 0
+    assert figures["fragmentations"] == 1 and figures["ID switches"] == 0
     assert figures["MT"] == 0 and figures["ML"] == 50
     figures = scored(ClearMOT, list(zip(first, other)), [(0,)] * 2 + [(None,)] + [(0,)] * 7, [(1,)] * 10)
     assert figures["MT"] == 100  # 8 of 9
@@ -198,7 +198,7 @@ def test_fragmentations_and_share_of_tracks_by_hand():
 def test_frames_empty_on_one_side_are_passed_over_in_clear_mot():
     figures = scored(ClearMOT, [(0, None), (None, None), (15, 5)], [(0,)] * 3, [(1,)] * 3)
     # frame 1 is a miss and no fragmentation, and in frame 2 the slot of frame 0 is kept although another is nearer
-    assert (figures["misses"], figures["fragmentations"], figures["mismatches"]) == (1, 0, 0)
+    assert (figures["misses"], figures["fragmentations"], figures["ID switches"]) == (1, 0, 0)
     assert figures["MOTP@20"] == pytest.approx((0 + 15) / 2)
 
 
@@ -303,7 +303,7 @@ def test_identities_take_the_place_of_slots():
     scores = Scores()
     scores.update(doa, active, *ref, np.array([(3, 4), (4, 3), (4, 3)]))
     figures = scores.compute()
-    assert figures["mismatches"] == 0 and figures["HOTA"] == figures["IDF1"] == pytest.approx(100)
+    assert figures["ID switches"] == 0 and figures["HOTA"] == figures["IDF1"] == pytest.approx(100)
     # an active slot without an identity is no prediction
     scores = Scores()
     scores.update(doa, active, *ref, np.array([(3, -1), (-1, 3), (-1, 3)]))

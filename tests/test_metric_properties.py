@@ -86,7 +86,7 @@ def test_perfect_predictions_score_all(scene):
                 "count accuracy", "LR 2020", "F20 2020", "LR 2022", "F20 2022")
         assert all(scores[name] == pytest.approx(100) for name in full)
         assert all(scores[name] == pytest.approx(0, abs=1e-6) for name in (
-            "LE", "MOTP@20", "misses", "false positives", "mismatches", "ML", "DOA error", "ER20 2020", "ER20 2022"))
+            "LE", "MOTP@20", "misses", "false positives", "ID switches", "ML", "DOA error", "ER20 2020", "ER20 2022"))
     else:
         assert np.isnan([scores["MOTA@20"], scores["HOTA"], scores["IDF1"]]).all()
 

@@ -10,7 +10,7 @@ import soundfile
 
 import simulate_dataset
 from doanet_parameters import get_params
-from doatools.data.annotations import find_recordings, read_dcase
+from doatools.data.dcase import find_recordings, read_dcase
 from doatools.errors import UserError
 from doatools.simulate.rooms import HOP_S, Room, early_images
 from doatools.simulate.scenes import SEPARATION_DEG, check_settings, compose, render, tau_renderer

@@ -36,7 +36,7 @@ def mismatches(scene, how, **settings):
     doa, active, ref_doa, ref_id = scene
     clear = ClearMOT()
     clear.update(doa, active, ref_doa, ref_id, link(doa, active, how, **settings))
-    return clear.compute()["mismatches"]
+    return clear.compute()["ID switches"]
 
 
 def test_off_takes_the_slot_for_the_identity():

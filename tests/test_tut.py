@@ -9,7 +9,7 @@ from tut_helpers import make_tut
 
 import simulate_dataset
 from doanet_parameters import get_params
-from doatools.data.annotations import assign_slots, count_overlap
+from doatools.data.slots import assign_slots, count_overlap
 from doatools.data.tut import find_tut, read_tut, select_tut, write_tut
 from doatools.errors import UserError
 from doatools.simulate.sounds import GeneratedSounds

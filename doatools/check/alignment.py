@@ -44,8 +44,8 @@ class Suspect:
     what: str
     remedy: str = ""
     cost: int = 0
-    order: tuple = (0, 1, 2, 3)
-    signs: tuple = (1, 1, 1, 1)
+    order: tuple = ()  # () for as recorded
+    signs: tuple = ()
     relabel: Callable | None = None
 
 
@@ -95,9 +95,22 @@ def _foa_suspects():
         yield Suspect(" and ".join(told), _remix(order, (1, *signs)), cost, order, (1, *signs))
 
 
+def _capsule_orders(channels):
+    """Orders that channels may come in: all of them for up to four; of more, exchanges of two, rotations and the reverse."""
+    straight = tuple(range(channels))
+    if channels <= 4:
+        return list(itertools.permutations(straight))
+    orders = [straight[turn:] + straight[:turn] for turn in straight] + [straight[::-1]]
+    for one, other in itertools.combinations(straight, 2):
+        exchanged = list(straight)
+        exchanged[one], exchanged[other] = other, one
+        orders.append(tuple(exchanged))
+    return list(dict.fromkeys(orders))
+
+
 def _capsule_suspects(channels):
     straight, plain = tuple(range(channels)), (1,) * channels
-    for order in itertools.permutations(straight):
+    for order in _capsule_orders(channels):
         moved = [place for place in straight if order[place] != place]
         turns = [turn for turn in straight if order == straight[turn:] + straight[:turn]]
         recorded = " ".join(str(order.index(place)) for place in straight)
@@ -154,9 +167,10 @@ def measure(audio, fs, rows, label_hop_s, array):
         powers = np.maximum(np.diagonal(summed, axis1=1, axis2=2), 1e-12)
         excess = 10 * np.log10(powers[:, 1:].sum(axis=1) / powers[:, 0])
     else:
-        phases = np.exp(1j * np.angle(array.response(GRID, frequencies[::2])))  # a window blurs bins anyway
+        grid = GRID[GRID[:, 2] >= 0] if array.planar else GRID
+        phases = np.exp(1j * np.angle(array.response(grid, frequencies[::2])))  # a window blurs bins anyway
         steering = _pairs(np.einsum("mdk,ndk->dmnk", phases, phases.conj()))
-        estimates = [GRID[np.argmax(_pairs(_reordered(covariances[..., ::2], suspect)) @ steering.T, axis=1)]
+        estimates = [grid[np.argmax(_pairs(_reordered(covariances[..., ::2], suspect)) @ steering.T, axis=1)]
                      for suspect in suspects]
     return Measured(chosen["azimuth"], chosen["elevation"], chosen["event"],
                     np.stack(estimates, axis=1).astype(np.float32), excess, _rises(audio, fs, rows, label_hop_s))
@@ -192,7 +206,8 @@ def _covariances(audio, starts, hop, fs):
 
 
 def _reordered(covariances, suspect):
-    order, signs = np.array(suspect.order), np.array(suspect.signs)
+    channels = covariances.shape[1]
+    order, signs = np.array(suspect.order or range(channels)), np.array(suspect.signs or (1,) * channels)
     signs = np.multiply.outer(signs, signs).reshape(len(order), len(order), *[1] * (covariances.ndim - 3))
     return covariances[:, order[:, None], order] * signs
 
@@ -243,14 +258,14 @@ class Verdict:
     suspects: tuple = ()
 
 
-def event_errors(measured, suspects):
+def event_errors(measured, suspects, array):
     """Median error of each event under each suspect (events, A), degrees."""
     estimates = {suspect: measured.estimates[:, number] for number, suspect in enumerate(
         suspect for suspect in suspects if suspect.relabel is None)}
     errors = np.empty((len(measured.event), len(suspects)))
     for number, suspect in enumerate(suspects):
         labels = measured.azimuth, measured.elevation
-        truth = unit_vectors(*(suspect.relabel(*labels) if suspect.relabel else labels))
+        truth = array.folded(unit_vectors(*(suspect.relabel(*labels) if suspect.relabel else labels)))
         errors[:, number] = angular_distance(estimates.get(suspect, measured.estimates[:, 0]), truth)
     return np.stack([np.median(errors[measured.event == event], axis=0) for event in np.unique(measured.event)]
                     ) if len(errors) else errors

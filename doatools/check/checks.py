@@ -15,18 +15,11 @@ import numpy as np
 from tqdm import tqdm
 
 from doatools.check import alignment
-from doatools.data.annotations import (
-    EVENT_ROWS,
-    TAU_NAME,
-    count_overlap,
-    find_recordings,
-    list_files,
-    number_events,
-    read_dcase,
-)
 from doatools.data.audiofiles import inspect_audio, read_audio
+from doatools.data.dcase import FRAME_S, TAU_NAME, find_recordings, list_files, number_events, read_dcase
+from doatools.data.slots import count_overlap
 from doatools.errors import UserError
-from doatools.spatial.arrays import ARRAYS
+from doatools.types import EVENT_ROWS
 
 NAMED = 4  # files of a kind of finding that are named
 ALIGNED = 100  # recordings whose directions and times are measured, evenly spaced
@@ -93,13 +86,13 @@ class Examined:
     measured: dict = field(default_factory=dict)  # {dataset: Measured}
 
 
-def check(params, datasets, jobs=1):
-    """Check ``params['dataset_dir']`` as recorded by the arrays named in ``datasets`` → Report."""
-    report = Report()
-    items = find_items(params, datasets, report)
+def check(data, fs, arrays, jobs=1):
+    """Check the folder of a DataConfig as recorded at ``fs`` Hz by ``arrays`` {name: Array} → Report."""
+    report, datasets = Report(), list(arrays)
+    items = find_items(data, datasets, report)
     spread = set(np.linspace(0, len(items) - 1, min(len(items), ALIGNED)).round().astype(int).tolist())
     work = joblib.Parallel(n_jobs=jobs, return_as="generator")(
-        joblib.delayed(examine)(item, params, number in spread) for number, item in enumerate(items))
+        joblib.delayed(examine)(item, data, fs, arrays, number in spread) for number, item in enumerate(items))
     examined = list(tqdm(work, total=len(items), unit="recording", desc="checking", leave=False))
     for one in examined:
         report.findings += one.findings
@@ -109,25 +102,25 @@ def check(params, datasets, jobs=1):
     if examined and not any(len(one.rows) for one in examined if one.rows is not None):
         report.findings.append(Finding("no CSV holds a single source: frame,class,track,azimuth,elevation, one "
                                        "line a source and frame of 100 ms"))
-    long = sum(max(one.seconds.values(), default=0) > params["max_audio_len_s"] for one in examined)
+    long = sum(max(one.seconds.values(), default=0) > (data.max_audio_len_s or math.inf) for one in examined)
     if long:
-        report.notes.append(f"{long} recordings are longer than max_audio_len_s={params['max_audio_len_s']:g} s and "
+        report.notes.append(f"{long} recordings are longer than max_audio_len_s={data.max_audio_len_s:g} s and "
                             "were checked up to there; training cuts them too")
-    suspects = _judge_directions(examined, datasets, report)
+    suspects = _judge_directions(examined, arrays, report)
     _judge_angles(examined, suspects, report)
-    _judge_times(examined, datasets, params["label_hop_len_s"], report)
+    _judge_times(examined, datasets, FRAME_S, report)
     return report
 
 
 # --- layout ----------------------------------------------------------------------------------------------
 
-def find_items(params, datasets, report):
+def find_items(data, datasets, report):
     """Recordings of all ``datasets``, sorted by name; what is wrong with folders and names goes to ``report``."""
-    root, findings = Path(params["dataset_dir"]), report.findings
+    root, findings = Path(data.dataset_dir), report.findings
     tabled = (root / "splits.csv").exists()
-    mixtures = tabled or params["augmented"]
+    mixtures = tabled or data.augmented
     items = []
-    for part in ("dev", "eval") if params["mode"] == "eval" else ("dev",):
+    for part in ("dev", "eval") if data.mode == "eval" else ("dev",):
         folders = {name: root / f"{name}_{part}" for name in (*datasets, "metadata")}
         missing = [path.name for path in folders.values() if not path.is_dir()]
         findings += [Finding("the folder does not exist", name) for name in missing]
@@ -149,15 +142,15 @@ def find_items(params, datasets, report):
                                  "list all files in splits.csv with columns file,split", stem)
                          for stem in stems if not TAU_NAME.fullmatch(stem)]
     if not findings:
-        findings += _readers_refusal(params, datasets)
+        findings += _readers_refusal(data, datasets)
     return items
 
 
-def _readers_refusal(params, datasets):
+def _readers_refusal(data, datasets):
     """What the reader that extraction and training use would refuse, such as lines of splits.csv."""
     try:
         for name in datasets:
-            find_recordings(params["dataset_dir"], name, params["mode"], params["augmented"])
+            find_recordings(data.dataset_dir, name, data.mode, data.augmented)
     except UserError as error:
         return [Finding(str(error))]
     return []
@@ -169,7 +162,7 @@ def _name(path):
 
 # --- one recording ---------------------------------------------------------------------------------------
 
-def examine(item, params, align):
+def examine(item, data, fs, arrays, align):
     """Item → Examined; ``align``: measure directions and times too."""
     examined = Examined(item)
     if item.annotation:
@@ -177,24 +170,23 @@ def examine(item, params, align):
     lengths = {}
     for name, path in item.audio.items():
         try:
-            lengths[name] = inspect_audio(path, params["fs"], ARRAYS[name].channels)
-            audio = read_audio(path, params["fs"], ARRAYS[name].channels,
-                               round(params["max_audio_len_s"] * params["fs"]))
+            lengths[name] = inspect_audio(path, fs, arrays[name].channels)
+            limit = round(data.max_audio_len_s * fs) if data.max_audio_len_s else -1
+            audio = read_audio(path, fs, arrays[name].channels, limit)
         except UserError as error:
             examined.findings.append(_refusal(path, error))
             continue
-        examined.seconds[name] = lengths[name] / params["fs"]
-        faults = _silence(audio, name, examined.rows)
+        examined.seconds[name] = lengths[name] / fs
+        faults = _silence(audio, arrays[name], examined.rows)
         if align and examined.rows is not None and not faults:
-            examined.measured[name] = alignment.measure(audio, params["fs"], examined.rows,
-                                                        params["label_hop_len_s"], ARRAYS[name])
+            examined.measured[name] = alignment.measure(audio, fs, examined.rows, FRAME_S, arrays[name])
         faults += _clipping(audio)
         examined.findings += [Finding(text, _name(path)) for text in faults]
     if len(set(lengths.values())) > 1:
-        told = " and ".join(f"{length / params['fs']:.3f} s at {name}" for name, length in lengths.items())
+        told = " and ".join(f"{length / fs:.3f} s at {name}" for name, length in lengths.items())
         examined.findings.append(Finding(f"lengths differ: {told}; cut both from the same start and end", item.stem))
     if examined.rows is not None:
-        _check_annotation(examined, params, lengths)
+        _check_annotation(examined, data, fs, lengths)
     return examined
 
 
@@ -214,18 +206,18 @@ def read_loosely(path):
     return rows
 
 
-def _check_annotation(examined, params, lengths):
+def _check_annotation(examined, data, fs, lengths):
     path, rows = examined.item.annotation, examined.rows
-    frame = params["fs"] * params["label_hop_len_s"]  # samples
+    frame = fs * FRAME_S  # samples
     try:
         read_dcase(path, math.ceil(min(lengths.values()) / frame - 1e-6) if lengths else None)
     except UserError as error:
         outside = np.abs(rows["azimuth"]).max(initial=0) > 180 or np.abs(rows["elevation"]).max(initial=0) > 90
         (examined.outside if outside else examined.findings).append(_refusal(path, error))
     overlap = count_overlap(rows)
-    if overlap > params["max_sources"] and params["overflow"] == "error":
+    if overlap > data.max_sources and data.overflow == "error":
         examined.findings.append(Finding(
-            f"{overlap} sources at once, more than max_sources={params['max_sources']}; set max_sources={overlap}, or "
+            f"{overlap} sources at once, more than max_sources={data.max_sources}; set max_sources={overlap}, or "
             "overflow=drop to train without the later born", _name(path)))
 
 
@@ -235,13 +227,13 @@ def _refusal(path, error):
     return Finding(text, _name(path))
 
 
-def _silence(audio, dataset, rows):
+def _silence(audio, array, rows):
     """Faults of silent or equal channels of audio (samples, M)."""
     levels = 20 * np.log10([np.std(channel) + 1e-12 for channel in np.ascontiguousarray(audio.T)])
     if levels.max() < -120:
         sounding = rows is not None and len(rows)
         return ["silent in all channels, though its CSV names sources"] if sounding else []
-    names = dict(enumerate((" (W)", " (Y)", " (Z)", " (X)"))) if dataset == "foa" else {}
+    names = dict(enumerate(f" ({name})" for name in "WYZX")) if array.kind == "ambisonic" else {}
     faults = [f"channel {channel}{names.get(channel, '')} is silent, the loudest is at {levels.max():.0f} dB; "
               "look at the cable or the export and make the file again"
               for channel in np.flatnonzero(levels < levels.max() + SILENT_DB)]
@@ -263,13 +255,13 @@ def _clipping(audio):
 
 # --- all recordings --------------------------------------------------------------------------------------
 
-def _judge_directions(examined, datasets, report):
+def _judge_directions(examined, arrays, report):
     """Compare directions of audio and labels; returns the suspects reported."""
-    errors = {name: [(one.item.stem, alignment.event_errors(one.measured[name],
-                                                            alignment.suspects_of(ARRAYS[name])))
-                     for one in examined if name in one.measured] for name in datasets}
+    errors = {name: [(one.item.stem, alignment.event_errors(
+        one.measured[name], alignment.suspects_of(arrays[name]), arrays[name]))
+                     for one in examined if name in one.measured] for name in arrays}
     verdicts = {name: alignment.judge(np.concatenate([events for _, events in pairs]),
-                                      alignment.suspects_of(ARRAYS[name]))
+                                      alignment.suspects_of(arrays[name]))
                 for name, pairs in errors.items() if pairs}
     for name, verdict in verdicts.items():
         where = f"{verdict.n_events} events with a frame of one source, in {len(errors[name])} recordings"
@@ -278,35 +270,35 @@ def _judge_directions(examined, datasets, report):
         else:
             report.checked.append(f"{name}: the audio points {verdict.error:.0f}° from the labels (median of {where})")
     settled = alignment.settle(verdicts)
-    report.findings += [_direction_finding(name, verdict) for name, verdict in settled.items()]
+    report.findings += [_direction_finding(name, verdict, arrays) for name, verdict in settled.items()]
     if not settled:
-        _judge_single_files(errors, report)
+        _judge_single_files(errors, arrays, report)
     foa = settled.get("foa", alignment.Verdict("agrees", 0)).suspects
-    if "foa" in verdicts and all(suspect.order[0] == 0 for suspect in foa):
+    if "foa" in verdicts and all(not suspect.order or suspect.order[0] == 0 for suspect in foa):
         _judge_gains([one.measured["foa"] for one in examined if "foa" in one.measured], report)
     return [suspect for verdict in settled.values() for suspect in verdict.suspects]
 
 
-def _direction_finding(name, verdict, file=""):
+def _direction_finding(name, verdict, arrays, file=""):
     about = "" if name == "labels" else f"{name}: "
     if verdict.state == "unexplained":
         return Finding(f"{about}the audio points elsewhere than the labels ({verdict.error:.0f}° off, guesses would be "
                        "90°) and no known fault explains it: do WAV and CSV of a name belong together? Is the array "
-                       f"the one of this dataset ({ARRAYS[name].kind})?", file)
+                       f"the one of this dataset ({name}: {arrays[name].kind})?", file)
     told = "; or ".join(f"{suspect.what} ({suspect.remedy})" for suspect in verdict.suspects[:NAMED])
     several = "one of these, which sound alike: " if len(verdict.suspects) > 1 else ""
     return Finding(f"{about}{several}{told}. With that mended the audio points {verdict.mended:.0f}° from the labels, "
                    f"now {verdict.error:.0f}° (median of {verdict.n_events} events)", file)
 
 
-def _judge_single_files(errors, report):
+def _judge_single_files(errors, arrays, report):
     """Recordings that are wrong in a dataset that is right as a whole."""
     stems = {stem for pairs in errors.values() for stem, _ in pairs}
     by_stem = {name: dict(pairs) for name, pairs in errors.items()}
     for stem in sorted(stems):
-        verdicts = {name: alignment.judge(known[stem], alignment.suspects_of(ARRAYS[name]), alone=True)
+        verdicts = {name: alignment.judge(known[stem], alignment.suspects_of(arrays[name]), alone=True)
                     for name, known in by_stem.items() if stem in known}
-        report.findings += [_direction_finding(name, verdict, stem)
+        report.findings += [_direction_finding(name, verdict, arrays, stem)
                             for name, verdict in alignment.settle(verdicts).items()]
 
 

@@ -1,147 +1,41 @@
-"""YAML files of experiments, in the keys published with ADRENALINE → the parameters of this toolkit.
-
-A file names a model and how it is trained; ``PUBLISHED`` says which parameter each key stands for. Any parameter
-of doanet_parameters.py may stand in a file as well. The keys of ``TUT_KEYS`` describe the recordings of TUT Sound
-Events 2018, and go for these alone: on other recordings their own length, rate and FFT stay.
-"""
+"""Reading YAML files of plain values; what is not such a file is refused with its line."""
 
 from pathlib import Path
 
-import yaml
+from doatools.errors import UserError
 
-from doatools.errors import UserError, nearest
-
-TUT_SETS = ("ansim", "resim", "real")
-
-# What each model is trained with and no key says; `name` picks one.
-_MAGNITUDE_PHASE = {"features": "magphase", "loss": "sel", "label_slots": "start", "optimizer": "adamw",
-                    "lr_schedule": "warmup", "batch_size": 16, "patience": 1_000_000}
-MODELS = {
-    "adrenaline": {"model": "adrenaline", **_MAGNITUDE_PHASE},
-    "seldnet": {"model": "seldnet", **_MAGNITUDE_PHASE},
-    "cnn": {"model": "cnn", **_MAGNITUDE_PHASE},
-    "doanet": {"model": "doanet"},
-}
-# Published key → parameter.
-PUBLISHED = {
-    "max_num_sources": "max_sources", "sequence_duration": "max_audio_len_s", "num_fft_bins": "num_fft_bins",
-    "hidden_dim": "rnn_size", "num_layers": "nb_rnn_layers", "dropout_rate": "dropout_rate",
-    "learning_rate": "learning_rate", "num_epochs_warmup": "num_epochs_warmup", "gradient_clip_val": "gradient_clip",
-    "alpha": "alpha", "max_epochs": "nb_epochs", "manual_seed": "seed",
-}
-# Those that follow from several keys or are no parameter.
-OWN_KEYS = ("name", "dataset", "frame_length", "chunk_length")
-TUT_KEYS = ("sequence_duration", "num_fft_bins")
-# On TUT recordings, and on DCASE ones where the frames of labels are shorter than those of annotations and scores.
-TUT = {"fs": 44100, "max_audio_len_s": 30.0}
-DCASE_FRAME_S = 0.1
+LARGEST = 100_000  # characters; a configuration has a few hundred
 
 
-def is_config(task_id):
-    return str(task_id).endswith((".yaml", ".yml"))
-
-
-def read_config(path, check, known, tut):
-    """A YAML file → what differs from the default parameters, checked.
-
-    Parameters
-    ----------
-    path : path of the file
-    check : callable
-        (parameter, value) → the value as its own type, or a UserError.
-    known : names of all parameters
-    tut : bool
-        Whether it is for recordings of TUT Sound Events 2018.
+def read_yaml(path, what):
+    """The 'key: value' lines of a YAML file → dict; ``what`` it should hold, in messages.
 
     Raises
     ------
     UserError
-        Naming the file, and the line of what is no YAML or the key that is unknown or has a wrong value.
+        Naming the file, and the line of what is not YAML: missing, not text, too large, aliases (a few lines of them can
+        stand for gigabytes), anything but numbers, words, lists and mappings of them.
     """
-    content = _load(path)
-    for key in content:
-        if key not in PUBLISHED and key not in OWN_KEYS and key not in known:
-            raise UserError(f"{path}: unknown key '{key}'.{nearest(key, [*PUBLISHED, *OWN_KEYS, *known])}")
-    differences = dict(MODELS[_model(path, content)])
-    if tut:
-        differences |= TUT
-    datasets_of(path, content)
-    differences |= _frames(path, content, tut)
-    for key, value in content.items():
-        name = PUBLISHED.get(key, key)
-        if key in OWN_KEYS or (key in TUT_KEYS and not tut):
-            continue
-        try:
-            differences[name] = check(name, value)
-        except UserError as error:
-            raise UserError(f"{path}: key '{key}': {error}") from None
-    return differences
-
-
-def datasets_of(path, content=None):
-    """The TUT data sets that a file asks for; all three where it names none."""
-    content = _load(path) if content is None else content
-    asked = content.get("dataset", list(TUT_SETS))
-    asked = [asked] if isinstance(asked, str) else asked
-    if not isinstance(asked, list) or not asked:
-        raise UserError(f"{path}: key 'dataset' takes a list such as [{', '.join(TUT_SETS)}], not {asked!r}")
-    for name in asked:
-        if name not in TUT_SETS:
-            raise UserError(f"{path}: key 'dataset': '{name}' is not one of {', '.join(TUT_SETS)}."
-                            f"{nearest(name, TUT_SETS)}")
-    return asked
-
-
-def translated(overrides):
-    """Overrides in published keys or parameters' names → in the latter."""
-    return {PUBLISHED.get(key, key): value for key, value in overrides.items()}
-
-
-def name_of(path):
-    """The name that a file gives its model, as results tell it."""
-    content = _load(path)
-    _model(path, content)
-    return content["name"]
-
-
-def _load(path):
+    import yaml
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise UserError(f"{path} does not exist; configurations lie in configs/") from None
+        raise UserError(f"{path} does not exist") from None
     except UnicodeDecodeError:
-        raise UserError(f"{path} is not a text file") from None
+        raise UserError(f"{path} is not a text file; {what} is a YAML file") from None
+    if len(text) > LARGEST:
+        raise UserError(f"{path} has {len(text)} characters; {what} has no more than {LARGEST}")
+    try:
+        for token in yaml.scan(text):
+            if isinstance(token, (yaml.AnchorToken, yaml.AliasToken)):
+                raise UserError(f"{path}, line {token.start_mark.line + 1}: anchors and aliases are not supported")
+        content = yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         raise UserError(f"{path}{line}: not valid YAML ({getattr(error, 'problem', None) or error})") from None
+    except (ValueError, RecursionError) as error:  # such as a date of month 13, or a thousand brackets
+        raise UserError(f"{path}: not valid YAML ({type(error).__name__}: {str(error)[:80]})") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: holds no 'key: value' lines")
     return content
-
-
-def _model(path, content):
-    name = content.get("name")
-    if not isinstance(name, str) or name.lower() not in MODELS:
-        raise UserError(f"{path}: key 'name' is one of {', '.join(MODELS)}, not {name!r}."
-                        f"{nearest(str(name).lower(), MODELS)}")
-    return name.lower()
-
-
-def _frames(path, content, tut):
-    """Hops and chunk length from ``frame_length`` (of 50 % overlap) and ``chunk_length``, both in s."""
-    for key in ("frame_length", "chunk_length"):
-        value = content.get(key, 1.0)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1000:
-            raise UserError(f"{path}: key '{key}' takes a positive number of seconds, not {value!r}")
-    if "frame_length" not in content:
-        return {}
-    hop = content["frame_length"] / 2
-    frames = {"hop_len_s": hop, "label_hop_len_s": hop, "annotation_hop_len_s": hop if tut else DCASE_FRAME_S}
-    if "chunk_length" in content:
-        length = content["chunk_length"] / hop
-        if abs(length - round(length)) > 1e-6:
-            raise UserError(f"{path}: key 'chunk_length': {content['chunk_length']} s is not a whole number of hops "
-                            f"of {hop} s (half of frame_length)")
-        frames["label_sequence_length"] = round(length)
-    return frames

@@ -1,7 +1,7 @@
-"""Augmentation of batches: the sound field turned and mirrored (see turns), its level, and SpecAugment's masks.
+"""Augmentation of batches: the sound field rotated and mirrored (see rotations), its level, and SpecAugment's masks.
 
-Turns and levels act on unscaled values, which for normalised features is a gain and an offset of each column.
-Shapes: B sequences, C feature channels, T feature frames, F bands; L label frames, N slots; K turns.
+Rotations and levels act on unscaled values, which for normalised features is a gain and an offset of each column.
+Shapes: B sequences, C feature channels, T feature frames, F bands; L label frames, N slots; K rotations.
 
 SpecAugment: Park et al., Interspeech 2019.
 """
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from doatools.errors import UserError
 from doatools.spatial.rotations import scaled_map
 
 MASKS = 2  # of either kind in a sequence
@@ -21,7 +22,7 @@ class Augmentation(nn.Module):
 
     Parameters
     ----------
-    turns : int array (K, 3, 3), or None to leave directions alone
+    rotations : array (K, 3, 3), or None to leave directions alone
     channel_maps : K ChannelMap
     mean, scale : arrays (C*F,), of the normalised features
     mel_channels : int or None
@@ -33,26 +34,26 @@ class Augmentation(nn.Module):
         Channels in dB that follow the level, the first ones.
     """
 
-    def __init__(self, turns, channel_maps, mean, scale, mel_channels, seed, level_db=0.0, log_mels=0):
+    def __init__(self, rotations, channel_maps, mean, scale, mel_channels, seed, level_db=0.0, log_mels=0):
         super().__init__()
-        self.seed, self.mel_channels, self.n_turns = seed, mel_channels, 0 if turns is None else len(turns)
+        self.seed, self.mel_channels, self.n_rotations = seed, mel_channels, 0 if rotations is None else len(rotations)
         self.level_db, self.log_mels = level_db, log_mels
         self.register_buffer("scale", torch.from_numpy(np.asarray(scale, np.float32)))
-        if turns is not None:
+        if rotations is not None:
             tables = [scaled_map(one, mean, scale) for one in channel_maps]
             for name, table in zip(("place", "gain", "offset"), zip(*tables)):
                 self.register_buffer(name, torch.from_numpy(np.stack(table)))
             self.inverted = [np.flatnonzero(one.inverted).tolist() for one in channel_maps]
-            self.register_buffer("turns", torch.from_numpy(turns.astype(np.float32)))
+            self.register_buffer("rotations", torch.from_numpy(rotations.astype(np.float32)))
 
     def forward(self, batch, epoch):
         """A batch of SequenceDataset → a new dict, features (B, C, T, F) and doa (B, L, N, 3) augmented."""
         features, doa = batch["features"], batch["doa"]
         chances = [np.random.default_rng([self.seed, epoch, int(index)]) for index in batch["index"].tolist()]
-        if self.n_turns:
-            which = [int(chance.integers(self.n_turns)) for chance in chances]
-            features = self.turn_features(features, which)
-            doa = doa @ torch.stack([self.turns[turn] for turn in which]).transpose(1, 2).unsqueeze(1)
+        if self.n_rotations:
+            which = [int(chance.integers(self.n_rotations)) for chance in chances]
+            features = self.rotate_features(features, which)
+            doa = doa @ torch.stack([self.rotations[number] for number in which]).transpose(1, 2).unsqueeze(1)
         if self.level_db:
             gains_db = [chance.uniform(-self.level_db, self.level_db) for chance in chances]
             features = self.change_levels(features, gains_db)
@@ -60,17 +61,17 @@ class Augmentation(nn.Module):
             features = self.mask(features, chances)
         return {**batch, "features": features, "doa": doa}
 
-    def turn_features(self, features, which):
-        """Normalised features (B, C, T, F), turn of each, B numbers on the host, → those of the turned sound fields."""
+    def rotate_features(self, features, which):
+        """Normalised features (B, C, T, F), rotation of each, B numbers on the host, → those of the rotated sound fields."""
         _, channels, _, bands = features.shape
-        turned = torch.empty_like(features)
-        for one, out, turn in zip(features, turned, which):
-            rows = one.transpose(0, 1).flatten(1)[:, self.place[turn]]  # (T, C*F)
-            rows = torch.addcmul(self.offset[turn], rows, self.gain[turn])
+        rotated = torch.empty_like(features)
+        for one, out, number in zip(features, rotated, which):
+            rows = one.transpose(0, 1).flatten(1)[:, self.place[number]]  # (T, C*F)
+            rows = torch.addcmul(self.offset[number], rows, self.gain[number])
             out.copy_(rows.unflatten(1, (channels, bands)).transpose(0, 1))
-            for channel in self.inverted[turn]:
+            for channel in self.inverted[number]:
                 out[channel] -= torch.where(out[channel] > 0, torch.pi, -torch.pi)
-        return turned
+        return rotated
 
     def change_levels(self, features, gains_db):
         """Normalised features (B, C, T, F), B numbers on the host → those of louder or softer sound fields."""
@@ -95,3 +96,19 @@ def _span(chance, size):
     length = chance.integers(int(LONGEST_MASK * size) + 1)
     first = chance.integers(size - length + 1)
     return first, first + length
+
+
+def build_augmentation(config, features, scaler):
+    """What training batches go through, or None for nothing; ``features`` is the FeatureClass.
+
+    UserError for an augmentation that the features cannot follow.
+    """
+    wanted = config.augment
+    if not (wanted.rotation_augment or wanted.spec_augment or wanted.level_augment_db):
+        return None
+    if (wanted.spec_augment or wanted.level_augment_db) and not features.kind.mel_channels:
+        raise UserError(f"spec_augment and level_augment_db change log-mel bands, which features={features.name} lack")
+    rotations, maps = features.rotations() if wanted.rotation_augment else (None, None)
+    return Augmentation(rotations, maps, scaler.mean, scaler.scale,
+                        features.kind.mel_channels if wanted.spec_augment else None, config.run.seed,
+                        wanted.level_augment_db, features.kind.log_mels)

@@ -12,9 +12,8 @@ import numpy as np
 import threadpoolctl
 from tqdm import tqdm
 
-from doatools.data.annotations import LISTED, count_overlap, refuse_overflow
 from doatools.data.cache import forget, is_fresh, making, remove_leftovers
-from doatools.data.readers import format_of
+from doatools.data.slots import LISTED, count_overlap, refuse_overflow
 from doatools.errors import UserError
 from doatools.files import in_memory, write_json
 
@@ -31,10 +30,10 @@ class Made(NamedTuple):
 
 def make_features(files, recordings, jobs):
     """Labels, features and normalised features of all recordings → Made."""
-    _claim(files.folder, Path(files.params["dataset_dir"]).resolve())
+    _claim(files.folder, Path(files.config.data.dataset_dir).resolve())
     _clean(files)
     samples = write_labels(files, recordings)
-    sums = extract_features(files, recordings, jobs)
+    sums = extract_features(files, recordings, samples, jobs)
     normalised = normalise_features(files, recordings, jobs, sums) if files.feature_class.kind.normalised else 0
     return Made(samples, len(sums), normalised)
 
@@ -51,7 +50,7 @@ def write_labels(files, recordings):
         try:
             samples.append(made.inspect_audio(recording.audio))
             fresh = is_fresh(path, made_from)
-            rows = np.load(path) if fresh else made.labels(recording, samples[-1])
+            rows = np.load(path) if fresh else files.read_labels(recording, samples[-1])
         except UserError as error:
             problems.append(str(error))
             continue
@@ -59,19 +58,21 @@ def write_labels(files, recordings):
         if not fresh:
             stale.append((path, made_from, rows))
     _refuse(problems)
-    if files.params["overflow"] == "error":
-        refuse_overflow(overlaps, files.params["max_sources"])
+    if files.config.data.overflow == "error":
+        refuse_overflow(overlaps, files.config.data.max_sources)
     for path, made_from, rows in stale:
         _save(path, made_from, rows)
     return samples
 
 
-def extract_features(files, recordings, jobs):
+def extract_features(files, recordings, samples, jobs):
     """Extract what is not up to date → {path: sums of its features}. One bad file does not stop the others."""
+    lengths = dict(zip(recordings, samples))
     stale = [r for r in recordings if not is_fresh(files.features(r), files.features_made_from(r))]
     if stale:
-        _ = files.feature_class.extractor  # made here once rather than in each process
-    tasks = (joblib.delayed(_extract)(files.feature_class, recording.audio, files.features(recording),
+        files.feature_class.kind.prepare()  # here once rather than in each process
+    tasks = (joblib.delayed(_extract)(files.feature_class, recording.audio, files.samples_used(lengths[recording]),
+                                      files.label_frames(lengths[recording]), files.features(recording),
                                       files.features_made_from(recording)) for recording in stale)
     results = list(_in_parallel(tasks, jobs, "features", len(stale)))
     _refuse([problem for problem, _ in results if problem], "; the features of the others stay valid")
@@ -83,10 +84,10 @@ def normalise_features(files, recordings, jobs, sums):
 
     ``sums``: {path: sums} of features that are in memory no more; those of others are read again.
     """
-    playing = format_of(files.params).select(recordings, "train", files.params)
+    playing = files.reader.select(recordings, "train")
     training = [recording for recording in playing if not recording.augmented]
     if not training:
-        print(f"no training recordings in mode={files.params['mode']}: features are kept as extracted; "
+        print(f"no training recordings in {files.reader.setting}: features are kept as extracted; "
               "a trained checkpoint brings its own normalisation")
         return 0
     made_from = files.scaler_made_from(training)
@@ -109,15 +110,15 @@ def normalise_features(files, recordings, jobs, sums):
     return len(todo)
 
 
-def _extract(feature_class, audio_path, path, made_from):
+def _extract(feature_class, audio_path, samples, label_frames, path, made_from):
     """Features of one recording to disk → (what is wrong with it or None, sums of its features)."""
     with threadpoolctl.threadpool_limits(1):  # a process a core, and the same bits for any number of them
         try:
-            audio = feature_class.read_audio(audio_path, feature_class.max_samples)
+            audio = feature_class.read_audio(audio_path, samples)
         except UserError as error:
             return str(error), None
         with np.errstate(over="ignore", invalid="ignore"):  # looked at right after
-            features = feature_class.extract(feature_class.fit_length(audio))
+            features = feature_class.extract(feature_class.padded(audio, label_frames))
             features = features.astype(feature_class.kind.dtype, copy=False)
         if not np.isfinite(features).all():
             return f"{audio_path} holds samples too large to compute with (full scale is 1); mend it", None
@@ -178,7 +179,7 @@ def _claim(folder, dataset_dir):
 
 def _clean(files):
     """Remove what killed runs left, and what was made of recordings that are gone."""
-    made, there = files.folder, format_of(files.params).audio_stems(files.params)
+    made, there = files.folder, files.reader.audio_stems()
     kinds = (files.label_suffix, files.suffix)
     places = {f"{folder}{kind}": stems for folder, stems in there.items() for kind in kinds}
     places[f"{files.name}_norm"] = set().union(*there.values())

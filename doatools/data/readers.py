@@ -1,98 +1,131 @@
-"""Annotation formats, each behind the same few questions; the registry of them is FORMATS.
+"""Dataset readers: which recordings a folder holds, which role each plays, and who sounds from where at what time.
 
-``params`` are those of get_params. A recording's annotation becomes EVENT_ROWS at frames of annotation_hop_len_s,
-whatever the file; a further format is one class and one line.
+A reader is a class with ``frame_s``, the frame length of its annotations in s (None where they state times of any
+resolution), and the methods of ``Dcase`` below. What it reads becomes EVENT_PIECES, in seconds; labels at any hop follow
+from these (doatools/data/slots.py). A further format is one such class and one line in doatools/registry.py.
 """
 
 from pathlib import Path
 
-from doatools.data.annotations import find_recordings, read_dcase, select
+import numpy as np
+
+from doatools.data.dcase import FRAME_S, find_recordings, read_dcase, select
+from doatools.data.slots import pieces_of_rows
 from doatools.data.tut import find_tut, read_tut, select_tut
 from doatools.errors import UserError
+from doatools.registry import READERS
 
 
 class Dcase:
-    """TAU-NIGENS 2020 and other folders of that layout (see annotations)."""
+    """TAU-NIGENS 2020 and other folders of that layout (see dcase).
 
-    @staticmethod
-    def find(params, augmented=False):
-        """Recordings, sorted by stem."""
-        return find_recordings(params["dataset_dir"], params["dataset"], params["mode"], augmented)
+    Parameters
+    ----------
+    data : DataConfig
+    array : str
+        Name of the array; recordings are in ``<array>_dev`` and ``<array>_eval``.
+    """
 
-    @staticmethod
-    def select(recordings, role, params):
+    frame_s = FRAME_S
+
+    def __init__(self, data, array):
+        self.data, self.array = data, array
+
+    def find(self, augmented=False):
+        """Recordings, sorted by stem; with the mixtures of augment_files.py if ``augmented``."""
+        return find_recordings(self.data.dataset_dir, self.array, self.data.mode, augmented)
+
+    def select(self, recordings, role):
         """Those that play a role: 'train', 'val', 'test'."""
-        return select(recordings, role, params["mode"])
+        return select(recordings, role, self.data.mode)
 
     @staticmethod
-    def read(path, n_frames, hop_s):
-        """EVENT_ROWS of an annotation; a line at or beyond frame ``n_frames`` is an error."""
-        return read_dcase(path, n_frames)
+    def read(path, seconds=None):
+        """EVENT_PIECES of an annotation; a frame that begins beyond ``seconds`` is an error (a UserError with its line)."""
+        n_frames = None if seconds is None else int(np.ceil(seconds / FRAME_S - 1e-6))
+        return pieces_of_rows(read_dcase(path, n_frames), FRAME_S)
 
-    @staticmethod
-    def division(params):
+    @property
+    def division(self):
         """A name for what decides which recordings train."""
-        return f"{params['dataset']}_{params['mode']}"
+        return f"{self.array}_{self.data.mode}"
 
-    @staticmethod
-    def audio_stems(params):
-        """{name of a folder of audio: stems of what lies there, in any mode}."""
-        folders = (f"{params['dataset']}_{part}" for part in ("dev", "eval"))
-        return {folder: {path.stem for path in Path(params["dataset_dir"], folder).glob("*")} for folder in folders}
+    def audio_stems(self):
+        """{name of a folder of audio: stems of what it holds, in any mode}."""
+        folders = (f"{self.array}_{part}" for part in ("dev", "eval"))
+        return {folder: {path.stem for path in Path(self.data.dataset_dir, folder).glob("*")} for folder in folders}
+
+    @property
+    def setting(self):
+        """What decided the roles, for messages."""
+        return f"mode={self.data.mode} (folds of the file names, or splits.csv)"
 
 
 class Tut2018:
-    """TUT Sound Events 2018 (see tut); ``dataset_dir`` is one of its sets, <data_root>/ansim say."""
+    """TUT Sound Events 2018 (see tut); ``dataset_dir`` is one of its sets, such as <data_root>/ansim."""
+
+    frame_s = None
+
+    def __init__(self, data, array):
+        self.data, self.array = data, array
+
+    def find(self, augmented=False):
+        if self.array != "foa" or augmented:
+            raise UserError("recordings of format=tut2018 are array=foa, and augmented=True does not apply to them")
+        return find_tut(self.data.dataset_dir)
+
+    def select(self, recordings, role):
+        return select_tut(recordings, role, self.data.fold)
 
     @staticmethod
-    def find(params, augmented=False):
-        if params["dataset"] != "foa" or augmented:
-            raise UserError("recordings of format=tut2018 are dataset=foa, and augmented=True does not apply to them")
-        return find_tut(params["dataset_dir"])
+    def read(path, seconds=None):
+        """EVENT_PIECES of an annotation; what is beyond ``seconds`` is cut off."""
+        pieces = read_tut(path)
+        if seconds is None:
+            return pieces
+        pieces = pieces[pieces["start"] < seconds]
+        pieces["end"] = np.minimum(pieces["end"], seconds)
+        return pieces
 
-    @staticmethod
-    def select(recordings, role, params):
-        return select_tut(recordings, role, params["fold"])
+    @property
+    def division(self):
+        return f"fold{self.data.fold}"
 
-    @staticmethod
-    def read(path, n_frames, hop_s):
-        """EVENT_ROWS of an annotation; what is beyond ``n_frames`` is cut off."""
-        return read_tut(path, n_frames, hop_s)
-
-    @staticmethod
-    def division(params):
-        return f"fold{params['fold']}"
-
-    @staticmethod
-    def audio_stems(params):
+    def audio_stems(self):
         stems = {}
-        for recording in find_tut(params["dataset_dir"]):
+        for recording in find_tut(self.data.dataset_dir):
             stems.setdefault(recording.audio.parent.name, set()).add(recording.stem)
         return stems
 
-
-FORMATS = {"dcase": Dcase, "tut2018": Tut2018}
-
-
-def format_of(params):
-    return FORMATS[params["format"]]
+    @property
+    def setting(self):
+        return f"fold={self.data.fold} (see doatools/data/tut.py)"
 
 
-def recordings_for(params, role):
+def reader_of(config):
+    """The reader of a Config's recordings."""
+    return READERS[config.data.format](config.data, config.array.name)
+
+
+def recordings_for(config, role):
     """The recordings that play a role, of all there are; UserError if none does."""
-    kind = format_of(params)
-    found = kind.find(params, augmented=params["augmented"] and role == "train")
-    playing = kind.select(found, role, params)
+    reader, data = reader_of(config), config.data
+    found = reader.find(augmented=data.augmented and role == "train")
+    playing = reader.select(found, role)
     if not playing:
-        raise UserError(f"{params['dataset_dir']}: none of its {len(found)} recordings serves as '{role}' in "
-                        f"{_setting(params)}")
-    if params["augmented"] and role == "train" and not any(recording.augmented for recording in playing):
-        raise UserError(f"{params['dataset_dir']} holds no mixtures, which this task trains on as well: make them with "
-                        f"python3 augment_files.py dataset_dir={params['dataset_dir']} and extract their features, or "
-                        "set augmented=False")
+        raise UserError(f"{data.dataset_dir}: none of its {len(found)} recordings serves as '{role}' in {reader.setting}")
+    if data.augmented and role == "train" and not any(recording.augmented for recording in playing):
+        raise UserError(f"{data.dataset_dir} holds no mixtures, which this task also trains on: make them with python3 "
+                        f"augment_files.py dataset_dir={data.dataset_dir} and extract their features, or set "
+                        "augmented=False")
     return playing
 
 
-def _setting(params):
-    return f"mode={params['mode']} (see ROLES in doatools/data/annotations.py)" if params["format"] == "dcase" else (
-        f"fold={params['fold']} (see doatools/data/tut.py)")
+def training_recordings(config):
+    """The original (not augmented) recordings of the training splits; UserError if there is none."""
+    reader = reader_of(config)
+    training = reader.select(reader.find(), "train")
+    if not training:
+        raise UserError(f"{config.data.dataset_dir} holds no training recordings in {reader.setting}: features are "
+                        "normalised by those of folds 3-6, or of split 'train' in splits.csv")
+    return training

@@ -16,7 +16,7 @@ from doatools.errors import UserError
 
 BLOCK_S = 5.0  # of a file read at once
 SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".w64", ".rf64", ".aif", ".aiff", ".caf")  # looked for in folders
-FOA_ORDERS = ("acn", "fuma")
+
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE  # formats of samples in a WAV's header
 _SAMPLES = {(_PCM, 16): "<i2", (_PCM, 24): "s24", (_PCM, 32): "<i4", (_FLOAT, 32): "<f4", (_FLOAT, 64): "<f8"}
 

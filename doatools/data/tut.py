@@ -6,7 +6,6 @@ which begin with train_ or test_. Recordings are first-order ambisonics (ACN, SN
 
 An annotation has the header ``sound_event_recording,start_time,end_time,ele,azi,dist`` and one line an event:
 seconds and degrees, mind the elevation before the azimuth (counter-clockwise, as in geometry). Events are static.
-An event is active in label frame [s, s + hop) if it starts before s + hop and ends after s.
 
 Fold k of three: the test recordings are all of split k; of the two other splits, the train_ recordings train and
 the test_ recordings validate.
@@ -18,9 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from doatools.data.annotations import EVENT_ROWS, Recording, refuse_alone, text_lines
+from doatools.data.dcase import refuse_alone, text_lines
 from doatools.errors import UserError
 from doatools.files import replacing
+from doatools.types import EVENT_PIECES, Recording
 
 HEADER = ("sound_event_recording", "start_time", "end_time", "ele", "azi", "dist")
 SPLITS = (1, 2, 3)
@@ -36,11 +36,8 @@ def folders(overlap, split):
 
 # --- annotations -----------------------------------------------------------------------------------------------
 
-def read_tut(path, n_frames=None, hop_s=0.02):
-    """A TUT CSV → EVENT_ROWS at label frames of ``hop_s``; events are numbered by start time.
-
-    Rows are sorted by frame and then by start time. The class is 0 throughout, the track that of the event. Frames
-    at or beyond ``n_frames`` are left out.
+def read_tut(path):
+    """A TUT CSV → EVENT_PIECES, one an event, sorted and numbered by start time; the class is 0, the track the event.
 
     Raises
     ------
@@ -59,10 +56,8 @@ def read_tut(path, n_frames=None, hop_s=0.02):
         except UserError as error:
             raise UserError(f"{path}, line {reader.line_num}: {error}") from None
     events.sort(key=lambda event: event[0])  # stable: of two that start together, the first line comes first
-    rows = [(frame, number, 0, number, azimuth, elevation)
-            for number, (start, end, azimuth, elevation) in enumerate(events)
-            for frame in _frames(start, end, hop_s) if n_frames is None or frame < n_frames]
-    return np.array(sorted(rows), EVENT_ROWS)
+    return np.array([(start, end, number, 0, number, azimuth, elevation, distance)
+                     for number, (start, end, azimuth, elevation, distance) in enumerate(events)], EVENT_PIECES)
 
 
 def write_tut(path, events):
@@ -75,7 +70,7 @@ def write_tut(path, events):
 
 
 def _parse(row):
-    """A line as a dict → (start, end, azimuth, elevation)."""
+    """A line as a dict → (start, end, azimuth, elevation, distance)."""
     if None in row or None in row.values():
         raise UserError(f"it has not as many cells as the header ({len(HEADER)})")
     values = {}
@@ -91,12 +86,7 @@ def _parse(row):
         raise UserError(f"azi {azimuth:g} is outside [-180, 180] degrees")
     if not -90 <= elevation <= 90:
         raise UserError(f"ele {elevation:g} is outside [-90, 90] degrees")
-    return start, end, azimuth, elevation
-
-
-def _frames(start, end, hop_s):
-    """Frames k with start < (k + 1)·hop and end > k·hop; borders are told to 1e-6 of a frame."""
-    return range(int(np.floor(start / hop_s + 1e-6)), int(np.ceil(end / hop_s - 1e-6)))
+    return start, end, azimuth, elevation, values["dist"]
 
 
 # --- recordings -----------------------------------------------------------------------------------------------

@@ -104,7 +104,7 @@ def chosen(values, columns, otherwise):
     return picked
 
 
-class Recording:
+class Scene:
     """One recording, its angles and best pairing worked out once, when asked for.
 
     Takes what ``update`` of a family of scores takes (see cls_metric).

@@ -44,7 +44,7 @@ def check_orders(slots, setting, over_time=False):
     most = LARGEST_ENUMERATED - 1 if over_time else LARGEST_ENUMERATED
     if slots > most:
         raise UserError(f"{setting} goes through all orders of the slots, which is done for up to {most} sources, not "
-                        f"max_sources={slots}; loss=dmot association=hungarian association_gradient=soft takes more")
+                        f"max_sources={slots}; loss=dmot association=hungarian takes more")
 
 
 def optimal_association(cost, active=None):
@@ -81,19 +81,6 @@ def soft_association(cost, active, temperature):
     return mean.clamp(0, 1).to(cost.dtype).reshape(shape)
 
 
-def track_association(cost, active, switch_cost):
-    """The association over time that is cheapest when a source's change of row costs too, without gradient.
-
-    (B, T, N, N) → zeros and ones (B, T, N, N). Rows are slots over T frames; each time that a column which is
-    active before and after goes to another row costs ``switch_cost``. What CLEAR MOT does greedily, keeping the
-    pairs of the frame before, is done at the least cost of the whole sequence. Up to N = LARGEST_ENUMERATED.
-    """
-    permutations = all_permutations(cost.shape[-1], cost.device)
-    total = (cost.detach() * active).double().flatten(-2) @ permutations.flatten(1).T  # (B, T, N!)
-    changes = order_changes(permutations.argmax(-1), active.any(-2).double())
-    return (permutations[cheapest_path(total, switch_cost * changes)] * active).to(cost.dtype)
-
-
 def order_changes(orders, active):
     """Permutations (K, N), columns of rows, and activity of the columns (B, T, N) → (B, T - 1, K, K): how many
     columns active at both frames have another row when the permutation goes from the first to the second."""
@@ -119,13 +106,13 @@ def cheapest_path(cost, step_cost):
 
 
 def assignment_costs(cost, active):
-    """Total cost of every permutation: (M, N, N) and bool (M, N, N) → float64 (M, N!).
+    """Total cost of every permutation: (M, N, N) and bool (M, N, N) → (M, N!), of the costs' precision.
 
     Only active pairs cost anything; a permutation that makes fewer active pairs than possible costs infinity.
     """
-    permutations = all_permutations(cost.shape[-1], cost.device).flatten(1).T  # (N·N, N!)
-    total = (cost.double() * active).flatten(1) @ permutations
-    pairs = active.double().flatten(1) @ permutations
+    permutations = all_permutations(cost.shape[-1], cost.device).flatten(1).T.to(cost.dtype)  # (N·N, N!)
+    total = (cost * active).flatten(1) @ permutations
+    pairs = active.to(cost.dtype).flatten(1) @ permutations
     return total.masked_fill(pairs < pairs.amax(-1, keepdim=True), torch.inf)
 
 
@@ -175,8 +162,8 @@ def places(n):
 
 @functools.cache
 def all_permutations(n, device):
-    """All permutation matrices, float64 (N!, N, N)."""
-    return torch.stack([torch.eye(n, dtype=torch.float64, device=device)[list(order)]
+    """All permutation matrices, float32 (N!, N, N): Apple's GPUs have no float64."""
+    return torch.stack([torch.eye(n, device=device)[list(order)]
                         for order in itertools.permutations(range(n))])
 
 
@@ -187,15 +174,6 @@ def _scipy_association(cost, active):
     paired = linear_sum_assignment(cost[rows][:, columns].cpu().numpy())
     best[rows[paired[0]], columns[paired[1]]] = 1
     return best
-
-
-def near_enough(distance):
-    """Pairs whose reference is active, bool (..., N, N), told by the distance: an inactive one is far away.
-
-    A unit prediction is at most 2 from an active reference (3 with the penalty of an inactive prediction) and
-    at least 15.3 from an inactive one.
-    """
-    return distance < 6
 
 
 def sinkhorn_association(distance, active, temperature=0.05, iterations=30):

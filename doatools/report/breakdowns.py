@@ -1,6 +1,6 @@
 """Which recordings, frames and sources the scores of a set come from.
 
-A track (localizer.Track) is one recording: ``doa`` (T, N, 3) and ``active`` (T, N) predicted, ``ref_doa``
+A Result (doatools/types.py) is one recording: ``doa`` (T, N, 3) and ``active`` (T, N) predicted, ``ref_doa``
 (T, M, 3) and ``ref_id`` (T, M) the references, -1 where inactive; T label frames, N slots, M references at most at
 once. Three kinds of groups, each told with what is counted in it:
 
@@ -28,14 +28,14 @@ FRAME_FIGURES = ("LE", "LR", "LP", "LF", "F20", "frame recall")
 GATE_DEG = 20.0
 
 
-def break_down(tracks, counts, count_frames, figures):
+def break_down(results, counts, count_frames, figures):
     """Scores of the groups of a set.
 
     Parameters
     ----------
-    tracks : list of Track
+    results : list of Result
     counts : list of dict, of each whole recording
-    count_frames : callable, Track → counts of the figures that need no time
+    count_frames : callable, Result → counts of the figures that need no time
     figures : callable, counts → figures
 
     Returns
@@ -47,13 +47,13 @@ def break_down(tracks, counts, count_frames, figures):
         return {name: found[name] for name in FRAME_FIGURES}
 
     parts = {}  # (breakdown, group) → (figures, counts of each recording)
-    for track, whole in zip(tracks, counts):
-        for key, own in _of_recording(track, whole):
+    for result, whole in zip(results, counts):
+        for key, own in _of_recording(result, whole):
             parts.setdefault(key, (figures, []))[1].append(own)
-        for key, mask in _frames(track):
+        for key, mask in _frames(result):
             if mask.any():
-                parts.setdefault(key, (of_frames, []))[1].append(count_frames(only(track, mask)))
-        for key, own in _of_sources(track):
+                parts.setdefault(key, (of_frames, []))[1].append(count_frames(result.frames(mask)))
+        for key, own in _of_sources(result):
             parts.setdefault(key, (source_figures, []))[1].append(own)
     tables = {}
     for (name, group), (of, own) in sorted(parts.items(), key=lambda item: _natural(item[0])):
@@ -63,16 +63,10 @@ def break_down(tracks, counts, count_frames, figures):
     return tables
 
 
-def only(track, mask):
-    """A track of the frames in ``mask`` (T,) alone."""
-    return track._replace(**{name: value[mask] for name, value in track._asdict().items()
-                             if isinstance(value, np.ndarray)})
-
-
-def paired_angles(track):
+def paired_angles(result):
     """Angle (T, M) from each reference to its prediction of the optimal assignment; NaN where there is none."""
-    angles = pairwise_angles(track.ref_doa, track.doa)  # (T, M, N)
-    angles = np.where((track.ref_id >= 0)[:, :, None] & track.active[:, None], angles, np.inf)
+    angles = pairwise_angles(result.ref_doa, result.doa)  # (T, M, N)
+    angles = np.where((result.ref_id >= 0)[:, :, None] & result.active[:, None], angles, np.inf)
     slot = assign(angles)
     found = np.full(slot.shape, np.nan)
     there = slot >= 0
@@ -80,20 +74,20 @@ def paired_angles(track):
     return found
 
 
-def moving_events(track):
+def moving_events(result):
     """(T, M) bool: references of events that move."""
-    moving = np.zeros(track.ref_id.shape, bool)
-    for event in np.unique(track.ref_id[track.ref_id >= 0]):
-        cells = track.ref_id == event
-        directions = track.ref_doa[cells]
+    moving = np.zeros(result.ref_id.shape, bool)
+    for event in np.unique(result.ref_id[result.ref_id >= 0]):
+        cells = result.ref_id == event
+        directions = result.ref_doa[cells]
         moving[cells] = angular_distance(directions, directions[:1]).max() >= MOVING_DEG
     return moving
 
 
-def closest_references(track):
+def closest_references(result):
     """(T,) least angle between two references of a frame; NaN where there are fewer."""
-    angles = pairwise_angles(track.ref_doa, track.ref_doa)
-    there = track.ref_id >= 0
+    angles = pairwise_angles(result.ref_doa, result.ref_doa)
+    there = result.ref_id >= 0
     other = there[:, :, None] & there[:, None] & ~np.eye(there.shape[1], dtype=bool)
     least = np.where(other, angles, np.inf).min((1, 2))
     return np.where(np.isfinite(least), least, np.nan)
@@ -106,25 +100,25 @@ def source_figures(counts):
             "LR": percent * counts["pairs"], "recall@20": percent * counts["hits"]}
 
 
-def _of_recording(track, whole):
-    if track.room is not None:
-        yield ("room", str(track.room)), whole
-    overlap = track.overlap if track.overlap is not None else int((track.ref_id >= 0).sum(1).max(initial=0))
+def _of_recording(result, whole):
+    if result.room is not None:
+        yield ("room", str(result.room)), whole
+    overlap = result.overlap if result.overlap is not None else int((result.ref_id >= 0).sum(1).max(initial=0))
     yield ("overlap", str(overlap)), whole
 
 
-def _frames(track):
-    count = (track.ref_id >= 0).sum(1)
+def _frames(result):
+    count = (result.ref_id >= 0).sum(1)
     for number in range(1, count.max(initial=0) + 1):
         yield ("sources at once", str(number)), count == number
-    closest = closest_references(track)
+    closest = closest_references(result)
     for low, high in itertools.pairwise(DISTANCES_DEG):
         upper = closest <= high if high == DISTANCES_DEG[-1] else closest < high
         yield ("distance", f"{low}-{high}°"), (closest >= low) & upper
 
 
-def _of_sources(track):
-    angles, moving, there = paired_angles(track), moving_events(track), track.ref_id >= 0
+def _of_sources(result):
+    angles, moving, there = paired_angles(result), moving_events(result), result.ref_id >= 0
     for group, cells in (("moving", there & moving), ("static", there & ~moving)):
         if cells.any():
             own = angles[cells]

@@ -1,7 +1,7 @@
 """One self-contained HTML page of an evaluation: no script, no network; light, dark and on paper.
 
 The page is ``report.html`` beside this module, filled in. Plots are matplotlib's, as SVG inside the page, with
-its text colour for ink. Tracks and results are those of ``evaluation``; degrees throughout.
+its text colour for ink. Results are those of ``evaluation``; degrees throughout.
 """
 
 import html
@@ -14,16 +14,16 @@ import matplotlib
 import numpy as np
 
 matplotlib.use("Agg")
-from doatools.report.page.tables import LOWER_IS_BETTER, MAIN, MEANINGS, told, told_interval
 from matplotlib import pyplot
 
 from doatools.files import replacing
 from doatools.report.breakdowns import paired_angles
+from doatools.report.tables import RECALL_MEANING, told, told_interval
 from doatools.spatial.geometry import azimuth_elevation
 
 TEMPLATE = Path(__file__).with_name("page.html")
 CARDS = ("LE", "F20", "LF", "MOTA@20", "IDF1", "HOTA")
-RECORDED = ("LE", "LR", "LP", "F20", "MOTA@20", "IDF1", "HOTA", "mismatches")
+RECORDED = ("LE", "LR", "LP", "F20", "MOTA@20", "IDF1", "HOTA", "ID switches")
 PLOTTED = (("LE", "°"), ("F20", "%"), ("recall@20", "%"))  # of breakdowns, those a breakdown has
 WORST = 4  # recordings drawn over time
 CELLS = (18, 12)  # of the map, in azimuth and elevation
@@ -35,18 +35,18 @@ STYLE = {"svg.fonttype": "path", "svg.hashsalt": "report", "font.size": 10, "axe
              ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK)}
 
 
-def write(path, results, tracks, hop_s, groups, units):
-    """The report of an evaluation; a label frame lasts hop_s, ``groups`` and ``units`` are cls_metric's."""
-    page = _Page(units)
+def write(path, results, recordings, hop_s, groups):
+    """The report of an evaluation over a list of Result; a frame lasts hop_s, ``groups`` are those of cls_metric."""
+    page = _Page(groups)
     with pyplot.rc_context(STYLE):
         parts = {
             "system": html.escape(results["system"]), "command": html.escape(results["command"]),
             "summary": page.summary(results), "cards": page.cards(results["figures"]),
             "comparison": page.comparison(results), "breakdowns": page.breakdowns(results["breakdowns"]),
-            "sphere": page.sphere(tracks), "few_frames": str(FEW_FRAMES),
+            "sphere": page.sphere(recordings), "few_frames": str(FEW_FRAMES),
             "confusion": page.confusion(results["confusion"]),
-            "worst": page.worst(results, tracks, hop_s),
-            "figures": page.figures(results["figures"], groups), "recordings": page.recordings(results, tracks),
+            "worst": page.worst(results, recordings, hop_s),
+            "figures": page.figures(results["figures"]), "recordings": page.recordings(results, recordings),
             "parameters": page.parameters(results["parameters"]),
         }
     text = string.Template(TEMPLATE.read_text(encoding="utf-8")).substitute(parts)
@@ -57,14 +57,16 @@ def write(path, results, tracks, hop_s, groups, units):
 class _Page:
     """The parts of the page, as HTML."""
 
-    def __init__(self, units):
-        self.units = units | {"recall@20": "%"}
+    def __init__(self, groups):
+        self.groups = groups
+        self.about = {name: figure for figures in groups.values() for name, figure in figures.items()}
+        self.units = {name: figure.unit for name, figure in self.about.items()} | {"recall@20": "%"}
         self.drawn = 0
 
     # --- text and tables -------------------------------------------------------------------------------
 
     def name(self, name):
-        return f'<abbr title="{html.escape(MEANINGS.get(name, name))}">{html.escape(name)}</abbr>'
+        return f'<abbr title="{html.escape(self.meaning(name))}">{html.escape(name)}</abbr>'
 
     def summary(self, results):
         told_against = f"; compared with {html.escape(results['against'])}" if "against" in results else ""
@@ -84,8 +86,8 @@ class _Page:
             return ""
         head = ["figure", "this", html.escape(Path(results["against"]).name), "difference", "95 % interval", "verdict"]
         rows = {name: self.compared(name, c) for name, c in results["comparison"].items()}
-        main = _table(head, [row for name, row in rows.items() if name in MAIN])
-        rest = _table(head, [row for name, row in rows.items() if name not in MAIN])
+        main = _table(head, [row for name, row in rows.items() if self.about[name].main])
+        rest = _table(head, [row for name, row in rows.items() if not self.about[name].main])
         return (f"<h2>Against {html.escape(results['against'])}</h2><p class='note'>Paired jackknife over the same "
                 "recordings. Of twenty figures that do not differ, one is expected to be told as more than chance.</p>"
                 f'<div class="wide">{main}</div><details><summary>All other figures</summary>'
@@ -95,7 +97,7 @@ class _Page:
         """A row of the comparison."""
         unit, mark = self.units[name], ""
         if c.verdict == "more than chance":
-            mark = "better" if (c.difference < 0) == (name in LOWER_IS_BETTER) else "worse"
+            mark = "better" if (c.difference < 0) == self.about[name].lower else "worse"
         ends = "" if np.isnan(c.low) else f"{told(c.low, unit, '+')} … {told(c.high, unit, '+')}"
         verdict = f'<span class="{mark}">{mark}, {c.verdict}</span>' if mark else c.verdict
         return [self.name(name), told(c.value, unit), told(c.other, unit), told(c.difference, unit, "+"), ends, verdict]
@@ -111,23 +113,26 @@ class _Page:
         head = "".join(f'<th style="text-align: center">{column}</th>' for column in range(len(frames)))
         return f"<table><tr><th>references ↓ predictions →</th>{head}</tr>{rows}</table>"
 
-    def figures(self, figures, groups):
+    def meaning(self, name):
+        return self.about[name].meaning if name in self.about else RECALL_MEANING
+
+    def figures(self, figures):
         rows = []
-        for group, names in groups.items():
+        for group, names in self.groups.items():
             rows.append(f'<tr class="group"><th colspan="4">{html.escape(group)}</th></tr>')
             for name in names:
                 f, unit = figures[name], self.units[name]
                 ends = "" if np.isnan(f.low) else f"{told(f.low, unit)} … {told(f.high, unit)}"
                 rows.append(f"<tr><td>{html.escape(name)}</td><td>{told(f.value, unit)}</td><td>{ends}</td>"
-                            f'<td class="text">{html.escape(MEANINGS[name])}</td></tr>')
+                            f'<td class="text">{html.escape(self.meaning(name))}</td></tr>')
         head = "<tr><th>figure</th><th>value</th><th>95 % interval</th><th class='text'>meaning</th></tr>"
         return f"<table>{head}{''.join(rows)}</table>"
 
-    def recordings(self, results, tracks):
+    def recordings(self, results, recordings):
         rows = []
-        for track in tracks:
-            own = results["per_recording"][track.stem]
-            rows.append([html.escape(track.stem), html.escape(str(track.room or "")),
+        for one in recordings:
+            own = results["per_recording"][one.stem]
+            rows.append([html.escape(one.stem), html.escape(str(one.room or "")),
                          *(told(own[name], self.units[name]) for name in RECORDED)])
         return _table(["recording", "room", *map(self.name, RECORDED)], rows)
 
@@ -178,9 +183,9 @@ class _Page:
             ax.grid(axis="x", color=GREY, alpha=0.3)
         return self.svg(fig, f"{name} [recordings]")
 
-    def sphere(self, tracks):
+    def sphere(self, recordings):
         """Maps of the mean angle of pairs and of the share of references found within 20°."""
-        azimuth, elevation, angle = _reference_errors(tracks)
+        azimuth, elevation, angle = _reference_errors(recordings)
         edges = np.linspace(-180, 180, CELLS[0] + 1), np.linspace(-90, 90, CELLS[1] + 1)
         paired = np.isfinite(angle)
         def count(chosen, weights=None):
@@ -206,29 +211,29 @@ class _Page:
         fig.colorbar(image, ax=ax, orientation="horizontal", shrink=0.7, aspect=30, pad=0.04)
         return self.svg(fig, label)
 
-    def worst(self, results, tracks, hop_s):
+    def worst(self, results, recordings, hop_s):
         scores = {stem: own["F20"] for stem, own in results["per_recording"].items()}
-        ordered = sorted((track for track in tracks if np.isfinite(scores[track.stem])), key=lambda t: scores[t.stem])
-        return "".join(self._over_time(track, results["per_recording"][track.stem], hop_s) for track in ordered[:WORST])
+        ordered = sorted((result for result in recordings if np.isfinite(scores[result.stem])), key=lambda t: scores[t.stem])
+        return "".join(self._over_time(result, results["per_recording"][result.stem], hop_s) for result in ordered[:WORST])
 
-    def _over_time(self, track, figures, hop_s):
+    def _over_time(self, result, figures, hop_s):
         fig, axes = pyplot.subplots(2, 1, figsize=(11, 4.4), sharex=True, height_ratios=[1.6, 1], layout="constrained")
-        identity = np.arange(track.active.shape[1]) if track.pred_id is None else track.pred_id
-        identity = np.where(track.active, identity, -1)
+        identity = np.arange(result.active.shape[1]) if result.pred_id is None else result.pred_id
+        identity = np.where(result.active, identity, -1)
         for ax, part, limit in zip(axes, (0, 1), (180, 90)):
-            for name in np.unique(track.ref_id[track.ref_id >= 0]):
-                _draw_track(ax, track.ref_id == name, track.ref_doa, part, hop_s, color=GREY, lw=8, alpha=0.45,
+            for name in np.unique(result.ref_id[result.ref_id >= 0]):
+                _draw_track(ax, result.ref_id == name, result.ref_doa, part, hop_s, color=GREY, lw=8, alpha=0.45,
                             solid_capstyle="butt")
             for name in np.unique(identity[identity >= 0]):
-                _draw_track(ax, identity == name, track.doa, part, hop_s, color=f"C{name % 10}", lw=2,
+                _draw_track(ax, identity == name, result.doa, part, hop_s, color=f"C{name % 10}", lw=2,
                             solid_capstyle="round")
             ax.set(ylim=(-limit, limit), yticks=np.arange(-limit, limit + 1, limit // 2))
             ax.grid(color=GREY, alpha=0.25)
         axes[0].set(ylabel="azimuth (°)")
-        axes[1].set(ylabel="elevation (°)", xlabel="time (s)", xlim=(0, len(track.ref_id) * hop_s))
+        axes[1].set(ylabel="elevation (°)", xlabel="time (s)", xlim=(0, len(result.ref_id) * hop_s))
         scores = ", ".join(f"{name} {told(figures[name], self.units[name])}" for name in ("LE", "F20", "LF", "IDF1"))
-        return f"<h3>{html.escape(track.stem)}: {scores}</h3>" + self.svg(
-            fig, f"azimuth and elevation over time, {track.stem}", "wide long")
+        return f"<h3>{html.escape(result.stem)}: {scores}</h3>" + self.svg(
+            fig, f"azimuth and elevation over time, {result.stem}", "wide long")
 
 
 def _draw_track(ax, cells, doa, part, hop_s, **how):
@@ -244,12 +249,12 @@ def _draw_track(ax, cells, doa, part, hop_s, **how):
     ax.plot(x, y, **how)
 
 
-def _reference_errors(tracks):
+def _reference_errors(recordings):
     """Azimuth, elevation and angle to its paired prediction (NaN for none) of every active reference, each (P,)."""
     parts = []
-    for track in tracks:
-        there = track.ref_id >= 0
-        parts.append((*azimuth_elevation(track.ref_doa[there]), paired_angles(track)[there]))
+    for result in recordings:
+        there = result.ref_id >= 0
+        parts.append((*azimuth_elevation(result.ref_doa[there]), paired_angles(result)[there]))
     return tuple(np.concatenate(part) for part in zip(*parts))
 
 

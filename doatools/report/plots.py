@@ -55,7 +55,7 @@ def _figures(history, name):
     return np.array([entry["scores"][name] for entry in history], float)
 
 
-def recording(path, title, features, pictured, track, params):
+def recording(path, title, features, pictured, result, hop_len_s, hop):
     """One recording: log-mel and spatial feature, azimuth, elevation and activity over time.
 
     Parameters
@@ -63,33 +63,32 @@ def recording(path, title, features, pictured, track, params):
     features : (C, T', F) unscaled features
     pictured : two of (channel, its vertical axis, its values, colour map)
         Which feature channels are worth seeing.
-    track : of ``doa (T, N, 3)``, ``active (T, N)``, ``probability (T, N) | None``, ``ref_doa (T, M, 3)``,
-        ``ref_id (T, M)``
+    result : Result
+    hop_len_s, hop : s, of a feature frame and of a frame of the result
     """
-    hop = params["annotation_hop_len_s"]
-    seconds = np.arange(len(track.doa)) * hop
-    colour = _slot_colours(track)
+    seconds = np.arange(len(result.doa)) * hop
+    colour = _slot_colours(result)
     with figure(path, 5, 1, figsize=(13, 13), sharex=True,
                 height_ratios=[1.1, 1.1, 1.5, 1.2, 0.9]) as (fig, axes):
         fig.suptitle(title)
-        _draw_features(fig, axes, features, pictured, params)
-        _draw_tracks(axes[2:4], seconds, track, colour)
-        _draw_activity(axes[4], seconds, track)
-        axes[4].set(xlabel="time (s)", xlim=(0, len(track.doa) * hop))
+        _draw_features(fig, axes, features, pictured, hop_len_s)
+        _draw_tracks(axes[2:4], seconds, result, colour)
+        _draw_activity(axes[4], seconds, result)
+        axes[4].set(xlabel="time (s)", xlim=(0, len(result.doa) * hop))
 
 
-def attention(path, title, maps, track, hop):
+def attention(path, title, maps, result, hop):
     """ADRENALINE's attention of consecutive chunks over time, above the tracks of the same seconds.
 
     Parameters
     ----------
     maps : (chunks, T, T) attention of each decoder step (rows) to the encoder frames of its chunk (columns)
-    track : as for ``recording``; the last chunk may reach beyond its end
+    result : as for ``recording``; the last chunk may reach beyond its end
     hop : s, of a label frame
     """
-    length, chunk = len(track.doa), maps.shape[1]
+    length, chunk = len(result.doa), maps.shape[1]
     seconds = np.arange(length) * hop
-    colour = _slot_colours(track)
+    colour = _slot_colours(result)
     with figure(path, 4, 1, figsize=(13, 11), sharex=True, height_ratios=[1.3, 1.5, 1.2, 0.9]) as (fig, axes):
         fig.suptitle(title)
         columns = np.concatenate(maps)[:length].T  # (T, length): an encoder frame of the chunk, a decoder step
@@ -100,23 +99,23 @@ def attention(path, title, maps, track, hop):
         for border in np.arange(chunk, length, chunk) * hop:
             axes[0].axvline(border, color="w", lw=0.6)
         axes[0].set(ylabel="attended frame,\ntime in its chunk (s)")
-        _draw_tracks(axes[1:3], seconds, track, colour)
-        _draw_activity(axes[3], seconds, track)
+        _draw_tracks(axes[1:3], seconds, result, colour)
+        _draw_activity(axes[3], seconds, result)
         axes[3].set(xlabel="time (s)", xlim=(0, length * hop))
 
 
-def _draw_tracks(axes, seconds, track, colour):
+def _draw_tracks(axes, seconds, result, colour):
     """Azimuth and elevation of references and predictions."""
     for part, (ax, name, limit) in enumerate(zip(axes, ("azimuth", "elevation"), (180, 90))):
-        _draw_references(ax, seconds, track, part, colour)
-        _draw_predictions(ax, seconds, track, part)
+        _draw_references(ax, seconds, result, part, colour)
+        _draw_predictions(ax, seconds, result, part)
         ax.set(ylim=(-limit, limit), yticks=np.arange(-limit, limit + 1, limit // 3), ylabel=f"{name} (°)")
         ax.grid(alpha=0.3)
-    _legend(axes[0], track)
+    _legend(axes[0], result)
 
 
-def _draw_features(fig, axes, features, pictured, params):
-    seconds, bands = features.shape[1] * params["hop_len_s"], features.shape[2]
+def _draw_features(fig, axes, features, pictured, hop_len_s):
+    seconds, bands = features.shape[1] * hop_len_s, features.shape[2]
     for ax, (channel, vertical, label, colours) in zip(axes, pictured):
         values = features[channel].T
         bottom = -bands // 2 if vertical.startswith("lag") else 0
@@ -130,51 +129,51 @@ def _draw_features(fig, axes, features, pictured, params):
         ax.set(ylabel=vertical)
 
 
-def _slot_colours(track):
+def _slot_colours(result):
     """Colour of each reference event: that of the slot which covers it most, so that one source has one colour."""
-    slots = track.doa.shape[1]
+    slots = result.doa.shape[1]
     colours = {}
-    for event in np.unique(track.ref_id[track.ref_id >= 0]):
-        frames, columns = np.nonzero(track.ref_id == event)
-        closeness = np.einsum("tnx,tx->tn", track.doa[frames], track.ref_doa[frames, columns])
-        votes = np.bincount(np.argmax(np.where(track.active[frames], closeness, -2), axis=1), minlength=slots)
+    for event in np.unique(result.ref_id[result.ref_id >= 0]):
+        frames, columns = np.nonzero(result.ref_id == event)
+        closeness = np.einsum("tnx,tx->tn", result.doa[frames], result.ref_doa[frames, columns])
+        votes = np.bincount(np.argmax(np.where(result.active[frames], closeness, -2), axis=1), minlength=slots)
         colours[int(event)] = COLOURS[int(votes.argmax()) % len(COLOURS)]
     return colours
 
 
-def _draw_references(ax, seconds, track, part, colour):
+def _draw_references(ax, seconds, result, part, colour):
     """Wide translucent bands; a line is broken where it wraps around ±180° and where an event ends."""
     for event, own in colour.items():
-        frames, columns = np.nonzero(track.ref_id == event)
-        angle = azimuth_elevation(track.ref_doa[frames, columns])[part]
+        frames, columns = np.nonzero(result.ref_id == event)
+        angle = azimuth_elevation(result.ref_doa[frames, columns])[part]
         cut = (np.diff(frames) > 1) | (np.abs(np.diff(angle)) > 180)
         for piece in np.split(np.arange(len(frames)), np.flatnonzero(cut) + 1):
             ax.plot(seconds[frames[piece]], angle[piece], color=own, lw=7, alpha=0.3, solid_capstyle="butt")
 
 
-def _draw_predictions(ax, seconds, track, part):
-    for slot in range(track.doa.shape[1]):
-        shown = track.active[:, slot]
-        angle = azimuth_elevation(track.doa[shown, slot])[part]
+def _draw_predictions(ax, seconds, result, part):
+    for slot in range(result.doa.shape[1]):
+        shown = result.active[:, slot]
+        angle = azimuth_elevation(result.doa[shown, slot])[part]
         ax.plot(seconds[shown], angle, ".", ms=3, color=COLOURS[slot % len(COLOURS)])
 
 
-def _draw_activity(ax, seconds, track):
+def _draw_activity(ax, seconds, result):
     """Number of sources, and each slot's probability where the model has an activity branch."""
-    ax.step(seconds, (track.ref_id >= 0).sum(1), where="post", color="0.6", lw=4, alpha=0.5, label="sources, reference")
-    ax.step(seconds, track.active.sum(1), where="post", color="k", lw=0.9, label="sources, predicted")
-    if track.probability is not None:
-        for slot in range(track.doa.shape[1]):
-            ax.plot(seconds, track.probability[:, slot], color=COLOURS[slot % len(COLOURS)], lw=1, alpha=0.8,
+    ax.step(seconds, (result.ref_id >= 0).sum(1), where="post", color="0.6", lw=4, alpha=0.5, label="sources, reference")
+    ax.step(seconds, result.active.sum(1), where="post", color="k", lw=0.9, label="sources, predicted")
+    if result.probability is not None:
+        for slot in range(result.doa.shape[1]):
+            ax.plot(seconds, result.probability[:, slot], color=COLOURS[slot % len(COLOURS)], lw=1, alpha=0.8,
                     label=f"activity of slot {slot + 1}")
-    ax.set(ylabel="count, probability", ylim=(-0.1, max(2, track.doa.shape[1]) + 0.2))
+    ax.set(ylabel="count, probability", ylim=(-0.1, max(2, result.doa.shape[1]) + 0.2))
     ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, fontsize=8, frameon=False)
 
 
-def _legend(ax, track):
+def _legend(ax, result):
     handles = [pyplot.Line2D([], [], color="0.5", lw=7, alpha=0.35, label="reference (in its slot's colour)")]
     handles += [pyplot.Line2D([], [], ls="", marker=".", color=COLOURS[slot % len(COLOURS)], label=f"slot {slot + 1}")
-                for slot in range(track.doa.shape[1])]
+                for slot in range(result.doa.shape[1])]
     ax.legend(handles=handles, loc="lower right", bbox_to_anchor=(1, 1), ncols=4, fontsize=8, frameon=False)
 
 

@@ -83,23 +83,28 @@ class Renderer:
 
     def __init__(self, arrays, fs):
         self.arrays, self.fs = tuple(arrays), fs
-        largest = max(array.radius_m for array in self.arrays)
+        largest = max(_radius(array) for array in self.arrays)
         self.lead = 24 + int(np.ceil(2.6 * largest / SPEED_OF_SOUND * fs))  # half of the taps of an image
         self.tables = [self._tap_table(array) for array in self.arrays]
         self.mixing = self._diffuse_mixing()
         self.channels = sum(array.channels for array in self.arrays)
 
     def _tap_table(self, array):
-        """The array's response in time (angle bins of 1°, PHASES sub-sample shifts, taps)."""
-        angles = [0.0] if array.kind == "ambisonic" else np.arange(182.0)
+        """The array's response in time (angle bins of 1°, PHASES sub-sample shifts, taps); of a rigid sphere by the angle
+        to a capsule, of other arrays a pure delay in one bin, early by the ``_reach`` of free capsules."""
         size = 8 * fft.next_fast_len(self.lead, real=True)
         frequencies = np.fft.rfftfreq(size, 1 / self.fs)
-        shifts = (self.lead + np.arange(PHASES) / PHASES) / self.fs
+        shifts = (self.lead - self._reach(array) + np.arange(PHASES) / PHASES) / self.fs
         delay = np.exp(-2j * np.pi * np.outer(shifts, frequencies))
-        response = array.angle_response(angles, frequencies)[:, None] * delay
+        response = array.angle_response(np.arange(182.0), frequencies)[:, None] * delay if array.kind == "rigid" else (
+            delay[None])
         taps = fft.irfft(response, size)[..., : 2 * self.lead]
         ramp = np.sin(np.pi / 2 * np.clip((np.arange(self.lead) + 0.5) / 12, 0, 1)) ** 2
         return taps * np.concatenate([ramp, ramp[::-1]])
+
+    def _reach(self, array):
+        """Samples by which a capsule in the free field may hear a wave before the centre does."""
+        return int(np.ceil(_radius(array) / SPEED_OF_SOUND * self.fs)) if array.kind == "free" else 0
 
     def _diffuse_mixing(self):
         """Factors (F, C, C) that give C independent noises the coherence of a diffuse field at the arrays."""
@@ -112,13 +117,36 @@ class Renderer:
 
     def early_response(self, directions, delays, amplitudes):
         """Sum of plane waves: directions (I, 3), delays (I,) in s, amplitudes (I,) → (C, samples) float32."""
-        steps = np.round(delays * self.fs * PHASES).astype(int)
-        phase, taps = steps % PHASES, 2 * self.lead
-        index = ((steps // PHASES)[:, None] + np.arange(taps)).ravel()
+        taps = 2 * self.lead
         length = round(EARLY_S * self.fs) + taps
-        return np.stack([np.bincount(index, (waves * amplitudes[:, None]).ravel(), minlength=length)
-                         for array, table in zip(self.arrays, self.tables)
-                         for waves in _waves(array, table, phase, directions)]).astype(np.float32)
+        channels = (channel for array, table in zip(self.arrays, self.tables)
+                    for channel in self._waves(array, table, directions, delays))
+        summed = []
+        for steps, waves in channels:  # whole samples (I,), taps (I, taps)
+            index = (steps[:, None] + np.arange(taps)).ravel()
+            values = (waves * amplitudes[:, None]).ravel()
+            summed.append(np.bincount(index, values, minlength=length)[:length])
+        return np.stack(summed).astype(np.float32)
+
+    def _waves(self, array, table, directions, delays):
+        """Yield, channel by channel, plane waves of amplitude 1 from ``directions`` (I, 3): the sample (I,) that each
+        begins at, and its taps (I, taps)."""
+        steps = np.round(delays * self.fs * PHASES).astype(int)
+        if array.kind == "free":
+            gains, reach = array.gains(directions), self._reach(array)
+            for capsule, lead_s in enumerate((directions @ array.positions.T / SPEED_OF_SOUND).T):
+                own = np.round((delays - lead_s) * self.fs * PHASES).astype(int) + reach * PHASES
+                yield own // PHASES, gains[:, capsule, None] * table[0, own % PHASES]
+            return
+        start, phase = steps // PHASES, steps % PHASES
+        if array.kind == "ambisonic":
+            for gain in foa_gains(directions).T:
+                yield start, gain[:, None] * table[0, phase]
+            return
+        for angles in np.rad2deg(np.arccos(np.clip(array.capsules @ directions.T, -1, 1))):  # (M, I)
+            lower = angles.astype(int)
+            share = (angles - lower)[:, None]
+            yield start, (1 - share) * table[lower, phase] + share * table[lower + 1, phase]
 
     def diffuse_noise(self, samples, rng, exponent=0.0):
         """Stationary noise of a diffuse field (C, samples), unit variance at the centre.
@@ -199,15 +227,9 @@ class FreeField(Renderer):
         return gains[:, None].astype(np.float32) * np.asarray(dry, np.float32)
 
 
-def _waves(array, table, phase, directions):
-    """Yield, channel by channel, plane waves of amplitude 1 from ``directions`` (I, 3) as taps (I, taps)."""
-    if array.kind == "ambisonic":
-        yield from foa_gains(directions).T[:, :, None] * table[0, phase]
-        return
-    for angles in np.rad2deg(np.arccos(np.clip(array.capsules @ directions.T, -1, 1))):  # (M, I)
-        lower = angles.astype(int)
-        share = (angles - lower)[:, None]
-        yield (1 - share) * table[lower, phase] + share * table[lower + 1, phase]
+def _radius(array):
+    """Of the smallest sphere about the centre that holds all capsules, m."""
+    return 0.0 if array.kind == "ambisonic" else float(np.linalg.norm(array.positions, axis=1).max())
 
 
 def _sum(a, b):

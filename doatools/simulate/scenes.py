@@ -9,15 +9,16 @@ room, in spatially diffuse ambient noise.
 
 import functools
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from doatools.data.annotations import EVENT_ROWS
+from doatools.config.schema import SimulationConfig
 from doatools.errors import UserError
 from doatools.simulate.rooms import HOP_S, Renderer, Room
-from doatools.spatial.arrays import ARRAYS
 from doatools.spatial.geometry import angular_distance, azimuth_elevation, unit_vectors
+from doatools.types import EVENT_ROWS
 
 # Purposes of random streams, the last word of a seed: streams of different purposes never meet.
 COMPOSITION, ROOM, EVENT, AMBIENCE = range(1, 5)
@@ -101,76 +102,83 @@ class Scene:
         return np.array(sorted(rows), dtype=EVENT_ROWS)
 
 
-def check_settings(params):
+class Rules(NamedTuple):
+    """What scenes are drawn by."""
+
+    simulation: SimulationConfig
+    seed: int
+    max_sources: int
+
+
+def rules_of(config):
+    """The Rules of a Config."""
+    return Rules(config.simulation, config.run.seed, config.data.max_sources)
+
+
+def check_settings(simulation):
     """Refuse simulation parameters that no scene can follow."""
-    for key, low, high in (("sim_rt60_s", 0.02, 5), ("sim_snr_db", -100, 200)):
-        values = params[key]
+    for key, values, low, high in (("sim_rt60_s", simulation.rt60_s, 0.02, 5), ("sim_snr_db", simulation.snr_db, -100, 200)):
         if len(values) != 2 or not low <= values[0] <= values[1] <= high:
             raise UserError(f"parameter '{key}' takes [smallest, largest] between {low} and {high}, "
                             f"not {values}")
-    for key, low, high in (("sim_moving", 0, 1), ("sim_elevation_deg", 0, 90), ("max_sources", 1, 20),
-                           ("sim_recording_len_s", 1, 3600), ("sim_recordings_per_fold", 1, 100000),
-                           ("sim_rooms_per_fold", 1, 1000), ("fs", 8000, 192000), ("seed", 0, 2**63)):
-        if not low <= params[key] <= high:
-            raise UserError(f"parameter '{key}' must be from {low} to {high}, not {params[key]}")
 
 
-def draw_room(params, fold, number):
+def draw_room(rules, fold, number):
     """Room ``number`` (from 0) of a fold: size and RT60; the arrays stand in its middle."""
-    rng = _stream(ROOM, params["seed"], fold, number)
+    rng = _stream(ROOM, rules.seed, fold, number)
     size = rng.uniform((5.0, 4.5, 2.9), (13.0, 10.0, 4.8))
-    return Room(tuple(size.tolist()), float(rng.uniform(*params["sim_rt60_s"])), tuple((size / 2).tolist()))
+    return Room(tuple(size.tolist()), float(rng.uniform(*rules.simulation.rt60_s)), tuple((size / 2).tolist()))
 
 
-def compose(params, fold, index, classes):
+def compose(rules, fold, index, classes):
     """Scene ``index`` (from 0) of a fold, its classes drawn from ``classes``.
 
     Every second scene has max_sources tracks, those between 1 track, then 2 and so on up to max_sources - 1.
     """
-    key, length = (params["seed"], fold, index), params["sim_recording_len_s"]
+    key, length = (rules.seed, fold, index), rules.simulation.recording_len_s
     rng = _stream(COMPOSITION, *key)
-    room = draw_room(params, fold, room_number(params, index))
+    room = draw_room(rules, fold, room_number(rules, index))
     shift = rng.uniform(-0.08, 0.08, 3) * room.size_m
     room = Room(room.size_m, room.rt60_s, tuple((room.sensor_m + shift).tolist()))
-    spans = sorted(span for track in range(n_tracks(params, index)) for span in _spans(track, length, rng))
-    n_moving = int(params["sim_moving"] * len(spans) + rng.random())
+    spans = sorted(span for track in range(n_tracks(rules, index)) for span in _spans(track, length, rng))
+    n_moving = int(rules.simulation.moving * len(spans) + rng.random())
     moving = set(rng.choice(len(spans), n_moving, replace=False).tolist())
     events = []
     for number, (onset, duration, track) in enumerate(spans):
         heard = [event for event in events if event.end_s > onset]
-        trajectory = _trajectory(onset, number in moving, heard, params["sim_elevation_deg"], rng)
+        trajectory = _trajectory(onset, number in moving, heard, rules.simulation.elevation_deg, rng)
         events.append(Event(int(rng.choice(list(classes))), track, onset, duration,
                             float(rng.uniform(*LEVEL_DB)), trajectory))
-    return Scene(key, room, length, float(rng.uniform(*params["sim_snr_db"])), tuple(events))
+    return Scene(key, room, length, float(rng.uniform(*rules.simulation.snr_db)), tuple(events))
 
 
-def compose_static(params, fold, number, room, tracks, classes):
+def compose_static(rules, fold, number, room, tracks, classes):
     """A scene of static sources on a grid of 10°, ``tracks`` at once at most; times are whole milliseconds.
 
     ``number`` (a tuple) tells the scenes of a fold apart, whose sounds it draws from ``classes``.
     """
-    key, length = (params["seed"], fold, *number), params["sim_recording_len_s"]
+    key, length = (rules.seed, fold, *number), rules.simulation.recording_len_s
     rng = _stream(COMPOSITION, *key)
     spans = sorted(span for track in range(tracks) for span in _spans(track, length, rng))
     events = []
     for onset, duration, track in spans:
         onset, duration = round(onset, 3), round(duration, 3)
         heard = [event for event in events if event.end_s > onset]
-        course = _trajectory(onset, False, heard, params["sim_elevation_deg"], rng, grid=10)
+        course = _trajectory(onset, False, heard, rules.simulation.elevation_deg, rng, grid=10)
         events.append(Event(int(rng.choice(list(classes))), track, onset, duration,
                             float(rng.uniform(*LEVEL_DB)), course))
-    return Scene(key, room, length, float(rng.uniform(*params["sim_snr_db"])), tuple(events))
+    return Scene(key, room, length, float(rng.uniform(*rules.simulation.snr_db)), tuple(events))
 
 
-def n_tracks(params, index):
+def n_tracks(rules, index):
     """Largest number of simultaneous events in scene ``index`` of a fold."""
-    most = params["max_sources"]
+    most = rules.max_sources
     return most if index % 2 == 0 or most == 1 else 1 + index // 2 % (most - 1)
 
 
-def room_number(params, index):
+def room_number(rules, index):
     """Number of the room in its fold, changing after each pair of scenes."""
-    return index // 2 % params["sim_rooms_per_fold"]
+    return index // 2 % rules.simulation.rooms_per_fold
 
 
 def render(scene, sounds, renderer):
@@ -195,9 +203,9 @@ def render(scene, sounds, renderer):
 
 
 @functools.cache
-def tau_renderer(fs):
-    """Renderer of both TAU formats, FOA then MIC; made once in a process."""
-    return Renderer((ARRAYS["foa"], ARRAYS["mic"]), fs)
+def renderer_of(arrays, fs):
+    """The Renderer of a tuple of arrays; made once in a process."""
+    return Renderer(arrays, fs)
 
 
 def _add_at(mix, signal, start):

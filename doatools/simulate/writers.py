@@ -1,6 +1,6 @@
-"""Which recordings a simulated dataset holds, how their files are named and written: one class a format.
+"""Dataset writers: which recordings a simulated dataset holds, how their files are named and written.
 
-A layout has ``settings`` (the parameters that its bytes follow from), ``defaults`` (parameters where it departs from
+A writer is one class made of (Config, sounds) and one line in doatools/registry.py. It has ``settings`` (the parameters that its bytes follow from), ``defaults`` (parameters where it departs from
 the usual), ``version`` (raised when the same settings give other bytes), and ``entries()``, a key of each recording:
 ``scene(key)`` composes it, ``paths(root, key)`` names its files, the annotation last, as a mark that all is there.
 """
@@ -9,13 +9,14 @@ import functools
 
 import numpy as np
 
-from doatools.data.annotations import is_mixture, write_dcase
+from doatools.data.dcase import FRAME_S, is_mixture, write_dcase
 from doatools.data.tut import OVERLAPS, PARTS, SPLITS, folders, write_tut
 from doatools.errors import UserError
 from doatools.simulate import scenes
 from doatools.simulate.rooms import FreeField, Renderer
-from doatools.spatial.arrays import ARRAYS
+from doatools.spatial.arrays import find_array
 
+TAU = ("foa", "mic")  # arrays that are simulated together
 SOUND_FOLDS = 6  # groups of recordings that share no sound with each other
 
 
@@ -24,32 +25,39 @@ class Dcase2020:
 
     version = 1
     defaults = {}  # noqa: RUF012
-    settings = ("seed", "fs", "label_hop_len_s", "max_sources", "sim_recordings_per_fold", "sim_recording_len_s",
+    settings = ("seed", "fs", "max_sources", "sim_recordings_per_fold", "sim_recording_len_s",
                 "sim_rt60_s", "sim_snr_db", "sim_elevation_deg", "sim_moving", "sim_rooms_per_fold")
-    folders = {"foa_dev": ".wav", "mic_dev": ".wav", "metadata_dev": ".csv"}  # noqa: RUF012
+    hop_s = FRAME_S
 
-    def __init__(self, params, sounds):
-        self.params, self.sounds = params, sounds
-        self.hop_s = params["label_hop_len_s"]
+    def __init__(self, config, sounds):
+        self.config, self.sounds, self.rules = config, sounds, scenes.rules_of(config)
+        pair = find_array("foa"), find_array("mic")
+        self.arrays = pair if config.array in pair and config.array.name in TAU else (config.array,)
+        self.folders = {f"{array.name}_dev": ".wav" for array in self.arrays} | {"metadata_dev": ".csv"}
+
+    @property
+    def made_with(self):
+        """What the bytes follow from beside ``settings``."""
+        return {} if len(self.arrays) > 1 else {"array": self.arrays[0].plain()}
 
     def entries(self):
         return [(fold, index) for fold in range(1, SOUND_FOLDS + 1)
-                for index in range(self.params["sim_recordings_per_fold"])]
+                for index in range(self.config.simulation.recordings_per_fold)]
 
     def scene(self, key):
-        return scenes.compose(self.params, *key, self.sounds.classes(key[0]))
+        return scenes.compose(self.rules, *key, self.sounds.classes(key[0]))
 
     def paths(self, root, key):
         """Mixes are counted within a room."""
-        (fold, index), rooms = key, self.params["sim_rooms_per_fold"]
-        mix, number = index // (2 * rooms) * 2 + index % 2 + 1, scenes.room_number(self.params, index)
-        stem = f"fold{fold}_room{(fold - 1) * rooms + number + 1}_mix{mix:03d}_ov{scenes.n_tracks(self.params, index)}"
+        (fold, index), rooms = key, self.config.simulation.rooms_per_fold
+        mix, number = index // (2 * rooms) * 2 + index % 2 + 1, scenes.room_number(self.rules, index)
+        stem = f"fold{fold}_room{(fold - 1) * rooms + number + 1}_mix{mix:03d}_ov{scenes.n_tracks(self.rules, index)}"
         return [root / folder / (stem + suffix) for folder, suffix in self.folders.items()]
 
     def signals(self, key, scene):
-        """What each audio file holds: (4, samples), ..."""
-        both = scenes.render(scene, self.sounds, scenes.tau_renderer(self.params["fs"]))
-        return both[:4], both[4:]
+        """What each audio file holds: (channels, samples), ..."""
+        all_channels = scenes.render(scene, self.sounds, scenes.renderer_of(self.arrays, self.config.features.fs))
+        return np.split(all_channels, np.cumsum([array.channels for array in self.arrays])[:-1])
 
     def write_annotation(self, path, scene):
         write_dcase(path, scene.labels(self.hop_s))
@@ -81,14 +89,17 @@ class Tut2018:
     settings = ("seed", "fs", "max_sources", "sim_recordings_per_fold", "sim_recording_len_s", "sim_rt60_s",
                 "sim_snr_db", "sim_elevation_deg", "sim_rooms_per_fold")
     sets = ("ansim", "resim")
+    hop_s = 0.02
+    made_with = {}  # noqa: RUF012
 
-    def __init__(self, params, sounds):
-        self.params, self.sounds = params, sounds
-        self.hop_s = 0.02
-        if params["max_sources"] > OVERLAPS[-1]:
-            raise UserError(f"max_sources={params['max_sources']}: tut2018 has {OVERLAPS[-1]} sources at once at most")
-        self.overlaps = OVERLAPS[: params["max_sources"]]
-        count = params["sim_recordings_per_fold"]
+    def __init__(self, config, sounds):
+        self.config, self.sounds, self.rules = config, sounds, scenes.rules_of(config)
+        if config.array != find_array("foa"):
+            raise UserError(f"tut2018 holds ambisonics; array={config.data.array} needs --format dcase2020")
+        if self.rules.max_sources > OVERLAPS[-1]:
+            raise UserError(f"max_sources={self.rules.max_sources}: tut2018 has {OVERLAPS[-1]} sources at once at most")
+        self.overlaps = OVERLAPS[: self.rules.max_sources]
+        count = config.simulation.recordings_per_fold
         if count < 2:
             raise UserError("sim_recordings_per_fold=1: a folder of tut2018 holds train_ and test_ recordings, so at "
                             "least 2")
@@ -104,8 +115,8 @@ class Tut2018:
         name, overlap, split, part, index = key
         fold = 2 * (split - 1) + PARTS.index(part) + 1  # whose sounds are drawn
         number = (self.sets.index(name), overlap, index)
-        room = scenes.draw_room(self.params, split, index % self.params["sim_rooms_per_fold"])
-        return scenes.compose_static(self.params, fold, number, room, overlap, self.sounds.classes(fold))
+        room = scenes.draw_room(self.rules, split, index % self.config.simulation.rooms_per_fold)
+        return scenes.compose_static(self.rules, fold, number, room, overlap, self.sounds.classes(fold))
 
     def paths(self, root, key):
         name, overlap, split, part, index = key
@@ -114,7 +125,7 @@ class Tut2018:
         return [root / name / audio / f"{stem}.wav", root / name / annotations / f"{stem}.csv"]
 
     def signals(self, key, scene):
-        return (scenes.render(scene, self.sounds, _foa_renderer(key[0] == "ansim", self.params["fs"])),)
+        return (scenes.render(scene, self.sounds, _foa_renderer(key[0] == "ansim", self.config.features.fs)),)
 
     def write_annotation(self, path, scene):
         names = self.sounds.names
@@ -129,18 +140,15 @@ class Tut2018:
         return []
 
     def next_command(self, root, words):
-        seconds = self.params["sim_recording_len_s"]
+        seconds = self.config.simulation.recording_len_s
         length = [] if seconds == self.defaults["sim_recording_len_s"] else [f"sequence_duration={seconds:g}"]
         return ["python3", "run.py", "--config", "configs/seldnet.yaml", "--data_root", str(root),
                 f"dataset=[{','.join(self.sets)}]", *length]
 
 
-LAYOUTS = {"dcase2020": Dcase2020, "tut2018": Tut2018}
-
-
 @functools.cache
 def _foa_renderer(anechoic, fs):
-    return (FreeField if anechoic else Renderer)((ARRAYS["foa"],), fs)
+    return (FreeField if anechoic else Renderer)((find_array("foa"),), fs)
 
 
 def summary(layout):

@@ -1,10 +1,13 @@
-"""Classical localizers: what can be had without learning.
+"""Classical baselines: what can be had without learning.
 
 ``srp`` (SRP-PHAT: DiBiase 2000) and ``music`` (frequency-normalised MUSIC: Schmidt 1986, Salvati et al. 2014) are
-pyroomacoustics's, on capsules, steered by the response of the array as it is (a rigid sphere) rather than by
-delays in the open; ``intensity`` (after Jarrett et al. 2010 and Pavlidi et al. 2015) is a histogram of the
-active intensity vectors of ambisonics. Each gives a spectrum over G directions spread evenly over the sphere for
-each label frame, from that frame and its two neighbours; peaks of it are candidates, and two thresholds count them.
+pyroomacoustics's, on capsules, steered by the response of the array as it is (a rigid sphere, directivity) rather than by
+delays in the free field; ``intensity`` (after Jarrett et al. 2010 and Pavlidi et al. 2015) is a histogram of the
+active intensity vectors of ambisonics. Each gives a spectrum over G directions spread evenly over the sphere (the upper
+half of it for planar arrays) for each label frame, from that frame and its two neighbours; peaks of it are candidates, and
+two thresholds count them.
+
+A further baseline is a class like ``Intensity`` and one line in doatools/registry.py.
 
 T label frames, N candidates at most at once, M channels, K bins, S spectra (all of a recording), G directions.
 Audio is (samples, M).
@@ -15,12 +18,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import pyroomacoustics
 from scipy.signal import stft
-from scipy.spatial import cKDTree
 
 from doatools.errors import UserError
-from doatools.spatial.arrays import ARRAYS, fibonacci_directions
+from doatools.spatial.arrays import fibonacci_directions
 
 GRID = 800  # directions, about 7° apart
 BAND_HZ = (500.0, 4000.0)
@@ -41,11 +42,6 @@ class Rule(NamedTuple):
     height: float  # and the peak at least so high beside the frame's highest one, the spectrum's median being 0
 
 
-# Chosen by the F20 of the validation fold: python3 benchmarks/tune_yardsticks.py dataset_dir=datasets/recorded
-RULES = {"intensity": Rule(0.5, 0.4), "srp": Rule(0.5, 0.95), "music": Rule(0.5, 0.5)}
-DATASETS = {"intensity": "foa", "srp": "mic", "music": "mic"}  # the recordings each one reads
-
-
 @dataclass(frozen=True)
 class Candidates:
     """Peaks of each label frame, the highest first."""
@@ -59,28 +55,109 @@ class Candidates:
         return (self.level_db >= rule.level_db)[:, None] & (self.height >= rule.height)
 
 
-def localize(kind, audio, fs, label_hop_s, max_sources):
-    """Audio (samples, M) → doa (T, N, 3), active (T, N) of its label frames."""
-    found = candidates(kind, audio, fs, label_hop_s, max_sources)
-    return found.doa, found.active(RULES[kind])
+class Baseline:
+    """What baselines have in common; ``rule`` was chosen by the F20 of the validation fold (benchmarks/tune_baselines.py).
+
+    Parameters
+    ----------
+    array : Array
+    fs : Hz
+    label_hop_s : s
+    """
+
+    name, rule = "", Rule(0.5, 0.5)
+
+    def __init__(self, array, fs, label_hop_s):
+        if not self.reads(array):
+            raise UserError(f"{self.name} reads {'ambisonics' if self.name == 'intensity' else 'capsules'}, which array "
+                            f"'{array.name}' does not have")
+        self.array, self.fs = array, fs
+        self.hop = round(fs * label_hop_s / SPECTRA_PER_FRAME)
+        self.n_fft = 2 ** int(np.ceil(np.log2(2 * self.hop)))
+        grid = fibonacci_directions(2 * GRID if array.planar else GRID)
+        self.grid = grid[grid[:, 2] >= 0] if array.planar else grid
+
+    @classmethod
+    def reads(cls, array):
+        """Whether the baseline is for such an array."""
+        return array.kind != "ambisonic"
+
+    def __call__(self, audio, max_sources):
+        """Audio (samples, M) → doa (T, N, 3), active (T, N) of its label frames."""
+        found = self.candidates(audio, max_sources)
+        return found.doa, found.active(self.rule)
+
+    def candidates(self, audio, max_sources):
+        """The peaks of the spectra of audio (samples, M), before they are counted → Candidates."""
+        spectra, frequencies = _spectra(audio, self.fs, self.hop, self.n_fft)  # (M, K, S)
+        n_frames = spectra.shape[2] // SPECTRA_PER_FRAME
+        if not n_frames:
+            raise UserError(f"a recording of {len(audio)} samples is shorter than a label frame")
+        level_db = _level_above_floor(spectra, n_frames)
+        spectrum = self.spectrum(spectra, frequencies, np.flatnonzero(level_db >= 0), n_frames)
+        return Candidates(*_peaks(spectrum, max_sources, self.grid), level_db)
+
+    def spectrum(self, spectra, frequencies, loud, n_frames):
+        """Spectra (M, K, S) at frequencies (K,) → (T, G); 0 outside the frames ``loud``."""
+        raise NotImplementedError
 
 
-def candidates(kind, audio, fs, label_hop_s, max_sources):
-    """The peaks of the spectra of audio (samples, M), before they are counted → Candidates."""
-    hop = round(fs * label_hop_s / SPECTRA_PER_FRAME)
-    n_fft = 2 ** int(np.ceil(np.log2(2 * hop)))
-    spectra, frequencies = _spectra(audio, fs, hop, n_fft)  # (M, K, S)
-    n_frames = spectra.shape[2] // SPECTRA_PER_FRAME
-    if not n_frames:
-        raise UserError(f"a recording of {len(audio)} samples is shorter than a label frame")
-    level_db = _level_above_floor(spectra, n_frames)
-    loud = np.flatnonzero(level_db >= 0)
-    spectrum = np.zeros((n_frames, GRID))
-    if kind == "intensity":
-        spectrum[:] = _intensity(spectra, n_frames)
-    else:
-        spectrum[loud] = _steered(kind, spectra, frequencies, fs, n_fft, loud)
-    return Candidates(*_peaks(spectrum, max_sources), level_db)
+class Intensity(Baseline):
+    """Smoothed histogram of the directions of the active intensity."""
+
+    name, rule = "intensity", Rule(0.5, 0.4)
+
+    @classmethod
+    def reads(cls, array):
+        return array.kind == "ambisonic"
+
+    def spectrum(self, spectra, frequencies, loud, n_frames):
+        return _intensity(spectra, n_frames)
+
+
+class SRP(Baseline):
+    """Steered response power with phase transform."""
+
+    name, rule = "srp", Rule(0.5, 0.95)
+
+    def steering(self, frequencies):
+        """Response of the array to the grid (M, G, K), normalised as the method wants."""
+        steering = self.array.response(self.grid, frequencies)
+        return steering / np.maximum(np.abs(steering), 1e-6)
+
+    def spectrum(self, spectra, frequencies, loud, n_frames):
+        import pyroomacoustics
+        # One source in a bin: a second dimension would hold what is left of the first one, and see its mirror image.
+        localizer = self._method(pyroomacoustics.doa)(
+            self.array.positions.T, self.fs, self.n_fft, dim=3, n_grid=len(self.grid), num_src=1)
+        localizer.grid = pyroomacoustics.doa.GridSphere(cartesian_points=self.grid.T)
+        first = round(frequencies[0] * self.n_fft / self.fs)
+        bins = np.arange(first, first + len(frequencies))
+        localizer.mode_vec = np.zeros((self.n_fft // 2 + 1, self.array.channels, len(self.grid)), complex)
+        localizer.mode_vec[bins] = self.steering(frequencies).transpose(2, 0, 1)
+        full = np.zeros((self.array.channels, self.n_fft // 2 + 1, spectra.shape[2]), complex)
+        full[:, bins] = spectra
+        found = np.zeros((n_frames, len(self.grid)))
+        for frame in loud:
+            localizer.locate_sources(full[:, :, _window(frame, n_frames)], freq_bins=bins)
+            found[frame] = localizer.grid.values
+        return found
+
+    def _method(self, methods):
+        return methods.SRP
+
+
+class MUSIC(SRP):
+    """Frequency-normalised MUSIC."""
+
+    name, rule = "music", Rule(0.5, 0.5)
+
+    def steering(self, frequencies):
+        steering = self.array.response(self.grid, frequencies)
+        return steering / np.maximum(np.linalg.norm(steering, axis=0), 1e-9)
+
+    def _method(self, methods):
+        return methods.NormMUSIC
 
 
 def _spectra(audio, fs, hop, n_fft):
@@ -122,6 +199,7 @@ def _intensity(spectra, n_frames):
 
 @functools.cache
 def _directions_tree():
+    from scipy.spatial import cKDTree
     return cKDTree(fibonacci_directions(GRID))
 
 
@@ -132,37 +210,10 @@ def _kernel():
     return np.exp((directions @ directions.T - 1) / np.deg2rad(KERNEL_DEG) ** 2)
 
 
-# --- pyroomacoustics -------------------------------------------------------------------------------------
-
-def _steered(kind, spectra, frequencies, fs, n_fft, frames):
-    """Spectra (len(frames), G) of SRP-PHAT or MUSIC."""
-    array = ARRAYS["mic"]
-    directions = fibonacci_directions(GRID)
-    make = {"srp": pyroomacoustics.doa.SRP, "music": pyroomacoustics.doa.NormMUSIC}[kind]
-    # One source a bin: a second dimension would hold what is left of the first one, and see its mirror image.
-    localizer = make((array.capsules * array.radius_m).T, fs, n_fft, dim=3, n_grid=GRID, num_src=1)
-    localizer.grid = pyroomacoustics.doa.GridSphere(cartesian_points=directions.T)
-    first = round(frequencies[0] * n_fft / fs)
-    bins = np.arange(first, first + len(frequencies))
-    steering = array.response(directions, frequencies)  # (M, G, K)
-    steering /= np.abs(steering) if kind == "srp" else np.linalg.norm(steering, axis=0)
-    localizer.mode_vec = np.zeros((n_fft // 2 + 1, array.channels, GRID), complex)
-    localizer.mode_vec[bins] = steering.transpose(2, 0, 1)
-    full = np.zeros((array.channels, n_fft // 2 + 1, spectra.shape[2]), complex)
-    full[:, bins] = spectra
-    n_frames = spectra.shape[2] // SPECTRA_PER_FRAME
-    found = np.zeros((len(frames), GRID))
-    for row, frame in zip(found, frames):
-        localizer.locate_sources(full[:, :, _window(frame, n_frames)], freq_bins=bins)
-        row[:] = localizer.grid.values
-    return found
-
-
 # --- peaks -------------------------------------------------------------------------------------------------
 
-def _peaks(spectrum, count):
-    """Spectrum (T, G) → directions (T, N, 3) of its highest local maxima APART_DEG apart, heights (T, N)."""
-    directions = fibonacci_directions(GRID)
+def _peaks(spectrum, count, directions):
+    """Spectrum (T, G) at directions (G, 3) → (T, N, 3) of its highest local maxima APART_DEG apart, heights (T, N)."""
     cosines = directions @ directions.T  # (G, G)
     beside = np.argsort(-cosines, axis=1)[:, 1:7]  # the six neighbours
     raised = np.maximum(spectrum - np.median(spectrum, axis=1, keepdims=True), 0)

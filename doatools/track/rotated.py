@@ -1,47 +1,49 @@
-"""A sound field heard from four sides: what a network says of turned copies of it, averaged.
+"""Test-time rotation: the mean of a network's predictions over rotated copies of the sound field.
 
-The copies are turned by 0, 90, 180 and 270 degrees about the vertical axis, each quarter mirrored up and down as well
-where the array's capsules follow no other (a tetrahedron's). They cost four times the computation, take about a
-degree off the errors of a network that was trained with turns, and make it follow such turns exactly, but where copies
-disagree about the order of slots.
+The copies are those that map the array onto itself (doatools/spatial/rotations.py): by 0, 90, 180 and 270 degrees for
+ambisonics, each quarter mirrored up and down as well for a tetrahedron. They cost as many times the computation, take about
+a degree off the errors of a network that was trained with rotations, and make it follow such rotations exactly, but where
+copies disagree about the order of slots.
 """
 
 import numpy as np
 
-from doatools.spatial.rotations import scaled_map
-from doatools.track.slots import mixed
+from doatools.spatial.rotations import copies_of, scaled_map
+from doatools.track.slots import weighted_mean
+from doatools.types import Predictions
 
-QUARTER = np.array([[0, -1], [1, 0]])  # counter-clockwise
 
+class RotatedCopies:
+    """``predict`` averaged over rotated copies.
 
-class TurnedCopies:
-    """A localizer (see inference) whose answers are means over turned copies; it reads what ``localizer`` reads."""
+    Parameters
+    ----------
+    predict : callable, normalised features (B, C, T', F) → Predictions (B, T, N, ...)
+    rotations : (K, 3, 3) that map the array onto itself
+    channel_maps : K ChannelMaps
+    scaler : Scaler of the features
+    """
 
-    def __init__(self, localizer):
-        self.localizer = localizer
-        self.params, self.features = localizer.params, localizer.features
-        self.scaler, self.array = localizer.scaler, localizer.array
-        turns, maps = self.features.turns()
-        quarters = [turn for turn in turns if np.array_equal(turn[:2, :2], QUARTER)]
-        quarter = max(quarters, key=lambda turn: turn[2, 2])  # mirrored only if need be
-        self._turns = [np.linalg.matrix_power(quarter, k) for k in range(4)]
-        self._maps = [scaled_map(maps[(turns == turn).all((1, 2)).argmax()], self.scaler.mean, self.scaler.scale)
-                      for turn in self._turns]
+    def __init__(self, predict, rotations, channel_maps, scaler):
+        self._predict = predict
+        self._copies = copies_of(rotations)
+        places = [np.abs(rotations - copy).max((1, 2)).argmin() for copy in self._copies]
+        self._maps = [scaled_map(channel_maps[place], scaler.mean, scaler.scale) for place in places]
 
-    def predict(self, features):
-        """Normalised features (B, C, T', F) → directions (B, T, N, 3), probabilities (B, T, N) or None; arrays."""
-        copies = np.concatenate([self._turned(features, *table) for table in self._maps])
-        doa, probability = self.localizer.predict(copies)
-        told = probability is not None
-        probability = probability if told else np.ones(doa.shape[:-1], np.float32)
-        count = len(self._turns)
-        back = [one @ turn.astype(np.float32) for one, turn in zip(np.split(doa, count), self._turns)]
-        equal = np.full((1, 1, 1), 1 / count, np.float32)
-        doa, probability = mixed(list(zip(back, np.split(probability, count))), [equal] * count)
-        return doa, probability if told else None
+    def __call__(self, features):
+        """Normalised features (B, C, T', F) → Predictions (B, T, N, ...)."""
+        count, size = len(self._copies), len(features)
+        found = self._predict(np.concatenate([self._rotated(features, *table) for table in self._maps]))
+        parts = []
+        for number, copy in enumerate(self._copies):
+            own = slice(number * size, (number + 1) * size)
+            parts.append(Predictions(found.doa[own] @ copy.astype(np.float32),  # back
+                                     None if found.probability is None else found.probability[own],
+                                     {name: values[own] for name, values in found.others.items()}))
+        return weighted_mean(parts, [np.full((1, 1, 1), 1 / count, np.float32)] * count)
 
-    def _turned(self, features, place, gain, offset):
-        """Normalised features of the turned sound field."""
+    def _rotated(self, features, place, gain, offset):
+        """Normalised features of the rotated sound field."""
         rows = features.swapaxes(1, 2)  # (B, T', C, F)
-        turned = rows.reshape(*rows.shape[:2], -1)[..., place] * gain + offset
-        return turned.reshape(rows.shape).swapaxes(1, 2)
+        rotated = rows.reshape(*rows.shape[:2], -1)[..., place] * gain + offset
+        return rotated.reshape(rows.shape).swapaxes(1, 2)

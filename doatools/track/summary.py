@@ -1,4 +1,4 @@
-"""What is told of a recording's tracks: a spectrogram to go with them, doubts about the recording, summaries, values.
+"""What is reported of a recording's tracks: a spectrogram to go with them, doubts about the recording, summaries, values.
 
 Rows of tracks have the fields frame, track, azimuth, elevation (degrees), probability, sorted by frame.
 """
@@ -94,7 +94,7 @@ def by_track(rows):
     return np.split(rows, np.flatnonzero(np.diff(rows["track"])) + 1) if len(rows) else []
 
 
-def tell(rows, hop_s, most=20):
+def summary_lines(rows, hop_s, most=20):
     """Lines of text: how many sources, when and where; beyond ``most`` tracks only the longest."""
     summaries = summarize(rows, hop_s)
     if not summaries:
@@ -109,6 +109,32 @@ def tell(rows, hop_s, most=20):
         longest_left = max(one.end_s - one.start_s for one in summaries if one not in longest)
         lines.append(f"  and {len(summaries) - most} more of {longest_left:.1f} s or less")
     return lines
+
+
+def at_frames(rows, hop_s, frame_s):
+    """Rows of tracks at frames of ``hop_s`` → at frames of ``frame_s``, as another format defines them.
+
+    A frame holds the mean direction of a track's rows whose middles lie in it; where frames are shorter than the rows, each
+    takes the row that its own middle lies in.
+    """
+    ratio = frame_s / hop_s
+    if abs(ratio - 1) < 1e-9 or not len(rows):
+        return rows
+    if ratio < 1:
+        wanted = np.arange(int(rows["frame"][0] / ratio) - 1, int((rows["frame"][-1] + 1) / ratio) + 2)
+        parts = [rows[rows["frame"] == int((frame + 0.5) * ratio)].copy() for frame in wanted]
+        for part, frame in zip(parts, wanted):
+            part["frame"] = frame
+        return np.concatenate(parts)
+    frame = ((rows["frame"] + 0.5) / ratio + 1e-9).astype(int)
+    cells, place = np.unique(np.stack([frame, rows["track"]]), axis=1, return_inverse=True)
+    vectors = np.zeros((cells.shape[1], 3))
+    np.add.at(vectors, place, unit_vectors(rows["azimuth"], rows["elevation"]))
+    found = np.zeros(cells.shape[1], rows.dtype)
+    found["frame"], found["track"] = cells
+    found["azimuth"], found["elevation"] = azimuth_elevation(vectors)
+    np.maximum.at(found["probability"], place, rows["probability"])
+    return found
 
 
 def as_values(rows):

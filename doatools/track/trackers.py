@@ -1,6 +1,6 @@
-"""Frame-wise slots → tracks: which predictions of a recording are the same source over time.
+"""Trackers: frame-wise slots → tracks, that is, which predictions of a recording are the same source over time.
 
-A network's slots may swap from frame to frame; tracking scores need identities that do not. Every frame, the living
+A network's slots may swap from frame to frame; tracking scores need identities that do not. In every frame, the living
 tracks and the active slots are paired so that the sum of (gate - angle) over pairs closer than the gate is largest;
 a slot left over begins a track, a track left over may miss as many frames in a row as it has been seen in before,
 ``max_gap`` at most (so that a stray prediction is soon forgotten and takes no part in a source). Where a track is
@@ -8,57 +8,65 @@ expected:
 
 off      there are no tracks: the slot is the identity for the whole recording, also after a gap
 nearest  where it was last seen
-kalman   where a Kalman filter of constant velocity sees it (Bar-Shalom et al. 2001, discrete white acceleration)
+kalman   where a Kalman filter of constant velocity predicts it (Bar-Shalom et al. 2001, discrete white acceleration)
 
 The filter runs on the coordinates of the unit vector, whose noise is alike in all directions, so that one 2×2
 covariance of (position, velocity) does for the three; after every step the position is put back on the sphere and
 the velocity into its tangent plane. Small angles and chords are taken as equal. Shapes: T frames, N slots, K tracks.
+
+A tracker is a class made of a TrackerConfig; called with a frame's number, directions (N, 3) and active slots (N,) bool, it
+returns their identities (N,), -1 where inactive. A further one is one such class and one line in doatools/registry.py.
 """
 
 import numpy as np
 
-from doatools.errors import UserError, nearest
 from doatools.match.assignment import most_similar
+from doatools.registry import TRACKERS
 from doatools.spatial.geometry import pairwise_angles
 
-TRACKERS = ("off", "nearest", "kalman")
-_FIRST_SPEED = np.deg2rad(2.0)  # what is known of a new track's speed: its standard deviation, a frame
+_FIRST_SPEED = np.deg2rad(2.0)  # standard deviation of a new track's speed, per frame
 _STEP = np.array([[1.0, 1.0], [0.0, 1.0]])  # (position, velocity) from one frame to the next
 _SHAKE = np.array([[0.25, 0.5], [0.5, 1.0]])  # covariance that an acceleration of variance 1 adds in a frame
 
 
-class Linker:
-    """Gives the predictions of one frame after the other their identities.
+def link(predictions, config):
+    """Identities of a recording's Predictions by the tracker of a TrackerConfig: (T, N) int, -1 where inactive.
 
-    Parameters
-    ----------
-    how : one of TRACKERS
-    gate_deg : angle between a track and the slot that goes on with it, at most
-    max_gap : frames in a row that a track may miss, at most
-    process_deg, measurement_deg : kalman's noise: acceleration in degrees a frame², direction in degrees
+    Tracks are numbered in the order of their beginnings.
     """
+    tracker, active = TRACKERS[config.tracker](config), predictions.active
+    pred_id = np.full(active.shape, -1)
+    for t in np.flatnonzero(active.any(1)):
+        pred_id[t] = tracker(t, predictions.doa[t], active[t])
+    return pred_id
 
-    def __init__(self, how="kalman", gate_deg=30.0, max_gap=5, process_deg=0.2, measurement_deg=5.0):
-        if how not in TRACKERS:
-            raise UserError(f"tracker is one of {', '.join(TRACKERS)}, not {how!r}.{nearest(how, TRACKERS)}")
-        self.how, self.gate_deg, self.max_gap = how, gate_deg, max_gap
-        self._tracks = _Tracks(np.deg2rad((process_deg, measurement_deg)) if how == "kalman" else None)
+
+class SlotTracker:
+    """A slot is an identity."""
+
+    def __init__(self, config):
+        pass
 
     def __call__(self, t, doa, active):
-        """Frame ``t``, later than those before: vectors (N, 3) and bools (N,) → numbers of tracks (N,), -1 if inactive.
+        return np.where(active, np.arange(len(active)), -1)
 
-        Tracks are numbered in the order of their beginnings. Frames without an active slot may be left out.
-        """
-        if self.how == "off":
-            return np.where(active, np.arange(len(active)), -1)
+
+class NearestTracker:
+    """A track is expected where it was last seen."""
+
+    def __init__(self, config, noise=None):
+        self.config, self._tracks = config, _Tracks(noise)
+
+    def __call__(self, t, doa, active):
+        """Frame ``t``, later than those before; frames without an active slot may be left out."""
         tracks, slots, identity = self._tracks, np.flatnonzero(active), np.full(len(active), -1)
         if not len(slots):
             return identity
-        tracks.advance(t, self.max_gap)
+        tracks.advance(t, self.config.max_gap)
         seen = np.asarray(doa, float)[slots]
         seen = seen / np.maximum(np.linalg.norm(seen, axis=1, keepdims=True), 1e-12)
         angles = pairwise_angles(seen[None], tracks.position[None])
-        inside = np.where(angles < self.gate_deg, self.gate_deg - angles, 0)
+        inside = np.where(angles < self.config.gate_deg, self.config.gate_deg - angles, 0)
         track = most_similar(inside)[0]  # of each seen direction, -1 for none
         tracks.update(track[track >= 0], seen[track >= 0])
         if (track < 0).any():
@@ -67,23 +75,11 @@ class Linker:
         return identity
 
 
-def link(doa, active, *how, **settings):
-    """Identities of a recording's predictions, by a ``Linker`` of these settings.
+class KalmanTracker(NearestTracker):
+    """A track is expected where a Kalman filter of constant velocity predicts it."""
 
-    Parameters
-    ----------
-    doa : (T, N, 3) vectors
-    active : (T, N) bool
-
-    Returns
-    -------
-    pred_id : (T, N) int array
-        Numbers of tracks in the order of their beginnings, -1 where inactive.
-    """
-    linker, pred_id = Linker(*how, **settings), np.full(active.shape, -1)
-    for t in np.flatnonzero(active.any(1)):
-        pred_id[t] = linker(t, doa[t], active[t])
-    return pred_id
+    def __init__(self, config):
+        super().__init__(config, np.deg2rad((config.process_deg, config.measurement_deg)))
 
 
 class _Tracks:

@@ -16,8 +16,8 @@ slots). Shapes: L frames of a window, N slots.
 import numpy as np
 
 from doatools.errors import UserError
-from doatools.match.assignment import cheapest
-from doatools.track.slots import as_vectors, mixed
+from doatools.track.slots import best_order, weighted_mean
+from doatools.types import Predictions
 
 MARGIN, FADE = 0.08, 0.1  # shares of a window: where the networks here lose accuracy at its end, and of the fading
 
@@ -53,48 +53,27 @@ class Windows:
         self.latency_s = frames * hop_s
 
 
-class Merger:
-    """Windows' answers, one after the other, → the frames that are final.
-
-    ``add`` takes a window's directions (L, N, 3) and probabilities (L, N) and returns those of the frames that no
-    later window changes; ``rest`` returns what is left of the last window.
-    """
-
-    def __init__(self, windows):
-        self.windows = windows
-        self._last = None  # directions and probabilities of the last window
-
-    def add(self, doa, probability):
-        at = self.windows
-        stop = at.length - at.margin - at.fade  # where the next window begins to fade in
-        if self._last is None:
-            self._last = doa, probability
-            return doa[:stop], probability[:stop]
-        shared = at.length - at.margin - at.hop
-        before = tuple(part[at.hop : at.hop + shared] for part in self._last)
-        order = _order(*before, doa[:shared], probability[:shared])
-        doa, probability = doa[:, order], probability[:, order]
-        doa, probability = doa.copy(), probability.copy()
-        fading = slice(stop - at.hop, stop - at.hop + at.fade)
-        last = tuple(part[stop : stop + at.fade] for part in self._last)
-        doa[fading], probability[fading] = _cross_fade(last, (doa[fading], probability[fading]))
-        self._last = doa, probability
-        return doa[stop - at.hop : stop], probability[stop - at.hop : stop]
-
-    def rest(self):
-        """The frames of the last window from where a next one would begin to fade in."""
-        stop = self.windows.length - self.windows.margin - self.windows.fade
-        return tuple(part[stop:] for part in self._last)
-
-
-def _order(doa, probability, next_doa, next_probability):
-    """The next window's slot for each slot of this one, (N,), from all frames together."""
-    ours, theirs = as_vectors(doa, probability), as_vectors(next_doa, next_probability)
-    return cheapest(-np.einsum("tnx,tmx->nm", ours, theirs)[None])[0]
+def merged(predictions, windows):
+    """Predictions of window after window (L, N, ...) → those of the frames that no later window changes, piece by piece."""
+    alone = windows.length - windows.margin - windows.fade  # where the next window begins to fade in
+    shared = windows.length - windows.margin - windows.hop
+    last = None
+    for now in predictions:
+        if last is None:
+            last = now
+            yield now.frames(slice(alone))
+            continue
+        before = last.frames(slice(windows.hop, windows.hop + shared))
+        now = now.permuted(best_order(before, now.frames(slice(shared))))
+        start = alone - windows.hop  # of this window, where it begins to fade in
+        faded = _cross_fade(last.frames(slice(alone, alone + windows.fade)), now.frames(slice(start, start + windows.fade)))
+        last = Predictions.join([now.frames(slice(start)), faded, now.frames(slice(start + windows.fade, None))])
+        yield last.frames(slice(start, alone))
+    if last is not None:
+        yield last.frames(slice(alone, None))
 
 
 def _cross_fade(now, following):
-    """From one window's frames to the next one's: pairs of directions and probabilities → a pair."""
-    frames = len(now[0])
-    weight = (np.arange(1, frames + 1) / (frames + 1)).astype(np.float32)[:, None]
-    return mixed((now, following), (1 - weight, weight))
+    """From one window's frames to the next one's."""
+    weight = (np.arange(1, len(now) + 1) / (len(now) + 1)).astype(np.float32)[:, None]
+    return weighted_mean((now, following), (1 - weight, weight))

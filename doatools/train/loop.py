@@ -1,11 +1,11 @@
-"""One loop to train, validate and test any model of the house, on Lightning Fabric.
+"""One loop to train, validate and test any model of the toolkit, on Lightning Fabric.
 
-Knows no command line, no picture and no formula of a metric: a model maps features (B, C, T', F) to a
-Localization, a criterion maps (Localization, Target) to named terms, a ``score`` callable maps predictions of
-whole recordings to a dict of figures, and ``selection`` reduces these and the loss terms to the number that picks the
+It knows no command line, no picture and no formula of a metric: a model maps features (B, C, T', F) to a
+Localization, a criterion maps (Localization, Target) to named terms, a ``score`` callable maps predicted
+sequences to a dict of figures, and ``selection`` reduces these and the loss terms to the number that picks the
 best epoch.
 
-Chance follows from (seed, epoch, sample index) alone, and a checkpoint is written after each epoch, so that a
+Randomness follows from (seed, epoch, sample index) alone, and a checkpoint is written after each epoch, so that a
 stopped run, resumed, ends with the weights of one that was never stopped.
 """
 
@@ -13,13 +13,10 @@ import contextlib
 import ctypes
 import functools
 import itertools
-import json
 import logging
 import math
 import os
-import shutil
 import time
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -29,22 +26,20 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from doatools.errors import UserError
-from doatools.files import plain_json, replacing
 from doatools.train import checkpoint
 from doatools.train.processes import count, gather, rank
 from doatools.train.resident import ResidentBatches
-from doatools.types import Target
+from doatools.types import Predictions, Target
 
 SUMMARY = ("LE", "LR", "LP", "LF", "F20", "MOTA@20", "DOA error", "frame recall")  # figures in the line of an epoch
 CHECK_EVERY = 8  # steps between looks at the loss on the host, which would make a device wait
 
 
-class Predictions(NamedTuple):
-    """Sequences in the order of the data set: S sequences of T label frames, N slots."""
+class Sequences(NamedTuple):
+    """Predictions of sequences, in the order of ``index``: S sequences of T label frames."""
 
-    index: np.ndarray  # (S,)
-    doa: np.ndarray  # (S, T, N, 3)
-    activity: np.ndarray | None  # (S, T, N) probabilities; None without an activity branch
+    index: np.ndarray  # (S,) of the data set
+    predictions: Predictions  # (S, T, N, ...)
 
 
 def fast_bf16(device):
@@ -56,24 +51,24 @@ def fast_bf16(device):
     return False
 
 
-def make_fabric(params, precision=None):
-    """A launched Fabric; 'auto' precision is resolved here, once.
+def make_fabric(device, precision=None):
+    """A launched Fabric of a DeviceConfig; 'auto' precision is resolved here, once.
 
     One device in a plain ``python3``, one a process in those that ``torchrun`` starts.
     """
-    accelerator = params["device"]
+    accelerator = device.device
     if accelerator == "auto":
         accelerator = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     elif accelerator == "cuda" and not torch.cuda.is_available():
         raise UserError("device=cuda: this machine has no CUDA device (or a CPU build of PyTorch); use device=cpu")
     elif accelerator == "mps" and not torch.backends.mps.is_available():
         raise UserError("device=mps: this machine has no Apple GPU; use device=cpu")
-    precision = precision or params["precision"]
+    precision = precision or device.precision
     if precision == "auto":
         precision = "bf16-mixed" if fast_bf16(accelerator) else "32-true"
     if accelerator == "cpu":
         _keep_freed_memory()
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # the caller tells device and precision
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # the caller prints device and precision
     environment = {name: int(os.environ.get(name, 1)) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE")}
     here, everywhere = environment["LOCAL_WORLD_SIZE"], environment["WORLD_SIZE"]
     fabric = Fabric(accelerator=accelerator, devices=here, num_nodes=everywhere // here, precision=precision,
@@ -91,23 +86,22 @@ def _keep_freed_memory():
         mallopt(-1, -1)  # M_TRIM_THRESHOLD: the heap is never given back
 
 
-def make_optimizer(model, params, fused=False):
-    """``fused``: one kernel for all weights, for a GPU."""
-    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[params["optimizer"]]
-    return kind(model.parameters(), lr=params["learning_rate"], weight_decay=params["weight_decay"],
-                fused=fused or None)
+def make_optimizer(model, training, fused=False):
+    """Of a TrainConfig; ``fused``: one kernel for all weights, for a GPU."""
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[training.optimizer]
+    return kind(model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=fused or None)
 
 
-def make_schedule(optimizer, params, steps_per_epoch):
+def make_schedule(optimizer, training, epochs, steps_per_epoch):
     """A schedule stepped after each batch."""
-    if params["lr_schedule"] == "constant":
+    if training.lr_schedule == "constant":
         return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
-    if params["lr_schedule"] == "warmup":  # of epochs: the published rate is lr² · min((e+1)^-½, (e+1)·warmup^-1½)
-        return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: params["learning_rate"] * min(
+    if training.lr_schedule == "warmup":  # of epochs: the published rate is lr² · min((e+1)^-½, (e+1)·warmup^-1½)
+        return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: training.learning_rate * min(
             (step // steps_per_epoch + 1) ** -0.5,
-            (step // steps_per_epoch + 1) * params["num_epochs_warmup"] ** -1.5))
+            (step // steps_per_epoch + 1) * training.num_epochs_warmup ** -1.5))
     return torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, params["learning_rate"], total_steps=max(2, params["nb_epochs"] * steps_per_epoch))
+        optimizer, training.learning_rate, total_steps=max(2, epochs * steps_per_epoch))
 
 
 def compiled(module, backend="inductor"):
@@ -197,58 +191,23 @@ def evaluate(model, criterion, loader, progress=None):
     (none without a criterion)."""
     model.eval()
     watch = LossWatch(loader.dataset.describe)
-    index, doa, activity = [], [], []
+    index, localizations = [], []
     for batch in loader:
         localization = model(_features(batch))
         if criterion is not None:
             watch.add(criterion(localization, _to_target(batch)), batch["index"])
         index.append(batch["index"])
-        doa.append(localization.doa.float())
-        if localization.activity_logits is not None:
-            activity.append(torch.sigmoid(localization.activity_logits.float()))
+        localizations.append(localization._replace(extras=None))  # which may be large
         if progress is not None:
             progress.update()
     # Fetched at the end: a device need not wait for the host between batches.
-    doa, activity = ([part.cpu().numpy() for part in parts] for parts in (doa, activity))
-    pieces = [list(itertools.chain(*parts)) for parts in zip(*gather((index, doa, activity)))]
-    index, doa, activity = (np.concatenate(parts) if parts else None for parts in pieces)
-    return Predictions(index, doa, activity), watch.means()
+    own = index, [Predictions.of(localization) for localization in localizations]
+    index, predictions = (list(itertools.chain(*parts)) for parts in zip(*gather(own)))
+    return Sequences(np.concatenate(index), Predictions.stack(predictions)), watch.means()
 
 
-class Run:
-    """The folder of one training: checkpoints, JSON-lines log, TensorBoard events."""
-
-    def __init__(self, folder):
-        self.folder = Path(folder)
-        self.best, self.last = self.folder / "best.pt", self.folder / "last.pt"
-        self.log = self.folder / "log.jsonl"
-
-    def exists(self):
-        return self.last.is_file() or self.best.is_file()
-
-    def clear(self):
-        """Remove what a former run left, so that no file tells of a run that is gone."""
-        for name in ("last.pt", "best.pt", "best.onnx", "log.jsonl", "scores.json", "evaluation.json", "report.html",
-                     "training_curve.png"):
-            (self.folder / name).unlink(missing_ok=True)
-        for name in ("tensorboard", "pictures"):
-            shutil.rmtree(self.folder / name, ignore_errors=True)
-
-    def history(self):
-        """The logged epochs, as dicts; a line cut short by a kill is not one."""
-        entries = []
-        if self.log.is_file():
-            for line in self.log.read_text().splitlines():
-                with contextlib.suppress(json.JSONDecodeError):
-                    entries.append(json.loads(line))
-        return entries
-
-    def write_log(self, entries):
-        with replacing(self.log) as temporary:
-            temporary.write_text("".join(json.dumps(plain_json(entry)) + "\n" for entry in entries))
-
-
-def fit(fabric, model, criterion, loaders, score, selection, params, run, content, resume=False, augment=None):
+def fit(fabric, model, criterion, loaders, score, selection, training, epochs, seed, run, content, resume=False,
+        augment=None):
     """Train, keep the best epoch, stop early; returns (history, the best epoch's checkpoint dict).
 
     Parameters
@@ -257,9 +216,11 @@ def fit(fabric, model, criterion, loaders, score, selection, params, run, conten
         'train' and 'val' data loaders whose datasets have ``describe(indices)``; the training sampler has
         ``set_epoch``.
     score : callable
-        Predictions → dict of figures (validation).
+        Sequences → dict of figures (validation).
     selection : callable
         (that dict, the loss terms of validation) → the number whose minimum picks the best epoch.
+    training : TrainConfig
+    epochs, seed : int
     run : Run
         Where checkpoints and logs go.
     content : dict
@@ -267,14 +228,12 @@ def fit(fabric, model, criterion, loaders, score, selection, params, run, conten
     augment : Module or None
         (batch, epoch) → the batch to train on, on its device.
     """
-    if params["compile"]:
-        model, criterion = compiled(model), compiled(criterion)
     # Adam in one kernel does its own unscaling of float16's gradients, which then cannot be clipped.
     fused = fabric.device.type == "cuda" and fabric._precision.precision != "16-mixed"
-    model, optimizer = fabric.setup(model.to(memory_format=torch.channels_last), make_optimizer(model, params, fused))
+    model, optimizer = fabric.setup(model.to(memory_format=torch.channels_last), make_optimizer(model, training, fused))
     criterion = criterion.to(fabric.device)
     augment = augment and augment.to(fabric.device)
-    schedule = make_schedule(optimizer, params, len(loaders["train"]))
+    schedule = make_schedule(optimizer, training, epochs, len(loaders["train"]))
     state = {"epoch": 0, "best": math.inf, "best_epoch": 0}
     if resume and run.last.is_file():
         state = _restore(run, model, optimizer, schedule)
@@ -282,27 +241,27 @@ def fit(fabric, model, criterion, loaders, score, selection, params, run, conten
     train, val = (batches_of(fabric, loaders[role]) for role in ("train", "val"))
     with _writer(run, state["epoch"] + 1) as writer, \
             tqdm(total=len(train) + len(val), unit="batch", leave=False, disable=rank() > 0 or None) as bar:
-        for epoch in range(state["epoch"] + 1, params["nb_epochs"] + 1):
-            if state["best_epoch"] and epoch > state["best_epoch"] + params["patience"]:
-                bar.write(f"stopped early: no better validation score for {params['patience']} epochs")
+        for epoch in range(state["epoch"] + 1, epochs + 1):
+            if state["best_epoch"] and epoch > state["best_epoch"] + training.patience:
+                bar.write(f"stopped early: no better validation score for {training.patience} epochs")
                 break
             bar.reset()
-            bar.set_description(f"epoch {epoch}/{params['nb_epochs']}")
+            bar.set_description(f"epoch {epoch}/{epochs}")
             loaders["train"].batch_sampler.set_epoch(epoch)
-            seed_everything(params["seed"] + epoch, verbose=False)  # dropout follows from (seed, epoch) as well
+            seed_everything(seed + epoch, verbose=False)  # dropout follows from (seed, epoch) as well
             started = time.perf_counter()
-            terms = train_epoch(fabric, model, criterion, optimizer, schedule, train, params["gradient_clip"],
+            terms = train_epoch(fabric, model, criterion, optimizer, schedule, train, training.gradient_clip,
                                 augment and functools.partial(augment, epoch=epoch), bar)
             seconds = time.perf_counter() - started
-            predictions, val_terms = evaluate(model, criterion, val, bar)
-            scores = score(predictions)
+            sequences, val_terms = evaluate(model, criterion, val, bar)
+            scores = score(sequences)
             entry = {"epoch": epoch, "seconds": round(seconds, 3), "lr": schedule.get_last_lr()[0],
                      "selection": selection(scores, val_terms), "train": terms, "val": val_terms, "scores": scores}
             history.append(entry)
             state = _keep(run, state, history, {**content, "model": plain_state(model)}, optimizer, schedule)
             if writer is not None:
                 _log_tensorboard(writer, entry)
-                bar.write(_summary(entry, params["nb_epochs"], better=state["best_epoch"] == epoch))
+                bar.write(_summary(entry, epochs, better=state["best_epoch"] == epoch))
     fabric.barrier()  # until the best checkpoint is on disk
     return history, checkpoint.load(run.best)
 

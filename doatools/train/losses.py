@@ -1,9 +1,13 @@
 """Losses: (Localization, Target) → a dict of named terms, with ``loss`` among them.
 
 Dims: B batch, T label frames, N slots. An association A (B, T, N, N) has predictions as rows and references
-as columns. Everything is float32 whatever the network ran in. Each criterion replaces the directions of
-inactive references (zeros in a Target) as its method wants. Sums run over the batches of all processes before
-any quotient is taken, so a loss does not depend on how many processes share a batch.
+as columns. Everything is float32 whatever the network ran in. Inactive references are a mask (``Target.activity``), no
+point in space; only Hnet, which was trained so, sees them as one. Sums run over the batches of all processes before any
+quotient is taken, so a loss does not depend on how many processes share a batch.
+
+A loss is a module made of (LossConfig, number of slots), an association a callable made of the same, from predictions
+(B, T, N, 3), a penalty (B, T, N) or None, and a Target to A; a further one is one class and one line in
+doatools/registry.py.
 
 Papers: dMOTp and dMOTa: Adavanne, Politis, Virtanen, WASPAA 2021, after Xu et al., "How to train your deep
 multi-object tracker", CVPR 2020. PIT: Yu et al., ICASSP 2017; Cao et al., "An improved event-independent
@@ -23,25 +27,71 @@ from doatools.match.associations import (
     all_permutations,
     cheapest_path,
     check_orders,
-    near_enough,
     optimal_association,
     order_changes,
     pairwise_distance,
-    track_association,
+    sinkhorn_association,
 )
+from doatools.registry import ASSOCIATIONS, LOSSES
 from doatools.train.processes import count, total
 
 EPSILON = 1.19e-7  # float32 machine epsilon, keeps the count ratio of dMOTa finite
 
 
+def build_criterion(config):
+    """The loss of a Config, frozen parts included."""
+    return LOSSES[config.loss.loss](config.loss, config.data.max_sources)
+
+
+# --- associations ----------------------------------------------------------------------------------------------
+
+def penalised(distance, penalty):
+    """Distances (B, T, N, N) of slots that are farther away by ``penalty`` (B, T, N), or not (None)."""
+    return distance if penalty is None else distance + penalty.unsqueeze(-1)
+
+
+class HnetAssociation(nn.Module):
+    """A soft association in [0, 1] by the frozen Hungarian network, for which inactive references are at (10, 10, 10)."""
+
+    def __init__(self, config, slots):
+        super().__init__()
+        from hnet_model import load_hnet  # the one place where the toolkit's own network is part of a loss
+        self.hnet = load_hnet(config.hnet_weights or None, slots)
+
+    def forward(self, doa, penalty, target):
+        references = torch.where(target.activity.unsqueeze(-1) > 0, target.doa, INACTIVE)
+        return torch.sigmoid(self.hnet(penalised(pairwise_distance(doa, references), penalty)))
+
+
+class HungarianAssociation:
+    """The exact association, without gradient."""
+
+    def __init__(self, config, slots):
+        pass
+
+    def __call__(self, doa, penalty, target):
+        distance = penalised(pairwise_distance(doa, target.doa), penalty)
+        return optimal_association(distance, target.activity.unsqueeze(-2) > 0)
+
+
+class SinkhornAssociation:
+    """The soft association of entropic optimal transport."""
+
+    def __init__(self, config, slots):
+        pass
+
+    def __call__(self, doa, penalty, target):
+        distance = penalised(pairwise_distance(doa, target.doa), penalty)
+        return sinkhorn_association(distance, (target.activity.unsqueeze(-2) > 0).expand_as(distance))
+
+
+# --- the differentiable tracking loss ----------------------------------------------------------------------------
+
 def dmotp(distance, association, weight, kind="published"):
     """Weighted mean distance of associated pairs, 0 where nothing is associated.
 
-    ``published``: Σ_t (Σ D∘A)_t (Σ A)_t w / Σ A, so a frame counts by its number of pairs; ``mean``:
-    w Σ D∘A / Σ A; ``squared``: the same with D² and without a gradient through A.
+    ``published``: Σ_t (Σ D∘A)_t (Σ A)_t w / Σ A, so a frame counts by its number of pairs; ``mean``: w Σ D∘A / Σ A.
     """
-    if kind == "squared":
-        distance, association = distance.square(), association.detach()
     mass = association.sum((-1, -2))  # (B, T)
     weighted = (distance * association).sum((-1, -2))
     weighted = total(weighted * mass if kind == "published" else weighted) * weight
@@ -61,16 +111,12 @@ def switches(association, active, kind):
     return functional.pad(changed.sum((-1, -2)), (1, 0))
 
 
-def dmota(association, active, ids_weight, kind="published", probability=None):
+def dmota(association, active, ids_weight, kind="published"):
     """Soft false positives, misses and identity switches over the soft number of predictions.
-
-    The published number of predictions M_t is that of associated slots, which hardly ever exceeds the number
-    of references, so that there are no false positives to learn from. With ``probability`` (B, T, N), of each
-    slot's activity, M_t is their sum.
 
     Returns dmota and its three parts, summed over frames.
     """
-    predicted = (association.amax(-1) if probability is None else probability).sum(-1)  # (B, T): M_t
+    predicted = association.amax(-1).sum(-1)  # (B, T): M_t
     surplus = predicted - active.sum(-1)
     terms = {
         "false_positives": total(surplus.clamp(min=0)),
@@ -82,71 +128,43 @@ def dmota(association, active, ids_weight, kind="published", probability=None):
 
 
 class DMOTLoss(nn.Module):
-    """Differentiable tracking loss: dMOTp + w_a·dMOTa, and w·activity where the model has such a branch.
+    """Differentiable tracking loss: dMOTp + w_a·dMOTa, and w·activity where the model has such a branch."""
 
-    Parameters
-    ----------
-    associate : callable
-        Distances (B, T, N, N) → soft association in [0, 1], the gradient flowing through it.
-    params : dict
-        dmotp, dmotp_weight, dmota_weight, predicted, ids_weight, ids, activity_weight, association_sees,
-        association_gradient.
-    """
-
-    def __init__(self, associate, params):
+    def __init__(self, config, slots):
         super().__init__()
-        if params["association_gradient"] == "track":
-            check_orders(params["max_sources"], "association_gradient=track", over_time=True)
-        self.associate = associate
-        self.params = params
+        self.config = config
+        self.associate = ASSOCIATIONS[config.association](config, slots)
 
     def forward(self, localization, target):
-        params = self.params
+        config = self.config
         distance, association = self.pair(localization, target)
-        terms = {"dmotp": dmotp(distance, association, params["dmotp_weight"], params["dmotp"])}
-        terms |= self.tracking(association, localization, target)
-        loss = terms["dmotp"] + params["dmota_weight"] * terms["dmota"]
+        terms = {"dmotp": dmotp(distance, association, config.dmotp_weight, config.dmotp)}
+        terms |= dmota(association, target.activity, config.ids_weight, config.ids)
+        loss = terms["dmotp"] + config.dmota_weight * terms["dmota"]
         if localization.activity_logits is not None:
-            hits = association.detach() * (distance.detach() <= chord(params["activity_gate_deg"]))
+            hits = association.detach() * (distance.detach() <= chord(config.activity_gate_deg))
             associated = (hits.amax(-1) > 0.5).float()  # (B, T, N) slots that were given a source, within the gate
             terms["activity"] = mean(functional.binary_cross_entropy_with_logits(
                 localization.activity_logits.float(), associated, reduction="none"))
-            loss = loss + params["activity_weight"] * terms["activity"]
+            loss = loss + config.activity_weight * terms["activity"]
         return {"loss": loss, **terms}
 
-    def tracking(self, association, localization, target):
-        """dMOTa and its parts."""
-        params, probability = self.params, None
-        if params["predicted"] == "probable" and localization.activity_logits is not None:
-            probability = torch.sigmoid(localization.activity_logits.float())
-        return dmota(association, target.activity, params["ids_weight"], params["ids"], probability)
-
     def pair(self, localization, target):
-        """Distances (B, T, N, N), and the association with what is not above one half set to 0."""
-        references = torch.where(target.activity.unsqueeze(-1) > 0, target.doa, INACTIVE)
-        distance = pairwise_distance(localization.doa.float(), references)
-        seen = distance
-        if self.params["association_sees"] == "activity" and localization.activity_logits is not None:
-            # A slot that is not thought active stands back by up to 1 (60 degrees).
-            seen = distance + torch.sigmoid(-localization.activity_logits.detach().float()).unsqueeze(-1)
-        association = self.associate(seen)
-        association = association * (association > 0.5)
-        return distance, self.harden(association, seen)
-
-    def harden(self, soft, seen):
-        """The association whose value counts, with the gradient that ``association_gradient`` asks for."""
-        kind = self.params["association_gradient"]
-        if kind == "soft":
-            return soft
-        if kind == "none":
-            return soft.detach()
-        exact = (track_association(seen, near_enough(seen), self.params["switch_cost"]) if kind == "track"
-                 else optimal_association(seen, near_enough(seen)))
-        return exact + (soft - soft.detach())
+        """Distances (B, T, N, N), and the association with what is not above one half, and inactive columns, set to 0."""
+        doa, penalty = localization.doa.float(), None
+        if self.config.association_sees == "activity" and localization.activity_logits is not None:
+            # A slot that is not thought active is farther away by up to 1 (60 degrees).
+            penalty = torch.sigmoid(-localization.activity_logits.detach().float())
+        association = self.associate(doa, penalty, target)
+        association = association * (association > 0.5) * target.activity.unsqueeze(-2)
+        return pairwise_distance(doa, target.doa), association
 
 
 class MSELoss(nn.Module):
     """Mean squared error of unit vectors in fixed slots; an inactive slot is to point up, (0, 0, 1)."""
+
+    def __init__(self, config, slots):
+        super().__init__()
 
     def forward(self, localization, target):
         return {"loss": mean((localization.doa.float() - with_inactive_up(target)).square())}
@@ -217,22 +235,21 @@ class PITLoss(nn.Module):
     Without an activity branch only the distance counts. 0 distance where no reference is active.
     """
 
-    def __init__(self, params):
+    def __init__(self, config, slots):
         super().__init__()
-        check_orders(params["max_sources"], f"loss={params['loss']} pit_level={params['pit_level']}",
-                     over_time=params["pit_level"] == "track")
-        self.params = params
+        check_orders(slots, f"loss={config.loss} pit_level={config.pit_level}", over_time=config.pit_level == "track")
+        self.config = config
 
     def forward(self, localization, target):
-        params, active = self.params, target.activity
+        config, active = self.config, target.activity
         gaps = pairwise_distance(localization.doa.float(), target.doa) * active.unsqueeze(-2)  # (B, T, N, N)
-        costs = gaps if params["pit_distance"] == "plain" else gaps.square()
-        pair_terms = {"distance": params["pit_distance_weight"] * costs / total(active).clamp(min=1)}
+        costs = gaps if config.pit_distance == "plain" else gaps.square()
+        pair_terms = {"distance": config.pit_distance_weight * costs / total(active).clamp(min=1)}
         if localization.activity_logits is not None:
-            within = gaps.detach() <= chord(params["activity_gate_deg"])
-            pair_terms["activity"] = params["activity_weight"] * activity_entropy(
+            within = gaps.detach() <= chord(config.activity_gate_deg)
+            pair_terms["activity"] = config.activity_weight * activity_entropy(
                 localization, active.unsqueeze(-2) * within)
-        return summed_in_order(pair_terms, active, params["pit_level"], params["switch_cost"])
+        return summed_in_order(pair_terms, active, config.pit_level, config.switch_cost)
 
 
 class SELLoss(nn.Module):
@@ -243,12 +260,12 @@ class SELLoss(nn.Module):
     the distance counts.
     """
 
-    def __init__(self, params):
+    def __init__(self, config, slots):
         super().__init__()
-        self.alpha, self.switch_cost = params["alpha"], params["switch_cost"]
-        self.level = params["pit_level"] if params["sel_slots"] == "pit" else "fixed"
+        self.alpha, self.switch_cost = config.alpha, config.switch_cost
+        self.level = config.pit_level if config.sel_slots == "pit" else "fixed"
         if self.level != "fixed":
-            check_orders(params["max_sources"], f"sel_slots=pit pit_level={self.level}", self.level == "track")
+            check_orders(slots, f"sel_slots=pit pit_level={self.level}", self.level == "track")
 
     def forward(self, localization, target):
         active = target.activity
@@ -259,17 +276,3 @@ class SELLoss(nn.Module):
         if localization.activity_logits is not None:
             pair_terms["activity"] = activity_entropy(localization, active.unsqueeze(-2))
         return summed_in_order(pair_terms, active, self.level, self.switch_cost)
-
-
-class TrackingPITLoss(nn.Module):
-    """PIT and, besides, dMOTa: what each frame sees and what only the course of time shows."""
-
-    def __init__(self, associate, params):
-        super().__init__()
-        self.pit, self.dmot, self.params = PITLoss(params), DMOTLoss(associate, params), params
-
-    def forward(self, localization, target):
-        terms = self.pit(localization, target)
-        tracking = self.dmot.tracking(self.dmot.pair(localization, target)[1], localization, target)
-        loss = terms["loss"] + self.params["dmota_weight"] * tracking["dmota"]
-        return {**{name: tracking[name] for name in ("dmota", "switches")}, **terms, "loss": loss}

@@ -1,44 +1,37 @@
-"""Recordings, their splits, and who speaks from where in each label frame.
+"""DCASE annotation files, and folders in the layout of TAU-NIGENS Spatial Sound Events 2020 (Politis et al.).
 
-Annotation files are the DCASE challenge's CSVs (Politis et al., TAU-NIGENS Spatial Sound Events 2020): no
-header, one line an active source and label frame of 100 ms: frame (from 0), class, track id, azimuth,
-elevation in degrees (azimuth counter-clockwise from the front in [-180, 180], elevation up in [-90, 90]);
-a sixth column, DCASE2023's distance, is read over. A silent frame has no line.
+An annotation is a CSV without a header, one line an active source and frame of 100 ms: frame (from 0), class, track id,
+azimuth, elevation in degrees (azimuth counter-clockwise from the front in [-180, 180], elevation up in [-90, 90]), and in
+DCASE2023 a sixth column, the distance in cm. A silent frame has no line.
 
-An event is a maximal run of consecutive frames of one (class, track id). T label frames, N slots: the slot
-of an event is chosen when the annotation is used, never stored.
+An event is a maximal run of consecutive frames of one (class, track id).
 """
 
 import csv
 import itertools
 import operator
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from doatools.errors import UserError, nearest
 from doatools.files import replacing
-from doatools.spatial.geometry import unit_vectors
+from doatools.types import EVENT_ROWS, Recording
 
-# One row an active source and label frame, sorted by frame; within a frame in the order of the CSV's lines.
-EVENT_ROWS = np.dtype([("frame", "i4"), ("event", "i4"), ("class", "i4"), ("track", "i4"),
-                       ("azimuth", "f4"), ("elevation", "f4")])
-
+FRAME_S = 0.1  # of the format
 # Which splits play which role: the folds of TAU-NIGENS, or the words of a splits.csv.
 ROLES = {
     "dev": {"train": {"3", "4", "5", "6", "train"}, "val": {"2", "val"}, "test": {"1", "test"}},
     "eval": {"train": {"2", "3", "4", "5", "6", "train"}, "val": {"1", "val"}, "test": {"eval", "test"}},
 }
-LISTED = 20  # files that an error names one by one
 SPLITS = ("1", "2", "3", "4", "5", "6", "train", "val", "test")
 
 TAU_NAME = re.compile(r"fold(?P<split>[1-6])_room(?P<room>[^_]+)_(?:mix|aug)\d+(?:_ov(?P<overlap>\d+))?")
 MIXTURE_NAME = re.compile(r"fold[1-6]_room[^_]+_aug\d+_ov1")  # as augment_files.py writes
 
 
-# --- files of annotations --------------------------------------------------------------------------------
+# --- annotation files ----------------------------------------------------------------------------------------------
 
 def read_dcase(path, n_frames=None):
     """A DCASE CSV of five or six columns → EVENT_ROWS; an empty file is a silent recording.
@@ -162,98 +155,7 @@ def number_events(rows):
     return events
 
 
-# --- slots -------------------------------------------------------------------------------------------------
-
-def count_overlap(rows):
-    """The most sources at once in EVENT_ROWS; 0 for a silent recording."""
-    return int(np.unique(rows["frame"], return_counts=True)[1].max(initial=0))
-
-
-def refuse_overflow(overlaps, max_sources):
-    """``overlaps``: {annotation: the most sources at once}; UserError that lists those beyond max_sources."""
-    beyond = {path: count for path, count in overlaps.items() if count > max_sources}
-    if beyond:
-        named = "".join(f"\n  {path}: {count}" for path, count in list(beyond.items())[:LISTED])
-        more = f"\n  and {len(beyond) - LISTED} more" if len(beyond) > LISTED else ""
-        raise UserError(f"{len(beyond)} recording(s) have more than max_sources={max_sources} sources at "
-                        f"once; set max_sources={max(beyond.values())}, or overflow=drop to train without "
-                        f"the later born:{named}{more}")
-
-
-def assign_slots(rows, n_frames, max_sources, how="track", overflow="error"):
-    """EVENT_ROWS → one direction a slot and label frame.
-
-    Parameters
-    ----------
-    rows : EVENT_ROWS; those at or beyond ``n_frames`` are left out
-    n_frames, max_sources : int, T and N
-    how : 'track': a new event takes the lowest free slot and keeps it for life | 'frame': slots are filled by
-        the order of lines in each frame (a source then changes slot when one before it ends) | 'start': by the
-        order of birth in each frame (the same holds)
-    overflow : 'error' | 'drop' events that find no slot (of those at once, the later born)
-
-    Returns
-    -------
-    doa : float32 (T, N, 3), unit vectors; zeros where inactive
-    event : int32 (T, N); -1 where inactive
-
-    Raises
-    ------
-    UserError
-        More than N sources at once with overflow='error'.
-    """
-    rows = rows[rows["frame"] < n_frames]
-    doa = np.zeros((n_frames, max_sources, 3), np.float32)
-    event = np.full((n_frames, max_sources), -1, np.int32)
-    if not len(rows):
-        return doa, event
-    if overflow == "error" and count_overlap(rows) > max_sources:
-        frame = np.argmax(np.bincount(rows["frame"]) > max_sources)
-        raise UserError(f"more than {max_sources} sources at once, first in frame {frame}")
-    if how == "start":
-        rows = rows[np.lexsort((rows["event"], rows["frame"]))]  # events are numbered by birth
-    slot = _slots_by_track(rows, max_sources) if how == "track" else _slots_by_frame(rows)
-    kept = slot < max_sources
-    rows, slot = rows[kept], slot[kept]
-    doa[rows["frame"], slot] = unit_vectors(rows["azimuth"], rows["elevation"])
-    event[rows["frame"], slot] = rows["event"]
-    return doa, event
-
-
-def _slots_by_track(rows, max_sources):
-    """The slot of each row; ``max_sources`` where its event found none."""
-    n_events = rows["event"].max() + 1
-    last = np.zeros(n_events, int)
-    np.maximum.at(last, rows["event"], rows["frame"])
-    busy_until = np.full(max_sources, -1)  # the last frame of each slot's latest event
-    slot_of = np.full(n_events, max_sources)
-    events, first_row = np.unique(rows["event"], return_index=True)  # events are numbered by birth
-    for event, frame in zip(events, rows["frame"][first_row]):
-        free = np.flatnonzero(busy_until < frame)
-        if free.size:
-            slot_of[event] = free[0]
-            busy_until[free[0]] = last[event]
-    return slot_of[rows["event"]]
-
-
-def _slots_by_frame(rows):
-    return np.arange(len(rows)) - np.searchsorted(rows["frame"], rows["frame"])
-
-
-# --- recordings --------------------------------------------------------------------------------------------
-
-@dataclass(frozen=True)
-class Recording:
-    """A WAV, its annotation, and what is known of both."""
-
-    stem: str
-    audio: Path
-    annotation: Path
-    split: str  # '1' … '6' | 'eval' | 'train' | 'val' | 'test'
-    room: str | None = None
-    overlap: int | None = None  # the most sources at once
-    augmented: bool = False  # a mixture made by augment_files.py
-
+# --- recordings ----------------------------------------------------------------------------------------------------
 
 def find_recordings(dataset_dir, dataset, mode="dev", augmented=False):
     """The recordings of a data set in TAU-NIGENS's layout, sorted by stem.

@@ -1,0 +1,113 @@
+"""Folders of runs: what a training leaves, which run a command line means, and what may change after training."""
+
+import contextlib
+import json
+import shutil
+import sys
+from pathlib import Path
+
+from doatools.config.commandline import split_words
+from doatools.config.schema import FLAT, checked, defaults, parameter
+from doatools.errors import UserError
+from doatools.files import plain_json, replacing
+from doatools.train import checkpoint
+
+# What may differ between a run and its resumption: where things are and who loads them, not what they are.
+FREE_ON_RESUME = {"num_workers", "compile", "dataset_dir", "feat_label_dir", "results_dir", "device"}
+# What may change after training: where things are, who computes, and how predictions are linked to tracks.
+CHANGEABLE = ("dataset_dir", "feat_label_dir", "results_dir", "device", "num_workers",
+              *(name for name, (section, _) in FLAT.items() if section == "tracker"))
+
+
+class Run:
+    """The folder of one training: checkpoints, JSON-lines log, TensorBoard events."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        self.best, self.last = self.folder / "best.pt", self.folder / "last.pt"
+        self.log = self.folder / "log.jsonl"
+
+    def exists(self):
+        return self.last.is_file() or self.best.is_file()
+
+    def clear(self):
+        """Remove what an earlier run left, so that no file describes a run that is gone."""
+        for name in ("last.pt", "best.pt", "best.onnx", "log.jsonl", "scores.json", "evaluation.json", "report.html",
+                     "training_curve.png"):
+            (self.folder / name).unlink(missing_ok=True)
+        for name in ("tensorboard", "pictures"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+
+    def history(self):
+        """The logged epochs, as dicts; a line cut short by a kill is not one."""
+        entries = []
+        if self.log.is_file():
+            for line in self.log.read_text().splitlines():
+                with contextlib.suppress(json.JSONDecodeError):
+                    entries.append(json.loads(line))
+        return entries
+
+    def write_log(self, entries):
+        with replacing(self.log) as temporary:
+            temporary.write_text("".join(json.dumps(plain_json(entry)) + "\n" for entry in entries))
+
+
+def changed_settings(before, config):
+    """Parameters of a run (its stored ones as a Config) that differ from ``config``, {name: value before}, but for those
+    that may differ between a run and its resumption."""
+    before, now = before.flat(), config.flat()
+    return {key: before[key] for key, value in now.items()
+            if FLAT[key][0] != "simulation" and key not in FREE_ON_RESUME and before[key] != value}
+
+
+def check_changeable(overrides):
+    """Overrides of a trained model, checked; UserError for one that cannot change any more."""
+    values = {}
+    for key, value in overrides.items():
+        name = parameter(key)[1]
+        if name not in CHANGEABLE:
+            raise UserError(f"'{key}' cannot be changed after training; here one can set {', '.join(CHANGEABLE)}")
+        values[name] = checked(name, value)
+    if "dataset_dir" in values:
+        values.setdefault("feat_label_dir", "")
+    return values
+
+
+def choose(words):
+    """The words of a command line (task or YAML, job | checkpoint.pt | nothing, key=value ...) → (path, overrides)."""
+    plain, overrides = split_words(words, None, None)
+    overrides = check_changeable(overrides)
+    results_dir = overrides.get("results_dir", defaults()["results_dir"])
+    if plain[0] and plain[0].endswith(".pt"):
+        return Path(plain[0]), overrides
+    if plain[0] and not plain[1]:
+        raise UserError("give a task id and a job id (1 first), a checkpoint's path, or nothing for the newest run")
+    path, quick = find_checkpoint(results_dir, f"{Path(plain[0]).stem}_{plain[1]}" if plain[0] else None)
+    print(f"checkpoint {path}" + (" (of a quick test: two epochs of two batches, do not expect much)" if quick else ""))
+    return path, overrides
+
+
+def find_checkpoint(results_dir, name=None):
+    """The best checkpoint of a run named ``task_job``, or of the newest one.
+
+    Returns (path, is_quick_test). A quick-test run is taken only if there is no other.
+    """
+    folder = Path(results_dir)
+    if name is not None:
+        path = folder / name / "best.pt"
+        if not path.is_file():
+            runs = sorted(p.parent.name for p in folder.glob("*/best.pt"))
+            raise UserError(f"{path}: no such checkpoint. Runs in {folder}: {', '.join(runs) or 'none yet'}; "
+                            "train one with: python3 train_doanet.py <task-id> <job-id>")
+        return path, checkpoint.load(path)["quick_test"]
+    quick_tests = []
+    for path in sorted(folder.glob("*/best.pt"), key=lambda p: p.stat().st_mtime, reverse=True):
+        try:
+            if not checkpoint.load(path)["quick_test"]:
+                return path, False
+            quick_tests.append(path)
+        except UserError as error:
+            print(f"skipped: {error}", file=sys.stderr)
+    if not quick_tests:
+        raise UserError(f"{folder}: no checkpoint yet; train one with: python3 train_doanet.py <task-id> <job-id>")
+    return quick_tests[0], True
