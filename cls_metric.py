@@ -1,20 +1,24 @@
-"""Scores of localization and tracking, accumulated over recordings and divided once at the end.
+"""Localization and tracking scores: counts accumulated over recordings, divided once at the end.
 
-One call of ``update`` is one recording. Shapes: T label frames, N predicted slots, M references at most at once.
-``doa`` (T, N, 3) vectors; ``active`` (T, N) bool; ``ref_doa`` (T, M, 3); ``ref_id`` (T, M) integers that name a
-source over time, -1 where there is none; ``pred_id`` (T, N) the same for predictions (doatools/track/trackers.py makes
-them), None where the slot is the identity. An identity stands once in a frame at most. Angles are degrees on the
-great circle, rates percent. A figure without meaning (its denominator is zero, or the system has no activity
-branch) is NaN, told as "n/a".
+One call of ``update`` adds one recording. Shapes: T frames, N predicted slots, M references at most at once.
 
-A family of figures holds ``counts``, sums over recordings, and its ``figures`` are a pure function of them: the
-scores of a set follow from the counts of its recordings, those without one recording from the difference.
+    doa      (T, N, 3)  predicted directions, vectors of any length
+    active   (T, N)     bool, which slots are predicted to be active
+    pred_id  (T, N)     identities of predictions (see doatools/track/trackers.py); None: the slot is the identity
+    ref_doa  (T, M, 3)  reference directions
+    ref_id   (T, M)     identities of references, -1 where there is none
+
+An identity occurs at most once per frame. Angles are great-circle angles in degrees, rates are in percent. A score
+that is undefined (its denominator is zero, or the system has no activity branch) is NaN and printed as "n/a".
+
+A family of scores holds ``counts``, which are sums over recordings; its ``figures`` are a pure function of them. So the
+scores of a dataset follow from the summed counts of its recordings, and scores without one recording from a difference.
 
 Sources: Adavanne et al. 2021 (LE, LR, LP, LF, MOTA'); Bernardin and Stiefelhagen 2008 (CLEAR MOT); Ristani et al.
 2016 (IDF1); Luiten et al. 2021 (HOTA); DCASE 2019; Mesaros et al. 2019 (DCASE 2020); Politis et al. 2022 (DCASE 2022).
 """
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -23,34 +27,35 @@ from doatools.match.assignment import Scene, chosen, most_similar
 from doatools.registry import METRICS
 
 GATE_DEG = 20.0
-COUNTED = 8  # most sources that the confusion of their number tells apart; more count as this many
-SEGMENT_FRAMES = 10  # label frames of 100 ms in a one-second segment
-ALPHAS = np.arange(0.05, 0.99, 0.05)  # HOTA's thresholds of similarity
-_EPS = np.finfo(float).eps  # a threshold of similarity is reached within this
+COUNTED = 8  # the confusion matrix of source counts is this large; higher counts are clipped
+SEGMENT_FRAMES = 10  # frames of 100 ms in a one-second segment
+ALPHAS = np.arange(0.05, 0.99, 0.05)  # similarity thresholds of HOTA
+_EPS = np.finfo(float).eps  # tolerance when comparing a similarity with a threshold
 
 
 def ratio(numerator, denominator):
-    """Their quotient, NaN where the denominator is zero."""
+    """Quotient as a float; NaN where the denominator is zero."""
     return float(numerator) / float(denominator) if denominator else float("nan")
 
 
 class Figure(NamedTuple):
-    """How one figure is written, and what it means."""
+    """Unit and meaning of one score."""
 
-    unit: str  # '°', '%' or '' for numbers of events
+    unit: str  # '°', '%' or '' for a number of events
     meaning: str
-    lower: bool = False  # whether less is better
-    main: bool = False  # whether comparisons of two systems show it
+    lower: bool = False  # whether lower is better
+    main: bool = False  # whether the printed comparison of two systems includes it
 
 
 class Family:
-    """Counts of one family of figures; a subclass states what it counts in a recording, what follows from the counts, and
-    how its figures are written. A further family is one class and one line in doatools/registry.py.
+    """One family of scores. A subclass defines what it counts in a recording (``count``), the scores that follow from
+    the counts (``figures``), and how these are presented (``groups``). A new family is one class and one line in
+    doatools/registry.py.
     """
 
-    name = ""  # as registered
-    groups = {}  # noqa: RUF012 (title of a group → {figure: Figure})
-    shapes = {}  # noqa: RUF012 (count → shape; () for a number)
+    name = ""  # as in the registry
+    groups: ClassVar = {}  # {title: {score: Figure}}
+    shapes: ClassVar = {}  # {count: shape}, () for a scalar
 
     def __init__(self, has_activity=True, gate=GATE_DEG, segment_frames=SEGMENT_FRAMES):
         self.has_activity, self.gate, self.segment_frames = has_activity, gate, segment_frames
@@ -64,12 +69,12 @@ class Family:
             self.counts[name] = self.counts[name] + (value if self.shapes[name] else float(value))
 
     def count(self, recording):
-        """Counts of one recording."""
+        """The counts of one recording, a Scene → dict."""
         raise NotImplementedError
 
     @staticmethod
     def figures(counts, gate=GATE_DEG):
-        """Dict of figures that follow from counts."""
+        """The scores that follow from counts, {name: value}."""
         raise NotImplementedError
 
     def compute(self):
@@ -77,41 +82,38 @@ class Family:
 
 
 class FrameScores(Family):
-    """What needs no identities, each from the optimal assignment of a frame (most pairs, then least angle).
+    """Scores that need no identities, from the optimal assignment of each frame (most pairs, then smallest angle).
 
     LE: mean angle of all pairs. LR, LP, LF: recall, precision and F-score of the number of sources. MOTA': with
-    onsets of predicted activity for identity switches. F20: F-score of pairs within the gate. DOA error 2019: sum
-    of all angles over the number of predictions. DOA error (ADRENALINE's): mean over frames of the frame's mean
-    angle, frames without a pair left out. Frame recall: share of frames with the right number of sources. Count
-    accuracy: the same among frames of k sources, averaged over the k that occur, so that silence and single
-    sources do not outweigh the rest; it follows from the confusion (rows: references, columns: predictions).
+    onsets of predicted activity in place of ID switches. F20: F-score of pairs within the gate. DOA error 2019: sum
+    of all angles divided by the number of predictions. DOA error (as in ADRENALINE): mean over frames of the mean
+    angle of a frame; frames without a pair are left out. Frame recall: share of frames with the right number of
+    sources. Count accuracy: the same among the frames with k sources, averaged over the k that occur, so that silence
+    and single sources do not dominate; it follows from the confusion matrix (rows: references, columns: predictions).
     """
 
     name = "frame"
-    groups = {  # noqa: RUF012
+    groups: ClassVar = {
         "frames": {
             "LE": Figure("°", "mean angle between paired predictions and references", lower=True, main=True),
             "LR": Figure("%", "recall of the number of sources", main=True),
             "LP": Figure("%", "precision of the number of sources", main=True),
-            "LF": Figure("%", "F-score of the number of sources, whatever their directions", main=True),
-            "MOTA'": Figure("%",
-                            "tracking accuracy as published with DOAnet: counts sources and onsets, not directions"),
+            "LF": Figure("%", "F-score of the number of sources, regardless of direction", main=True),
+            "MOTA'": Figure("%", "tracking accuracy as published with DOAnet: source counts and onsets, no directions"),
             "F20": Figure("%", "F-score of predictions within 20° of their reference", main=True),
         },
         "counting": {
             "frame recall": Figure("%", "frames with the right number of sources", main=True),
-            "count accuracy": Figure("%",
-                                     "frames with the right number of sources, each number weighted alike", main=True),
+            "count accuracy": Figure("%", "frame recall averaged over the numbers of sources", main=True),
         },
         "DOA error": {
-            "DOA error 2019": Figure("°",
-                                     "DCASE 2019: sum of paired angles over the number of predictions", lower=True),
+            "DOA error 2019": Figure("°", "DCASE 2019: sum of paired angles / number of predictions", lower=True),
             "DOA error": Figure("°", "mean over frames of the mean paired angle", lower=True),
         },
     }
-    shapes = dict.fromkeys(("angle", "pairs", "hits", "predicted", "references", "common", "miscounted", "onsets",
-                            "frames", "counted", "frame_angle", "frames_paired", "undecided"), ()) | {
-        "confusion": (COUNTED + 1, COUNTED + 1)}
+    shapes: ClassVar = dict.fromkeys(
+        ("angle", "pairs", "hits", "predicted", "references", "common", "miscounted", "onsets", "frames", "counted",
+         "frame_angle", "frames_paired", "undecided"), ()) | {"confusion": (COUNTED + 1, COUNTED + 1)}
 
     def count(self, recording):
         columns, angles = recording.best
@@ -135,7 +137,7 @@ class FrameScores(Family):
     @staticmethod
     def figures(counts, gate=GATE_DEG):
         c = counts
-        both = c["predicted"] + c["references"]  # an F-score is the harmonic mean of recall and precision
+        both = c["predicted"] + c["references"]
         mota = 1 - ratio(c["miscounted"] + c["onsets"], c["references"])
         occurring = c["confusion"].sum(1)
         right = np.diag(c["confusion"])[occurring > 0] / occurring[occurring > 0]
@@ -153,20 +155,21 @@ class FrameScores(Family):
 
 
 class ClearMOT(Family):
-    """CLEAR MOT with an angular gate: an identity of the predictions is a hypothesis, a reference an object.
+    """CLEAR MOT with an angular gate. An identity of the predictions is a hypothesis, a reference is an object.
 
-    Pairs of the last frame are kept while within the gate; the rest is matched within the gate so that the sum of
-    similarities (1 - angle/(2·gate)) is largest. The last frame is the last one with predictions and references, as
-    TrackEval has it: frames empty on either side are passed over. A mismatch: an object's hypothesis is not its last
-    known one, also after a gap. A fragmentation: an object is matched again, and not in the last frame. MT and ML:
-    share of objects matched in more than 80 %, in less than 20 % of their frames. MOTA may be negative.
+    Pairs of the previous frame are kept while they stay within the gate; the others are matched within the gate so
+    that the sum of similarities (1 - angle/(2·gate)) is largest. As in TrackEval, the previous frame is the last one
+    with both predictions and references: frames that are empty on either side are skipped. ID switch: the hypothesis
+    of an object is not the last one it had, also after a gap. Fragmentation: an object is matched again after a gap.
+    MT and ML: share of objects that are matched in more than 80 % and in less than 20 % of their frames. MOTA may be
+    negative.
     """
 
     name = "clear"
-    groups = {  # noqa: RUF012
+    groups: ClassVar = {
         "CLEAR MOT": {
-            "MOTA@20": Figure("%",
-                              "1 - (misses + false positives + ID switches) / references, gate 20°; may be negative", main=True),
+            "MOTA@20": Figure(
+                "%", "1 - (misses + false positives + ID switches) / references, gate 20°; may be negative", main=True),
             "MOTP@20": Figure("°", "mean angle of the matches behind MOTA@20", lower=True, main=True),
             "ID switches": Figure("", "changes of identity along a reference", lower=True, main=True),
             "misses": Figure("", "references without a prediction within 20°", lower=True),
@@ -176,8 +179,9 @@ class ClearMOT(Family):
             "ML": Figure("%", "mostly lost: references matched in less than 20 % of their frames", lower=True),
         },
     }
-    shapes = dict.fromkeys(("angle", "matches", "misses", "false_positives", "ID switches", "objects", "fragmentations",
-                            "tracks", "mostly_tracked", "mostly_lost"), ())
+    shapes: ClassVar = dict.fromkeys(
+        ("angle", "matches", "misses", "false_positives", "id_switches", "objects", "fragmentations", "tracks",
+         "mostly_tracked", "mostly_lost"), ())
 
     def count(self, recording):
         predicted, objects = np.count_nonzero(recording.active), np.count_nonzero(recording.present)
@@ -196,7 +200,7 @@ class ClearMOT(Family):
         return {
             "angle": recording.angles[both[frame], slot, column].sum(), "matches": len(frame), "objects": objects,
             "misses": objects - len(frame), "false_positives": predicted - len(frame),
-            "ID switches": np.count_nonzero(again & (hypothesis[before] != hypothesis[after])),
+            "id_switches": np.count_nonzero(again & (hypothesis[before] != hypothesis[after])),
             "fragmentations": np.count_nonzero(again & (frame[after] - frame[before] > 1)),
             "tracks": len(lengths), "mostly_tracked": np.count_nonzero(share > 0.8),
             "mostly_lost": np.count_nonzero(share < 0.2),
@@ -204,18 +208,18 @@ class ClearMOT(Family):
 
     @staticmethod
     def _match(similarity, predictions, references):
-        """Similarity (T, N, M), 0 where not within the gate, and identities → column of each slot (T, N), -1 for none.
+        """Similarity (T, N, M), 0 beyond the gate, and identities → column of each slot (T, N), -1 for none.
 
-        A frame's answer follows from the one before, and most often is what it would be without. So all frames
-        are matched at once, then those whose predecessor has changed, until none changes.
+        The matching of a frame depends on the previous one, but rarely differs from what it would be alone. So all
+        frames are matched at once, then again those whose predecessor has changed, until nothing changes.
         """
         columns = most_similar(similarity)
         stale = np.arange(1, len(columns))
         while len(stale):
             objects = np.broadcast_to(references[stale - 1][:, None], similarity[stale].shape)
-            last = chosen(objects, columns[stale - 1], -1)  # (S, N): object of each slot in the last frame
+            last = chosen(objects, columns[stale - 1], -1)  # (S, N): object of each slot in the previous frame
             same = predictions[stale][:, :, None] == predictions[stale - 1][:, None]  # (S, N, N')
-            held = np.where(same, last[:, None], -1).max(2)  # (S, N): and of each hypothesis
+            held = np.where(same, last[:, None], -1).max(2)  # (S, N): that of each hypothesis
             kept = (held >= 0)[:, :, None] & (held[:, :, None] == references[stale][:, None])
             now = most_similar(similarity[stale] + 1000 * (kept & (similarity[stale] > 0)))
             changed = (now != columns[stale]).any(1)
@@ -227,30 +231,30 @@ class ClearMOT(Family):
     @staticmethod
     def figures(counts, gate=GATE_DEG):
         c = counts
-        errors = c["misses"] + c["false_positives"] + c["ID switches"]
+        errors = c["misses"] + c["false_positives"] + c["id_switches"]
         return {
             f"MOTA@{gate:.0f}": 100 * (1 - ratio(errors, c["objects"])),
             f"MOTP@{gate:.0f}": ratio(c["angle"], c["matches"]),
             "misses": round(c["misses"]), "false positives": round(c["false_positives"]),
-            "ID switches": round(c["ID switches"]), "fragmentations": round(c["fragmentations"]),
+            "ID switches": round(c["id_switches"]), "fragmentations": round(c["fragmentations"]),
             "MT": 100 * ratio(c["mostly_tracked"], c["tracks"]), "ML": 100 * ratio(c["mostly_lost"], c["tracks"]),
         }
 
 
 class Identity(Family):
-    """IDF1, IDP, IDR: one prediction to one reference for a whole recording, so that they are together within the
-    gate in as many frames as possible; F-score, precision and recall of those frames."""
+    """IDF1, IDP, IDR: one identity of the predictions is assigned to each reference for the whole recording, so that
+    the two are within the gate in as many frames as possible; F-score, precision and recall of those frames."""
 
     name = "identity"
-    groups = {  # noqa: RUF012
+    groups: ClassVar = {
         "identity": {
-            "IDF1": Figure("%",
-                           "F-score of frames whose prediction has the identity that fits the reference best over the recording", main=True),
+            "IDF1": Figure("%", "F-score of frames with the identity that fits the reference best over the recording",
+                           main=True),
             "IDP": Figure("%", "precision of the same"),
             "IDR": Figure("%", "recall of the same"),
         },
     }
-    shapes = dict.fromkeys(("true", "predicted", "references"), ())
+    shapes: ClassVar = dict.fromkeys(("true", "predicted", "references"), ())
 
     def count(self, recording):
         (references, lengths), (predictions, durations) = recording.references, recording.predictions
@@ -268,23 +272,23 @@ class Identity(Family):
 
 
 class HOTA(Family):
-    """HOTA, DetA, AssA: means over thresholds of similarity 0.05 … 0.95, at each HOTA = √(DetA·AssA).
+    """HOTA, DetA, AssA: means over the similarity thresholds 0.05 … 0.95, with HOTA = √(DetA·AssA) at each.
 
-    Similarity is max(0, 1 - angle/(2·gate)), so the gate is 0.5. A frame's pairs are those of largest sum of
-    similarity times how well the two go together over the recording; they count where the similarity reaches the
-    threshold. DetA = TP/(TP + FN + FP); AssA = mean over TP of the Jaccard index of its two tracks.
+    Similarity is max(0, 1 - angle/(2·gate)), so that the gate is at 0.5. The pairs of a frame maximize the sum of
+    similarity times how well the two identities agree over the recording; a pair counts at the thresholds that its
+    similarity reaches. DetA = TP/(TP + FN + FP); AssA = mean over TP of the Jaccard index of the two tracks.
     """
 
     name = "hota"
-    groups = {  # noqa: RUF012
+    groups: ClassVar = {
         "HOTA": {
-            "HOTA": Figure("%",
-                           "tracking: geometric mean of detection and association, averaged over localization thresholds", main=True),
+            "HOTA": Figure("%", "tracking: geometric mean of detection and association, over localization thresholds",
+                           main=True),
             "DetA": Figure("%", "detection accuracy of HOTA", main=True),
             "AssA": Figure("%", "association (identity) accuracy of HOTA", main=True),
         },
     }
-    shapes = {"true": ALPHAS.shape, "association": ALPHAS.shape, "predicted": (), "references": ()}  # noqa: RUF012
+    shapes: ClassVar = {"true": ALPHAS.shape, "association": ALPHAS.shape, "predicted": (), "references": ()}
 
     def count(self, recording):
         (references, lengths), (predictions, durations) = recording.references, recording.predictions
@@ -304,7 +308,7 @@ class HOTA(Family):
         columns = most_similar(gain)
         frame, slot = np.nonzero(columns >= 0)
         column = columns[frame, slot]
-        reached = np.searchsorted(ALPHAS - _EPS, similarity[frame, slot, column], side="right")  # thresholds
+        reached = np.searchsorted(ALPHAS - _EPS, similarity[frame, slot, column], side="right")  # number of thresholds
         pair, of_pair = np.unique(references[frame, column] * size[1] + predictions[frame, slot], return_inverse=True)
         matches = np.zeros((len(pair), len(ALPHAS) + 1))
         np.add.at(matches, (of_pair, reached), 1)
@@ -324,43 +328,43 @@ class HOTA(Family):
 
 
 class Segments(Family):
-    """LE, LR, F20 and ER20 over segments of one second, as DCASE 2020 and 2022 take them, but without classes.
+    """LE, LR, F20 and ER20 over segments of one second, as in DCASE 2020 and DCASE 2022, but without classes.
 
-    The challenges count within a class and average over classes; here all sources are one class. Pairs are those
-    of the optimal assignment of each frame. An item's error is the mean angle of its pairs (2020: the mean over
-    frames of the frame's mean), it is a hit where that is within the gate.
+    The challenges count within each class and average over classes; here all sources form one class. Pairs are those
+    of the optimal assignment of each frame. The error of an item is the mean angle of its pairs (2020: the mean over
+    frames of the mean of the frame); an item is a hit if its error is within the gate.
 
-    2020, an item is a segment, as the challenge's is a class in a segment, however many sources sound: a reference
-    or predicted item where any reference or prediction is active in it. FN: reference items that are no hit, FP:
-    predicted items that are no hit. 2022, an item is an instance: the R reference tracks active in a segment,
-    of which K have a pair and of these H hit; predictions are as many as P, the most active at once in a frame of
-    the segment. FN = R - K; FP = (K - H) + max(0, P - K), so a pair beyond the gate is a false positive, no miss.
+    2020: an item is a segment (in the challenge, a class in a segment), however many sources are active. It is a
+    reference item if any reference is active in it, a predicted item if any prediction is. FN: reference items that
+    are no hit; FP: predicted items that are no hit.
 
-    LE = mean error of items with a pair; LR = their share of the reference items; F20 = 2·hits/(reference +
-    predicted items), of the latter max(P, K) in 2022; ER20 = Σ max(FN, FP)/reference items, the maximum (that is,
-    substitutions + deletions + insertions) taken in each segment.
+    2022: an item is an instance. R reference tracks are active in a segment, K of these have a pair, and H of those are
+    hits; the number P of predictions is the most that are active at once in a frame of the segment. FN = R - K;
+    FP = (K - H) + max(0, P - K): a pair beyond the gate is a false positive, not a miss.
+
+    LE = mean error of items with a pair; LR = their share of the reference items; F20 = 2·hits/(reference + predicted
+    items), where 2022 has max(P, K) predicted items; ER20 = Σ max(FN, FP)/reference items, where the maximum
+    (substitutions + deletions + insertions) is taken in each segment.
     """
 
     name = "segment"
-    groups = {  # noqa: RUF012
+    groups: ClassVar = {
         "DCASE 2020, segments of 1 s": {
-            "LE 2020": Figure("°",
-                              "mean angle of one-second segments with references and predictions", lower=True),
+            "LE 2020": Figure("°", "mean angle of one-second segments with references and predictions", lower=True),
             "LR 2020": Figure("%", "segments with references that have predictions"),
             "F20 2020": Figure("%", "F-score of segments localized within 20°", main=True),
-            "ER20 2020": Figure("%", "error rate of segments at 20°; lower is better", lower=True),
+            "ER20 2020": Figure("%", "error rate of segments at 20°", lower=True),
         },
         "DCASE 2022, segments of 1 s": {
             "LE 2022": Figure("°", "mean angle of sources paired in one-second segments", lower=True),
             "LR 2022": Figure("%", "sources of one-second segments that are paired"),
             "F20 2022": Figure("%", "F-score of sources of one-second segments within 20°", main=True),
-            "ER20 2022": Figure("%",
-                                "error rate of sources of one-second segments at 20°; lower is better", lower=True),
+            "ER20 2022": Figure("%", "error rate of sources of one-second segments at 20°", lower=True),
         },
     }
     years = ("2020", "2022")
-    shapes = {f"{what} {year}": () for year in years  # noqa: RUF012
-              for what in ("angle", "paired", "hits", "references", "predicted", "errors")}
+    shapes: ClassVar = {f"{what} {year}": () for year in years
+                        for what in ("angle", "paired", "hits", "references", "predicted", "errors")}
 
     def count(self, recording):
         columns, angles = recording.best
@@ -425,14 +429,14 @@ def families():
     return tuple(METRICS[name] for name in METRICS)
 
 
-QUICK = (FrameScores, ClearMOT)  # enough to watch a training
+QUICK = (FrameScores, ClearMOT)  # the families that a training computes
 
 
 class Scores:
-    """All the figures of a run together, from one ``update`` a recording.
+    """Several families at once (all of them unless ``only`` is given), one ``update`` per recording.
 
-    ``counts`` maps 'family/count' to a number or an array: a sum over recordings, to be added and subtracted.
-    ``segment_frames`` is how many label frames make a second.
+    ``counts`` maps 'family/count' to a number or an array, a sum over recordings. ``segment_frames`` is the number of
+    frames in a second.
     """
 
     def __init__(self, has_activity=True, gate=GATE_DEG, only=None, segment_frames=SEGMENT_FRAMES):
@@ -449,17 +453,18 @@ class Scores:
             part.add(part.count(recording))
 
     def add(self, counts):
-        """Take in the counts of other recordings."""
+        """Add the counts of other recordings."""
         for part in self.parts:
             part.add({name: counts[f"{part.name}/{name}"] for name in part.counts})
 
     def compute(self):
-        """Dict of figures: angles in degrees, rates in percent, NaN where a figure has no meaning."""
+        """All scores, {name: value}: angles in degrees, rates in percent, NaN where undefined."""
         return figures(self.counts, self.gate)
 
 
 def figures(counts, gate=GATE_DEG):
-    """Figures of the counts of ``Scores``, or of any sum or difference of them; a pure function."""
+    """The scores that follow from the counts of ``Scores``, or from a sum or difference of such counts; a pure
+    function."""
     found = {}
     for family in families():
         start = f"{family.name}/"
@@ -470,24 +475,24 @@ def figures(counts, gate=GATE_DEG):
 
 
 def selection_score(scores):
-    """What picks the best epoch, lower is better: the mean of LE/180° and 1 - F20, so that neither a timid nor
-    a careless model gains. A model that associates nothing has LE taken as 180°."""
+    """What selects the best epoch (lower is better): the mean of LE/180° and 1 - F20, so that neither a model that
+    predicts too little nor one that predicts too much gains. LE counts as 180° where nothing is paired."""
     angle = 180.0 if np.isnan(scores["LE"]) else scores["LE"]
     hits = 0.0 if np.isnan(scores["F20"]) else scores["F20"]
     return 0.5 * (angle / 180.0 + 1 - hits / 100.0)
 
 
 def groups():
-    """{title of a group: {figure: Figure}} of all registered families."""
+    """{title: {score: Figure}} of all registered families."""
     return {title: figures for family in families() for title, figures in family.groups.items()}
 
 
 def all_figures():
-    """{figure: Figure} of all registered families."""
+    """{score: Figure} of all registered families."""
     return {name: figure for figures in groups().values() for name, figure in figures.items()}
 
 
-SUMMARY = (*FrameScores.groups["frames"], "MOTA@20", "MOTP@20", "ID switches")  # of a training and in tables of runs
+SUMMARY = (*FrameScores.groups["frames"], "MOTA@20", "MOTP@20", "ID switches")  # what a training reports
 
 
 def _scored(results, only):
@@ -498,13 +503,14 @@ def _scored(results, only):
 
 
 def summary_scores(results):
-    """The figures that a training reports, over a list of Result."""
+    """The scores that a training reports, over a list of Result."""
     figures = _scored(results, QUICK)
     return {name: figures[name] for name in SUMMARY}
 
 
 def frame_figures(results):
-    """What ADRENALINE is published with, over a list of Result: DOA error (degrees) and frame recall (percent)."""
+    """The scores that ADRENALINE was published with, over a list of Result: DOA error (degrees) and frame recall
+    (percent)."""
     figures = _scored(results, (FrameScores,))
     return {name: figures[name] for name in ("DOA error", "frame recall")}
 

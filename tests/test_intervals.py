@@ -55,16 +55,16 @@ def test_pairing_sees_a_difference_that_hides_behind_hard_recordings():
     apart = [jackknife(mean, as_counts(v))["mean"] for v in (ours, theirs)]
     assert apart[0].high > apart[1].low  # the intervals overlap
     paired = compare(mean, as_counts(ours), as_counts(theirs))["mean"]
-    assert paired.verdict == "more than chance" and paired.low < -2 < paired.high
+    assert paired.verdict == "significant" and paired.low < -2 < paired.high
     result = stats.ttest_rel(ours, theirs).confidence_interval(0.95)
     assert (paired.low, paired.high) == pytest.approx((result.low, result.high))
 
 
-def test_a_system_does_not_differ_from_itself_and_chance_is_told_as_such():
+def test_a_system_does_not_differ_significantly_from_itself():
     values = as_counts(np.random.default_rng(4).normal(0, 1, 10))
     same = compare(mean, values, values)["mean"]
-    assert same.difference == 0 and same.verdict == "not more than chance"
-    assert compare(mean, values[:1], values[:1])["mean"].verdict == "cannot be told"
+    assert same.difference == 0 and same.verdict == "not significant"
+    assert compare(mean, values[:1], values[:1])["mean"].verdict == "undetermined"
 
 
 def test_figures_of_one_system_alone_are_left_out_of_a_comparison():

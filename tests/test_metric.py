@@ -1,21 +1,21 @@
-"""Scores on hand-drawn tracks whose arithmetic stands beside them."""
+"""Scores on hand-drawn tracks, with the arithmetic in the comments."""
 
 import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
 from cls_metric import (
-    FAMILIES,
-    GROUPS,
     HOTA,
     SUMMARY,
-    UNITS,
     ClearMOT,
     FrameScores,
     Identity,
     Scores,
     Segments,
+    all_figures,
+    families,
     format_score,
+    groups,
     selection_score,
 )
 from doatools.match.assignment import assign
@@ -94,7 +94,7 @@ def test_a_model_that_predicts_nothing_scores_nothing():
     assert np.isnan(figures["LE"]) and np.isnan(figures["LP"]) and selection_score(figures) == 1
 
 
-def test_a_swap_of_slots_is_two_mismatches():
+def test_a_swap_of_slots_is_two_id_switches():
     doa, active = drawn([(0, 90), (90, 0), (90, 0)])
     clear = ClearMOT()
     clear.update(doa, active, *referenced([(0, 90)] * 3, [(7, 8)] * 3))
@@ -115,11 +115,11 @@ def test_last_pairs_are_kept_while_within_the_gate():
     assert clear.compute()["MOTA@20"] == pytest.approx(100 * (1 - 3 / 3))
 
 
-def test_a_change_of_slot_after_a_gap_is_a_mismatch():
+def test_a_change_of_slot_after_a_gap_is_an_id_switch():
     doa, active = drawn([(0, None), (None, None), (None, 0)])
     clear = ClearMOT()
     clear.update(doa, active, *referenced([(0,)] * 3, [(1,)] * 3))
-    # one miss in the gap, one mismatch
+    # one miss in the gap, one ID switch
     assert clear.compute()["ID switches"] == 1
     assert clear.compute()["MOTA@20"] == pytest.approx(100 * (1 - 2 / 3))
 
@@ -291,13 +291,13 @@ def test_instances_of_segments_are_those_of_a_plain_loop():
 
 def test_a_second_may_have_more_frames():
     doa, active = drawn([(0,)] * 20 + [(None,)] * 30)
-    scores = Scores(families=[Segments], segment_frames=25)
+    scores = Scores(only=[Segments], segment_frames=25)
     scores.update(doa, active, *referenced([(0,)] * 50, [(1,)] * 50))
     assert scores.compute()["LR 2020"] == 50  # one second of two
 
 
 def test_identities_take_the_place_of_slots():
-    # the slots swap, the identities know it: no mismatch
+    # the slots swap and the identities follow: no ID switch
     doa, active = drawn([(0, 90), (90, 0), (90, 0)])
     ref = referenced([(0, 90)] * 3, [(7, 8)] * 3)
     scores = Scores()
@@ -310,10 +310,11 @@ def test_identities_take_the_place_of_slots():
     assert scores.compute()["LR"] == pytest.approx(50) and scores.compute()["MOTA@20"] == pytest.approx(50)
 
 
-def test_every_figure_has_a_unit_and_stands_in_one_group():
-    figures = Scores().compute()
-    assert set(figures) == set(UNITS) and set(SUMMARY) <= set(UNITS)
-    assert sum(len(group) for group in GROUPS.values()) == len(UNITS)
+def test_every_figure_is_described_in_one_group():
+    figures, described = Scores().compute(), all_figures()
+    assert set(figures) == set(described) and set(SUMMARY) <= set(described)
+    assert sum(len(group) for group in groups().values()) == len(described)
+    assert all(figure.unit in ("°", "%", "") and figure.meaning for figure in described.values())
 
 
 @pytest.mark.parametrize("frames, slots, columns", [(0, 2, 2), (5, 0, 2), (5, 2, 0), (5, 0, 0), (5, 7, 6)])
@@ -330,7 +331,7 @@ def test_sizes_of_any_kind(frames, slots, columns):
 def test_a_prediction_that_is_no_number_pairs_with_nothing():
     doa, active = drawn([(0, 90)])
     doa[0, 0] = np.nan
-    scores = Scores(families=FAMILIES)
+    scores = Scores(only=families())
     scores.update(doa, active, *referenced([(0, 90)], [(1, 2)]))
     figures = scores.compute()
     assert figures["F20"] == figures["IDF1"] == figures["F20 2022"] == 50 and figures["MOTA@20"] == 0

@@ -1,4 +1,4 @@
-"""What holds of the scores whatever the scene."""
+"""Properties of the scores that hold for any scene."""
 
 import numpy as np
 import pytest
@@ -57,10 +57,10 @@ def test_when_a_scene_begins_changes_nothing(scene, seconds):
 
 @repeatedly
 @given(scenes(), st.integers(0, 1000))
-def test_turning_the_sphere_changes_nothing(scene, seed):
-    turn = Rotation.random(rng=seed).as_matrix().T
+def test_rotating_the_sphere_changes_nothing(scene, seed):
+    rotation = Rotation.random(rng=seed).as_matrix().T
     doa, active, ref_doa, ref_id, pred_id = scene
-    same(of(scene).compute(), of((doa @ turn, active, ref_doa @ turn, ref_id, pred_id)).compute())
+    same(of(scene).compute(), of((doa @ rotation, active, ref_doa @ rotation, ref_id, pred_id)).compute())
 
 
 @repeatedly

@@ -39,7 +39,7 @@ def counts_of(parts):
     clear, identity, hota = (part.counts for part in parts)
     return {
         "CLR_TP": clear["matches"], "CLR_FP": clear["false_positives"], "CLR_FN": clear["misses"],
-        "IDSW": clear["ID switches"], "Frag": clear["fragmentations"],
+        "IDSW": clear["id_switches"], "Frag": clear["fragmentations"],
         "MT": clear["mostly_tracked"], "ML": clear["mostly_lost"],
         "PT": clear["tracks"] - clear["mostly_tracked"] - clear["mostly_lost"],
         "MOTP_sum": clear["matches"] - clear["angle"] / (2 * GATE),  # the sum of similarities

@@ -1,15 +1,15 @@
-"""Which recordings, frames and sources the scores of a set come from.
+"""Scores of parts of a dataset: by recording, by frame, by source.
 
-A Result (doatools/types.py) is one recording: ``doa`` (T, N, 3) and ``active`` (T, N) predicted, ``ref_doa``
-(T, M, 3) and ``ref_id`` (T, M) the references, -1 where inactive; T label frames, N slots, M references at most at
-once. Three kinds of groups, each told with what is counted in it:
+Of a Result (doatools/types.py), ``doa`` (T, N, 3) and ``active`` (T, N) are predictions, ``ref_doa`` (T, M, 3) and
+``ref_id`` (T, M) references, -1 where inactive; T frames, N slots, M references at most at once. Three kinds of parts:
 
-- recordings ('room', 'overlap': most sources at once in a recording): every figure, of whole recordings;
-- frames ('sources at once'; 'distance': least angle between two references of a frame): figures that need no
-  time, of those frames alone, all their predictions included. Tracks would be cut to pieces there;
-- sources ('motion': a reference event moves if some direction of it is MOVING_DEG or more from its first): the
-  references of such events, each with the prediction that the frame's optimal assignment gives it. A prediction
-  without a reference belongs to no source, so there is no precision here.
+- by recording ('room'; 'overlap': the most sources at once in a recording): all scores, of whole recordings;
+- by frame ('sources at once'; 'distance': the smallest angle between two references of a frame): the scores that treat
+  each frame by itself, from those frames alone with all their predictions. Tracking scores are left out, since such a
+  selection cuts tracks into pieces;
+- by source ('motion': a reference event moves if any of its directions is MOVING_DEG or more from its first): the
+  references of such events, each with its prediction in the optimal assignment of the frame. A prediction without a
+  reference belongs to no source, so there is no precision here.
 """
 
 import itertools
@@ -29,24 +29,24 @@ GATE_DEG = 20.0
 
 
 def break_down(results, counts, count_frames, figures):
-    """Scores of the groups of a set.
+    """Scores of the parts of a dataset.
 
     Parameters
     ----------
     results : list of Result
-    counts : list of dict, of each whole recording
-    count_frames : callable, Result → counts of the figures that need no time
-    figures : callable, counts → figures
+    counts : list of dict, the counts of each whole recording
+    count_frames : callable, Result → counts of the scores that treat each frame by itself
+    figures : callable, counts → scores
 
     Returns
     -------
-    {breakdown: {group: {'recordings': n, 'references': active label frames, 'figures': {name: Interval}}}}
+    {breakdown: {part: {'recordings': n, 'references': active frames, 'figures': {name: Interval}}}}
     """
     def of_frames(counts):
         found = figures(counts)
         return {name: found[name] for name in FRAME_FIGURES}
 
-    parts = {}  # (breakdown, group) → (figures, counts of each recording)
+    parts = {}  # (breakdown, part) → (figures, counts of each recording)
     for result, whole in zip(results, counts):
         for key, own in _of_recording(result, whole):
             parts.setdefault(key, (figures, []))[1].append(own)
@@ -64,7 +64,7 @@ def break_down(results, counts, count_frames, figures):
 
 
 def paired_angles(result):
-    """Angle (T, M) from each reference to its prediction of the optimal assignment; NaN where there is none."""
+    """Angle (T, M) between each reference and its prediction in the optimal assignment; NaN where there is none."""
     angles = pairwise_angles(result.ref_doa, result.doa)  # (T, M, N)
     angles = np.where((result.ref_id >= 0)[:, :, None] & result.active[:, None], angles, np.inf)
     slot = assign(angles)
@@ -85,7 +85,7 @@ def moving_events(result):
 
 
 def closest_references(result):
-    """(T,) least angle between two references of a frame; NaN where there are fewer."""
+    """(T,) smallest angle between two references of a frame; NaN where there are fewer than two."""
     angles = pairwise_angles(result.ref_doa, result.ref_doa)
     there = result.ref_id >= 0
     other = there[:, :, None] & there[:, None] & ~np.eye(there.shape[1], dtype=bool)
@@ -94,7 +94,7 @@ def closest_references(result):
 
 
 def source_figures(counts):
-    """Of references alone: LE of those paired, share that is paired (LR), share paired within the gate."""
+    """Scores of references: LE of those that are paired, share that is paired (LR), share paired within the gate."""
     percent = 100 / counts["references"] if counts["references"] else np.nan
     return {"LE": counts["angle"] / counts["pairs"] if counts["pairs"] else np.nan,
             "LR": percent * counts["pairs"], "recall@20": percent * counts["hits"]}

@@ -1,8 +1,8 @@
-"""Results of cross-validation on TUT Sound Events 2018: a row a test recording, and the table over folds.
+"""Cross-validation on TUT Sound Events 2018: result files with one row per test recording, and the table over folds.
 
-A row is a dict of model, dataset, fold_idx and subset_idx (from 0: the split tested on, and ov1 to ov3), recording,
-frame_recall (share of frames with the right number of sources) and doa_error (degrees; None where no frame has both
-a source and a prediction).
+A row is a dict with the keys model, dataset, fold_idx and subset_idx (from 0: the split that is tested on, and ov1 to
+ov3), recording, frame_recall (share of frames with the right number of sources) and doa_error (degrees; None where no
+frame has both a source and a prediction).
 """
 
 import json
@@ -17,25 +17,26 @@ SUBSETS = ("ov1", "ov2", "ov3")
 
 
 def read_rows(paths):
-    """The rows of results files (JSON), one after the other; UserError for a file that holds something else."""
+    """The rows of several result files (JSON); UserError for a file with other content."""
     rows = []
     for path in paths:
         try:
             found = json.loads(Path(path).read_text(encoding="utf-8"))
-            assert all(key in row for row in found for key in KEYS)
         except FileNotFoundError:
-            raise UserError(f"{path}: no such results; make them with: python3 run.py --config configs/cnn.yaml "
+            raise UserError(f"{path} does not exist; create it with: python3 run.py --config configs/cnn.yaml "
                             "--data_root DIR") from None
-        except (ValueError, TypeError, AssertionError):
-            raise UserError(f"{path}: holds no results of run.py") from None
+        except ValueError:
+            found = None
+        if not isinstance(found, list) or not all(isinstance(row, dict) and row.keys() >= set(KEYS) for row in found):
+            raise UserError(f"{path} is not a result file of run.py")
         rows += found
     return rows
 
 
 def table(rows):
-    """A Markdown table: for each model and data set, DOA error and frame recall of each number of sources.
+    """A Markdown table of DOA error and frame recall by number of sources, one row per model and dataset.
 
-    A fold's figure is the mean over its recordings; told are the mean over folds ± their standard deviation.
+    The score of a fold is the mean over its recordings; cells hold the mean over folds ± their standard deviation.
     """
     heads = [f"{subset} {figure}" for subset in SUBSETS for figure in ("DOA error", "frame recall")]
     lines = [f"| model | data | folds | {' | '.join(heads)} |", f"|{'---|' * (len(heads) + 3)}"]
@@ -43,14 +44,14 @@ def table(rows):
     for row in rows:
         groups.setdefault((row["model"], row["dataset"]), []).append(row)
     for (model, dataset), group in groups.items():
-        cells = [_told(group, subset, key, factor, unit) for subset in range(len(SUBSETS))
+        cells = [_cell(group, subset, key, factor, unit) for subset in range(len(SUBSETS))
                  for key, factor, unit in (("doa_error", 1, "°"), ("frame_recall", 100, "%"))]
         folds = len({row["fold_idx"] for row in group})
         lines.append(f"| {model} | {dataset} | {folds} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _told(rows, subset, key, factor, unit):
+def _cell(rows, subset, key, factor, unit):
     folds = {}
     for row in rows:
         if row["subset_idx"] == subset and row[key] is not None:

@@ -1,7 +1,7 @@
-"""One self-contained HTML page of an evaluation: no script, no network; light, dark and on paper.
+"""The HTML report of an evaluation: one self-contained page without scripts or network access.
 
-The page is ``report.html`` beside this module, filled in. Plots are matplotlib's, as SVG inside the page, with
-its text colour for ink. Results are those of ``evaluation``; degrees throughout.
+The template is ``page.html`` beside this module. Plots are drawn by matplotlib as SVG inside the page, in the text
+colour of the page. Angles are in degrees.
 """
 
 import html
@@ -18,16 +18,16 @@ from matplotlib import pyplot
 
 from doatools.files import replacing
 from doatools.report.breakdowns import paired_angles
-from doatools.report.tables import RECALL_MEANING, told, told_interval
+from doatools.report.tables import RECALL_MEANING, formatted, with_interval
 from doatools.spatial.geometry import azimuth_elevation
 
 TEMPLATE = Path(__file__).with_name("page.html")
 CARDS = ("LE", "F20", "LF", "MOTA@20", "IDF1", "HOTA")
 RECORDED = ("LE", "LR", "LP", "F20", "MOTA@20", "IDF1", "HOTA", "ID switches")
-PLOTTED = (("LE", "°"), ("F20", "%"), ("recall@20", "%"))  # of breakdowns, those a breakdown has
+PLOTTED = (("LE", "°"), ("F20", "%"), ("recall@20", "%"))  # in breakdowns that have them
 WORST = 4  # recordings drawn over time
-CELLS = (18, 12)  # of the map, in azimuth and elevation
-FEW_FRAMES = 10  # label frames of a map's cell up to which nothing is shown
+CELLS = (18, 12)  # cells of the map in azimuth and elevation
+FEW_FRAMES = 10  # cells of the map with this many frames or fewer stay empty
 INK = "#010203"  # replaced by the page's text colour
 GREY = "#8c959f"
 STYLE = {"svg.fonttype": "path", "svg.hashsalt": "report", "font.size": 10, "axes.spines.top": False,
@@ -36,7 +36,8 @@ STYLE = {"svg.fonttype": "path", "svg.hashsalt": "report", "font.size": 10, "axe
 
 
 def write(path, results, recordings, hop_s, groups):
-    """The report of an evaluation over a list of Result; a frame lasts hop_s, ``groups`` are those of cls_metric."""
+    """Write the report of an evaluation; ``recordings`` are its Results, with frames of hop_s, ``groups`` those of
+    cls_metric."""
     page = _Page(groups)
     with pyplot.rc_context(STYLE):
         parts = {
@@ -69,38 +70,40 @@ class _Page:
         return f'<abbr title="{html.escape(self.meaning(name))}">{html.escape(name)}</abbr>'
 
     def summary(self, results):
-        told_against = f"; compared with {html.escape(results['against'])}" if "against" in results else ""
-        return (f"{results['recordings']} recordings, {results['frames']:,} label frames, identities "
-                f"{html.escape(results['identities'])}{told_against}. "
-                "Point at a figure's name for its meaning, or see the table of all figures.")
+        against = f"; compared with {html.escape(results['against'])}" if "against" in results else ""
+        return (f"{results['recordings']} recordings, {results['frames']:,} frames, identities "
+                f"{html.escape(results['identities'])}{against}. "
+                "Hover over the name of a score for its meaning, or see the table of all scores.")
 
     def cards(self, figures):
         cards = []
         for name in CARDS:
-            value, plus_minus, reach = told_interval(figures[name], self.units[name]).partition(" ± ")
+            value, plus_minus, reach = with_interval(figures[name], self.units[name]).partition(" ± ")
             cards.append(f'<div class="card">{self.name(name)}<b>{value}</b><span>{plus_minus}{reach}</span></div>')
         return "".join(cards)
 
     def comparison(self, results):
         if "comparison" not in results:
             return ""
-        head = ["figure", "this", html.escape(Path(results["against"]).name), "difference", "95 % interval", "verdict"]
+        head = ["score", "this", html.escape(Path(results["against"]).name), "difference", "95 % interval", "verdict"]
         rows = {name: self.compared(name, c) for name, c in results["comparison"].items()}
         main = _table(head, [row for name, row in rows.items() if self.about[name].main])
         rest = _table(head, [row for name, row in rows.items() if not self.about[name].main])
         return (f"<h2>Against {html.escape(results['against'])}</h2><p class='note'>Paired jackknife over the same "
-                "recordings. Of twenty figures that do not differ, one is expected to be told as more than chance.</p>"
-                f'<div class="wide">{main}</div><details><summary>All other figures</summary>'
+                "recordings at the 5 % level: of twenty scores that do not differ, one is expected to appear "
+                "significant.</p>"
+                f'<div class="wide">{main}</div><details><summary>All other scores</summary>'
                 f'<div class="wide">{rest}</div></details>')
 
     def compared(self, name, c):
         """A row of the comparison."""
         unit, mark = self.units[name], ""
-        if c.verdict == "more than chance":
+        if c.verdict == "significant":
             mark = "better" if (c.difference < 0) == self.about[name].lower else "worse"
-        ends = "" if np.isnan(c.low) else f"{told(c.low, unit, '+')} … {told(c.high, unit, '+')}"
+        ends = "" if np.isnan(c.low) else f"{formatted(c.low, unit, '+')} … {formatted(c.high, unit, '+')}"
         verdict = f'<span class="{mark}">{mark}, {c.verdict}</span>' if mark else c.verdict
-        return [self.name(name), told(c.value, unit), told(c.other, unit), told(c.difference, unit, "+"), ends, verdict]
+        return [self.name(name), formatted(c.value, unit), formatted(c.other, unit), formatted(c.difference, unit, "+"),
+                ends, verdict]
 
     def confusion(self, frames):
         frames = np.array(frames)
@@ -122,10 +125,10 @@ class _Page:
             rows.append(f'<tr class="group"><th colspan="4">{html.escape(group)}</th></tr>')
             for name in names:
                 f, unit = figures[name], self.units[name]
-                ends = "" if np.isnan(f.low) else f"{told(f.low, unit)} … {told(f.high, unit)}"
-                rows.append(f"<tr><td>{html.escape(name)}</td><td>{told(f.value, unit)}</td><td>{ends}</td>"
+                ends = "" if np.isnan(f.low) else f"{formatted(f.low, unit)} … {formatted(f.high, unit)}"
+                rows.append(f"<tr><td>{html.escape(name)}</td><td>{formatted(f.value, unit)}</td><td>{ends}</td>"
                             f'<td class="text">{html.escape(self.meaning(name))}</td></tr>')
-        head = "<tr><th>figure</th><th>value</th><th>95 % interval</th><th class='text'>meaning</th></tr>"
+        head = "<tr><th>score</th><th>value</th><th>95 % interval</th><th class='text'>meaning</th></tr>"
         return f"<table>{head}{''.join(rows)}</table>"
 
     def recordings(self, results, recordings):
@@ -133,7 +136,7 @@ class _Page:
         for one in recordings:
             own = results["per_recording"][one.stem]
             rows.append([html.escape(one.stem), html.escape(str(one.room or "")),
-                         *(told(own[name], self.units[name]) for name in RECORDED)])
+                         *(formatted(own[name], self.units[name]) for name in RECORDED)])
         return _table(["recording", "room", *map(self.name, RECORDED)], rows)
 
     def parameters(self, params):
@@ -145,7 +148,7 @@ class _Page:
     # --- plots -------------------------------------------------------------------------------------------
 
     def svg(self, fig, caption, kind=""):
-        """A matplotlib figure → a <figure>; identifiers are made unique within the page."""
+        """A matplotlib figure → a <figure>, with ids that are unique within the page."""
         buffer = io.BytesIO()
         fig.savefig(buffer, format="svg", transparent=True,
                     metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
@@ -160,14 +163,14 @@ class _Page:
         return f'<figure class="{kind}"><figcaption>{html.escape(caption)}</figcaption>{text}</figure>'
 
     def breakdowns(self, breakdowns):
-        """A plot of each breakdown, on the same axes."""
+        """A plot of each breakdown, all on the same axes."""
         angles = [value for groups in breakdowns.values() for part in groups.values()
                   for value in part["figures"]["LE"] if np.isfinite(value)]
         limits = {"°": (0, min(180, 1.05 * max([1, *angles]))), "%": (-3, 103)}
         return "".join(self.breakdown(name, groups, limits) for name, groups in breakdowns.items())
 
     def breakdown(self, name, groups, limits):
-        """Figures of the groups as points with their intervals, one panel a figure."""
+        """Scores of the parts as points with their intervals, one panel per score."""
         own = next(iter(groups.values()))["figures"]
         plotted = [(figure, unit) for figure, unit in PLOTTED if figure in own]
         fig, axes = pyplot.subplots(1, len(plotted), figsize=(4.2, 0.8 + 0.32 * len(groups)), sharey=True,
@@ -184,12 +187,14 @@ class _Page:
         return self.svg(fig, f"{name} [recordings]")
 
     def sphere(self, recordings):
-        """Maps of the mean angle of pairs and of the share of references found within 20°."""
+        """Maps of the mean angle of pairs and of the share of references with a prediction within 20°."""
         azimuth, elevation, angle = _reference_errors(recordings)
         edges = np.linspace(-180, 180, CELLS[0] + 1), np.linspace(-90, 90, CELLS[1] + 1)
         paired = np.isfinite(angle)
+
         def count(chosen, weights=None):
             return np.histogram2d(-azimuth[chosen], elevation[chosen], edges, weights=weights)[0]
+
         pairs, references = count(paired), count(slice(None))
         mean = count(paired, angle[paired]) / np.where(pairs > FEW_FRAMES, pairs, np.nan)
         found = 100 * count(angle <= 20) / np.where(references > FEW_FRAMES, references, np.nan)
@@ -213,8 +218,9 @@ class _Page:
 
     def worst(self, results, recordings, hop_s):
         scores = {stem: own["F20"] for stem, own in results["per_recording"].items()}
-        ordered = sorted((result for result in recordings if np.isfinite(scores[result.stem])), key=lambda t: scores[t.stem])
-        return "".join(self._over_time(result, results["per_recording"][result.stem], hop_s) for result in ordered[:WORST])
+        known = [result for result in recordings if np.isfinite(scores[result.stem])]
+        worst = sorted(known, key=lambda result: scores[result.stem])[:WORST]
+        return "".join(self._over_time(result, results["per_recording"][result.stem], hop_s) for result in worst)
 
     def _over_time(self, result, figures, hop_s):
         fig, axes = pyplot.subplots(2, 1, figsize=(11, 4.4), sharex=True, height_ratios=[1.6, 1], layout="constrained")
@@ -231,13 +237,14 @@ class _Page:
             ax.grid(color=GREY, alpha=0.25)
         axes[0].set(ylabel="azimuth (°)")
         axes[1].set(ylabel="elevation (°)", xlabel="time (s)", xlim=(0, len(result.ref_id) * hop_s))
-        scores = ", ".join(f"{name} {told(figures[name], self.units[name])}" for name in ("LE", "F20", "LF", "IDF1"))
+        scores = ", ".join(f"{name} {formatted(figures[name], self.units[name])}"
+                           for name in ("LE", "F20", "LF", "IDF1"))
         return f"<h3>{html.escape(result.stem)}: {scores}</h3>" + self.svg(
             fig, f"azimuth and elevation over time, {result.stem}", "wide long")
 
 
 def _draw_track(ax, cells, doa, part, hop_s, **how):
-    """The frames and slots ``cells`` (T, N) as a line, broken at gaps and where it wraps; a frame is hop_s long."""
+    """The frames and slots ``cells`` (T, N) as a line, broken at gaps and at ±180°; a frame is hop_s long."""
     frames, slots = np.nonzero(cells)
     angle = azimuth_elevation(doa[frames, slots])[part]
     cut = (np.diff(frames) > 1) | (np.abs(np.diff(angle)) > 180)
@@ -250,7 +257,7 @@ def _draw_track(ax, cells, doa, part, hop_s, **how):
 
 
 def _reference_errors(recordings):
-    """Azimuth, elevation and angle to its paired prediction (NaN for none) of every active reference, each (P,)."""
+    """Azimuth, elevation and angle to the paired prediction (NaN for none) of all active references, each (P,)."""
     parts = []
     for result in recordings:
         there = result.ref_id >= 0

@@ -1,4 +1,4 @@
-"""Pictures, drawn without a screen. Times are seconds, angles degrees, frequencies kHz."""
+"""Plots as PNG files; no display is needed. Times in seconds, angles in degrees, frequencies in kHz."""
 
 import contextlib
 
@@ -12,12 +12,12 @@ matplotlib.use("Agg")
 from matplotlib import pyplot
 
 COLOURS = pyplot.get_cmap("tab10").colors
-FREQUENCIES_KHZ = (0.25, 0.5, 1, 2, 4, 8, 16)  # that axes of mel bands name
+FREQUENCIES_KHZ = (0.25, 0.5, 1, 2, 4, 8, 16)  # ticks on axes of mel bands
 
 
 @contextlib.contextmanager
 def figure(path, *args, **kwargs):
-    """Yield ``pyplot.subplots(*args, **kwargs)``; save the figure to ``path`` and close it."""
+    """Yield ``pyplot.subplots(*args, **kwargs)``, then save the figure to ``path`` and close it."""
     fig, axes = pyplot.subplots(*args, layout="constrained", **kwargs)
     try:
         yield fig, axes
@@ -28,7 +28,7 @@ def figure(path, *args, **kwargs):
 
 
 def training_curve(history, path, title):
-    """Loss terms, angles and rates over epochs, with the epoch that was kept."""
+    """Loss, validation angles and rates over epochs; a vertical line marks the epoch that was kept."""
     epochs = [entry["epoch"] for entry in history]
     best = min(history, key=lambda entry: entry["selection"])["epoch"]
     mark = "o" if len(epochs) < 3 else None
@@ -51,7 +51,7 @@ def training_curve(history, path, title):
 
 
 def _figures(history, name):
-    """One validation figure over epochs; the log's null is NaN, a gap in the curve."""
+    """One validation score over epochs; null in the log becomes NaN, a gap in the curve."""
     return np.array([entry["scores"][name] for entry in history], float)
 
 
@@ -61,10 +61,9 @@ def recording(path, title, features, pictured, result, hop_len_s, hop):
     Parameters
     ----------
     features : (C, T', F) unscaled features
-    pictured : two of (channel, its vertical axis, its values, colour map)
-        Which feature channels are worth seeing.
+    pictured : two of (feature channel, label of its vertical axis, label of its values, colour map)
     result : Result
-    hop_len_s, hop : s, of a feature frame and of a frame of the result
+    hop_len_s, hop : s, length of a feature frame and of a frame of the result
     """
     seconds = np.arange(len(result.doa)) * hop
     colour = _slot_colours(result)
@@ -78,13 +77,13 @@ def recording(path, title, features, pictured, result, hop_len_s, hop):
 
 
 def attention(path, title, maps, result, hop):
-    """ADRENALINE's attention of consecutive chunks over time, above the tracks of the same seconds.
+    """Attention weights of consecutive chunks (ADRENALINE) over time, above the tracks.
 
     Parameters
     ----------
     maps : (chunks, T, T) attention of each decoder step (rows) to the encoder frames of its chunk (columns)
-    result : as for ``recording``; the last chunk may reach beyond its end
-    hop : s, of a label frame
+    result : Result; the last chunk may extend beyond its end
+    hop : s, length of a label frame
     """
     length, chunk = len(result.doa), maps.shape[1]
     seconds = np.arange(length) * hop
@@ -130,7 +129,7 @@ def _draw_features(fig, axes, features, pictured, hop_len_s):
 
 
 def _slot_colours(result):
-    """Colour of each reference event: that of the slot which covers it most, so that one source has one colour."""
+    """{event: colour} of the references: the colour of the slot that is closest to the event in most frames."""
     slots = result.doa.shape[1]
     colours = {}
     for event in np.unique(result.ref_id[result.ref_id >= 0]):
@@ -142,7 +141,7 @@ def _slot_colours(result):
 
 
 def _draw_references(ax, seconds, result, part, colour):
-    """Wide translucent bands; a line is broken where it wraps around ±180° and where an event ends."""
+    """Wide translucent bands, broken at ±180° and where an event ends."""
     for event, own in colour.items():
         frames, columns = np.nonzero(result.ref_id == event)
         angle = azimuth_elevation(result.ref_doa[frames, columns])[part]
@@ -159,8 +158,9 @@ def _draw_predictions(ax, seconds, result, part):
 
 
 def _draw_activity(ax, seconds, result):
-    """Number of sources, and each slot's probability where the model has an activity branch."""
-    ax.step(seconds, (result.ref_id >= 0).sum(1), where="post", color="0.6", lw=4, alpha=0.5, label="sources, reference")
+    """Number of sources, and the activity probability of each slot where the model predicts it."""
+    references = (result.ref_id >= 0).sum(1)
+    ax.step(seconds, references, where="post", color="0.6", lw=4, alpha=0.5, label="sources, reference")
     ax.step(seconds, result.active.sum(1), where="post", color="k", lw=0.9, label="sources, predicted")
     if result.probability is not None:
         for slot in range(result.doa.shape[1]):
@@ -171,19 +171,19 @@ def _draw_activity(ax, seconds, result):
 
 
 def _legend(ax, result):
-    handles = [pyplot.Line2D([], [], color="0.5", lw=7, alpha=0.35, label="reference (in its slot's colour)")]
+    handles = [pyplot.Line2D([], [], color="0.5", lw=7, alpha=0.35, label="reference (in the colour of its slot)")]
     handles += [pyplot.Line2D([], [], ls="", marker=".", color=COLOURS[slot % len(COLOURS)], label=f"slot {slot + 1}")
                 for slot in range(result.doa.shape[1])]
     ax.legend(handles=handles, loc="lower right", bbox_to_anchor=(1, 1), ncols=4, fontsize=8, frameon=False)
 
 
 def tracks(path, title, rows, spectrogram, frequencies, seconds, hop_s):
-    """A recording's tracks: azimuth above and elevation below its spectrogram.
+    """The tracks of a recording: azimuth above and elevation below its spectrogram.
 
     Parameters
     ----------
-    rows : one a track and frame: frame, track, azimuth, elevation, sorted by frame
-    spectrogram : (columns, F) dB over the whole recording
+    rows : TRACK_ROWS (see inference) at frames of hop_s
+    spectrogram : (columns, F) dB, columns over the whole recording
     frequencies : (F,) Hz
     """
     with figure(path, 3, 1, figsize=(13, 10), sharex=True, height_ratios=[1.5, 1, 1.2]) as (fig, axes):
@@ -192,7 +192,7 @@ def tracks(path, title, rows, spectrogram, frequencies, seconds, hop_s):
             _draw_track_rows(ax, rows, part, hop_s)
             ax.set(ylabel=f"{part} (°)", ylim=(-limit, limit), yticks=np.arange(-limit, limit + 1, step))
             ax.grid(alpha=0.3)
-        sounding = spectrogram[spectrogram > spectrogram.min()]  # digital silence says nothing of the range
+        sounding = spectrogram[spectrogram > spectrogram.min()]  # without digital silence
         low, high = np.percentile(sounding, (5, 99.8)) if sounding.size else (-100, 0)
         image = axes[1].imshow(spectrogram.T, origin="lower", aspect="auto", cmap="magma", vmin=low, vmax=high,
                                extent=(0, seconds, 0, spectrogram.shape[1]), interpolation="nearest")
@@ -204,7 +204,7 @@ def tracks(path, title, rows, spectrogram, frequencies, seconds, hop_s):
 
 
 def _draw_track_rows(ax, rows, part, hop_s):
-    """Lines, broken where a track is not seen and where it wraps around ±180°; its number where it begins."""
+    """Lines, broken at gaps and at ±180°; each track is numbered at its start."""
     numbers = np.unique(rows["track"])
     for number in numbers:
         own = rows[rows["track"] == number]

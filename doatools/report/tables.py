@@ -1,31 +1,31 @@
-"""Figures as text: what each means, which lead, how they are written, and the printed tables of an evaluation."""
+"""Scores as text, and the printed tables of an evaluation."""
 
 import numpy as np
 
-BROKEN_DOWN = ("LE", "LF", "F20", "recall@20", "MOTA@20", "IDF1", "HOTA")  # of breakdowns
-RECALL_MEANING = "references with a prediction within 20°"  # of recall@20, which breakdowns by source have
+BROKEN_DOWN = ("LE", "LF", "F20", "recall@20", "MOTA@20", "IDF1", "HOTA")  # columns of breakdowns
+RECALL_MEANING = "references with a prediction within 20°"  # recall@20, a column of breakdowns by source
 
 
-def told(value, unit, sign=""):
-    """'12.3°', '85.0%', '41' (a number of events, which has no unit) or 'n/a'; sign '+' for differences."""
+def formatted(value, unit, sign=""):
+    """'12.3°', '85.0%', '41' (a number of events has no unit) or 'n/a'; sign '+' for differences."""
     return "n/a" if np.isnan(value) else f"{value:{sign}.{1 if unit else 0}f}{unit}"
 
 
-def told_interval(interval, unit):
-    """'12.3° ± 0.4'; without '±' where there is no interval."""
+def with_interval(interval, unit):
+    """'12.3° ± 0.4', or '12.3°' where there is no interval."""
     if np.isnan(interval.low):
-        return told(interval.value, unit)
-    return f"{told(interval.value, unit)} ± {interval.high - interval.value:.{1 if unit else 0}f}"
+        return formatted(interval.value, unit)
+    return f"{formatted(interval.value, unit)} ± {interval.high - interval.value:.{1 if unit else 0}f}"
 
 
 def print_scores(results, groups):
-    """The results of an evaluation as text; ``groups`` are those of cls_metric."""
+    """Print the results of an evaluation; ``groups`` are those of cls_metric."""
     about = {name: figure for figures in groups.values() for name, figure in figures.items()}
     units = {name: figure.unit for name, figure in about.items()}
-    print(f"\n{results['system']}: {results['recordings']} recordings, {results['frames']} label frames; identities "
-          f"{results['identities']}; ± reaches over the 95 % interval (jackknife over recordings)")
+    print(f"\n{results['system']}: {results['recordings']} recordings, {results['frames']} frames; identities "
+          f"{results['identities']}; ± is the 95 % interval (jackknife over recordings)")
     for group, names in groups.items():
-        line = "   ".join(f"{name} {told_interval(results['figures'][name], units[name])}" for name in names)
+        line = "   ".join(f"{name} {with_interval(results['figures'][name], units[name])}" for name in names)
         print(f"\n{group}\n  {line}")
     for breakdown, parts in results["breakdowns"].items():
         _print_breakdown(breakdown, parts, units)
@@ -37,7 +37,7 @@ def _print_breakdown(breakdown, parts, units):
     names = [name for name in BROKEN_DOWN if name in next(iter(parts.values()))["figures"]]
     print(f"\n{breakdown:<16} {'recordings':>10} {'references':>10} {''.join(f'{name:>16}' for name in names)}")
     for group, part in parts.items():
-        figures = (told_interval(part["figures"][name], units.get(name, "%")) for name in names)
+        figures = (with_interval(part["figures"][name], units.get(name, "%")) for name in names)
         cells = "".join(f"{figure:>16}" for figure in figures)
         print(f"{group:<16} {part['recordings']:>10} {part['references']:>10} {cells}")
 
@@ -48,5 +48,6 @@ def _print_comparison(other, comparison, about):
         if not figure.main:
             continue
         c, unit = comparison[name], figure.unit
-        print(f"{name:<28} {told(c.value, unit):>9} {told(c.other, unit):>9}   {told(c.difference, unit, '+')} "
-              f"[{told(c.low, unit, '+')}, {told(c.high, unit, '+')}]: {c.verdict}")
+        print(f"{name:<28} {formatted(c.value, unit):>9} {formatted(c.other, unit):>9}   "
+              f"{formatted(c.difference, unit, '+')} "
+              f"[{formatted(c.low, unit, '+')}, {formatted(c.high, unit, '+')}]: {c.verdict}")
