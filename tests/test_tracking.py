@@ -1,4 +1,4 @@
-"""Slots → tracks on drawn scenes."""
+"""Trackers on hand-drawn scenes: which predictions are one source over time."""
 
 import numpy as np
 import pytest
@@ -6,11 +6,19 @@ from scipy.spatial.transform import Rotation
 
 from cls_metric import ClearMOT
 from doanet_parameters import get_params
+from doatools.config.schema import TrackerConfig
 from doatools.errors import UserError
+from doatools.registry import TRACKERS
 from doatools.spatial.geometry import unit_vectors
-from doatools.track.trackers import TRACKERS, link
+from doatools.track.trackers import link
+from doatools.types import Predictions
 
 LINKING = [how for how in TRACKERS if how != "off"]
+
+
+def linked(doa, active, how, **settings):
+    """Identities (T, N) by the tracker ``how``."""
+    return link(Predictions(doa, active.astype(float)), TrackerConfig(tracker=how, **settings))
 
 
 def drawn(azimuths):
@@ -32,90 +40,90 @@ def crossing(rng=None, noise=0.0):
             np.tile([0, 1], (len(true), 1)))
 
 
-def mismatches(scene, how, **settings):
+def id_switches(scene, how, **settings):
     doa, active, ref_doa, ref_id = scene
     clear = ClearMOT()
-    clear.update(doa, active, ref_doa, ref_id, link(doa, active, how, **settings))
+    clear.update(doa, active, ref_doa, ref_id, linked(doa, active, how, **settings))
     return clear.compute()["ID switches"]
 
 
-def test_off_takes_the_slot_for_the_identity():
+def test_without_a_tracker_the_slot_is_the_identity():
     doa, active = drawn([(0, 90), (None, 90), (0, 90)])
-    assert link(doa, active, "off").tolist() == [[0, 1], [-1, 1], [0, 1]]
+    assert linked(doa, active, "off").tolist() == [[0, 1], [-1, 1], [0, 1]]
 
 
 @pytest.mark.parametrize("how", LINKING)
-def test_swapped_slots_are_told_apart(how):
+def test_swapped_slots_keep_their_identities(how):
     rng = np.random.default_rng(0)
     order = np.argsort(rng.random((60, 3)), axis=1)
     azimuth = np.array([0, 90, 200]) + rng.normal(0, 3, (60, 3))
     azimuth = np.take_along_axis(azimuth, order, 1)
     doa, active = drawn(azimuth)
-    pred_id = link(doa, active, how)
+    pred_id = linked(doa, active, how)
     # each track is one source, whichever slot it is in
     assert (pred_id == np.argsort(order[0])[order]).all()
 
 
 def test_only_the_filter_follows_sources_that_pass_each_other():
-    assert mismatches(crossing(), "off") == mismatches(crossing(), "nearest") == 2
-    assert mismatches(crossing(), "kalman") == 0
+    assert id_switches(crossing(), "off") == id_switches(crossing(), "nearest") == 2
+    assert id_switches(crossing(), "kalman") == 0
 
 
 def test_the_filter_helps_with_noise_too():
     rng = np.random.default_rng(0)
     scenes = [crossing(rng, noise=3.0) for _ in range(30)]
-    lost = {how: sum(mismatches(scene, how, measurement_deg=3.0) for scene in scenes) for how in LINKING}
+    lost = {how: sum(id_switches(scene, how, measurement_deg=3.0) for scene in scenes) for how in LINKING}
     assert lost["kalman"] < 0.5 * lost["nearest"]
 
 
 @pytest.mark.parametrize("how", LINKING)
 def test_a_gap_up_to_its_length_keeps_the_track(how):
     doa, active = drawn([(0,)] * 4 + [(None,)] * 3 + [(0,)])
-    assert link(doa, active, how, max_gap=3)[:, 0].tolist() == [0, 0, 0, 0, -1, -1, -1, 0]
-    assert link(doa, active, how, max_gap=2)[:, 0].tolist() == [0, 0, 0, 0, -1, -1, -1, 1]
-    assert link(*drawn([(0,), (0,), (None,), (0,)]), how, max_gap=0)[:, 0].tolist() == [0, 0, -1, 1]
+    assert linked(doa, active, how, max_gap=3)[:, 0].tolist() == [0, 0, 0, 0, -1, -1, -1, 0]
+    assert linked(doa, active, how, max_gap=2)[:, 0].tolist() == [0, 0, 0, 0, -1, -1, -1, 1]
+    assert linked(*drawn([(0,), (0,), (None,), (0,)]), how, max_gap=0)[:, 0].tolist() == [0, 0, -1, 1]
 
 
 @pytest.mark.parametrize("how", LINKING)
 def test_a_stray_prediction_is_soon_forgotten(how):
     # seen once, it may miss one frame
-    assert link(*drawn([(0,), (None,), (0,)]), how)[:, 0].tolist() == [0, -1, 0]
-    assert link(*drawn([(0,), (None,), (None,), (0,)]), how)[:, 0].tolist() == [0, -1, -1, 1]
+    assert linked(*drawn([(0,), (None,), (0,)]), how)[:, 0].tolist() == [0, -1, 0]
+    assert linked(*drawn([(0,), (None,), (None,), (0,)]), how)[:, 0].tolist() == [0, -1, -1, 1]
     # the stray at 25° takes no part in the source at 0°, although 13° is nearer to it
-    pred_id = link(*drawn([(0,)] * 5 + [(25,)] + [(0,)] * 3 + [(13,)]), how, gate_deg=20)
+    pred_id = linked(*drawn([(0,)] * 5 + [(25,)] + [(0,)] * 3 + [(13,)]), how, gate_deg=20)
     assert pred_id[:, 0].tolist() == [0] * 5 + [1] + [0] * 4
 
 
 def test_the_filter_goes_on_through_a_gap():
     azimuth = [(3 * t if not 20 <= t < 28 else None,) for t in range(40)]  # 27° from the last to the next
     doa, active = drawn(azimuth)
-    assert set(link(doa, active, "kalman", gate_deg=20, max_gap=8).ravel()) == {-1, 0}
-    assert set(link(doa, active, "nearest", gate_deg=20, max_gap=8).ravel()) == {-1, 0, 1}
+    assert set(linked(doa, active, "kalman", gate_deg=20, max_gap=8).ravel()) == {-1, 0}
+    assert set(linked(doa, active, "nearest", gate_deg=20, max_gap=8).ravel()) == {-1, 0, 1}
 
 
 @pytest.mark.parametrize("how", LINKING)
 def test_a_jump_beyond_the_gate_begins_a_track(how):
     doa, active = drawn([(0,), (19,), (0,), (21,)])
-    assert link(doa, active, how, gate_deg=20)[:, 0].tolist()[:3] == [0, 0, 0]
+    assert linked(doa, active, how, gate_deg=20)[:, 0].tolist()[:3] == [0, 0, 0]
     doa, active = drawn([(0,), (30,), (0,)])
-    assert link(doa, active, how, gate_deg=20)[:, 0].tolist() == [0, 1, 0]
+    assert linked(doa, active, how, gate_deg=20)[:, 0].tolist() == [0, 1, 0]
 
 
 def test_a_near_pair_is_worth_more_than_two_far_ones():
     # tracks at 0° and 10°, slots at 9° and 24°, gate 15°: 10 ↔ 9 is 14° inside the gate, and leaves 24° to a new
     # track; 0 ↔ 9 and 10 ↔ 24 are 6° + 1° inside
     doa, active = drawn([(0, 10), (9, 24)])
-    assert link(doa, active, "nearest", gate_deg=15).tolist() == [[0, 1], [1, 2]]
+    assert linked(doa, active, "nearest", gate_deg=15).tolist() == [[0, 1], [1, 2]]
 
 
 @pytest.mark.parametrize("how", LINKING)
-def test_turning_the_sphere_changes_no_identity(how):
+def test_rotating_the_sphere_changes_no_identity(how):
     rng = np.random.default_rng(1)
     doa = unit_vectors(np.cumsum(rng.normal(0, 6, (80, 3)), 0), np.cumsum(rng.normal(0, 3, (80, 3)), 0))
     active = rng.random((80, 3)) > 0.3
-    pred_id = link(doa, active, how)
-    for turn in Rotation.random(5, rng=2).as_matrix():  # over the poles, too
-        assert (link(doa @ turn.T, active, how) == pred_id).all()
+    pred_id = linked(doa, active, how)
+    for rotation in Rotation.random(5, rng=2).as_matrix():  # over the poles, too
+        assert (linked(doa @ rotation.T, active, how) == pred_id).all()
     assert ((pred_id >= 0) == active).all()
     for frame in pred_id:
         assert len(set(frame[frame >= 0])) == (frame >= 0).sum()
@@ -123,23 +131,23 @@ def test_turning_the_sphere_changes_no_identity(how):
 
 @pytest.mark.parametrize("how", TRACKERS)
 def test_nothing_is_linked_to_nothing(how):
-    assert link(np.zeros((0, 2, 3)), np.zeros((0, 2), bool), how).shape == (0, 2)
-    assert (link(np.zeros((4, 2, 3)), np.zeros((4, 2), bool), how) == -1).all()
-    assert link(np.zeros((4, 0, 3)), np.zeros((4, 0), bool), how).shape == (4, 0)
+    assert linked(np.zeros((0, 2, 3)), np.zeros((0, 2), bool), how).shape == (0, 2)
+    assert (linked(np.zeros((4, 2, 3)), np.zeros((4, 2), bool), how) == -1).all()
+    assert linked(np.zeros((4, 0, 3)), np.zeros((4, 0), bool), how).shape == (4, 0)
 
 
 def test_a_direction_that_is_no_number_does_no_harm():
     doa, active = drawn([(0, 90), (0, 90), (0, 90), (0, 90)])
     doa[1, 0] = np.nan
     for how in LINKING:
-        pred_id = link(doa, active, how)
+        pred_id = linked(doa, active, how)
         assert pred_id[:, 1].tolist() == [1] * 4 and pred_id[[0, 2, 3], 0].tolist() == [0] * 3
 
 
 def test_trackers_are_those_of_the_parameters():
     for how in TRACKERS:
-        assert get_params(tracker=how)["tracker"] == how
+        assert get_params(tracker=how).tracker.tracker == how
     with pytest.raises(UserError, match="kalman"):
         get_params(tracker="kalmann")
     with pytest.raises(UserError, match="kalman"):
-        link(np.zeros((1, 1, 3)), np.ones((1, 1), bool), "kalmann")
+        TRACKERS["kalmann"]

@@ -1,20 +1,21 @@
-"""Microphone arrays as data, and how they respond to a plane wave.
+"""Microphone arrays as data, and their response to a plane wave.
 
-An array is a YAML file (arrays/*.yaml, of which respeaker_6mic.yaml is a commented template): ambisonic channels,
-capsules in the free field (omnidirectional or cardioid), or capsules on a rigid sphere. Everything that depends on the
-array follows from it: the number of channels and of pairs, rendering, steering, the rotations that map it onto itself,
-whether it can tell up from down.
+An array is a YAML file (arrays/*.yaml; respeaker_6mic.yaml is a commented template): ambisonic channels, capsules in
+the free field (omnidirectional or cardioid), or capsules on a rigid sphere. All that depends on the array follows
+from the file: the numbers of channels and pairs, rendering, steering, the rotations that map the array onto itself,
+and whether it can distinguish up from down.
 
-Directions are unit vectors (x, y, z) toward the source (see geometry); frequencies in Hz, lengths in m. Responses are
-relative to the sound at the array's centre, in the convention exp(+iωt) of numpy's FFT: a capsule that the wave reaches
-before the centre has a positive phase. M capsules, D directions, F frequencies.
+Directions are unit vectors (x, y, z) toward the source (see geometry), frequencies are in Hz, lengths in m. Responses
+are relative to the sound at the origin, with the sign convention exp(+iωt) of numpy's FFT: a capsule that the wave
+reaches before the origin has a positive phase. M capsules, D directions, F frequencies.
 
 - ambisonic: W, Y, Z, X = 1, y, z, x (ACN order, SN3D gains).
-- free: g(γ)·exp(iωp·d/c) for a capsule at p and a wave from d; g = 1 (omni) or ½ + ½cos γ (cardioid), γ the angle from
-  the capsule's axis.
+- free: g(γ)·exp(iωp·d/c) for a capsule at p and a wave from d; g = 1 (omni) or ½ + ½cos γ (cardioid), where γ is the
+angle
+  between the wave and the axis of the capsule.
 - rigid: a capsule on a sphere of radius R at the angle γ from the source, x = ωR/c (Politis, Adavanne and Virtanen, "A
-  dataset of reverberant spatial sound scenes with moving sources for sound event localization and detection", DCASE 2020):
-  H(γ, ω) = 1/x² · Σ_n i^(n-1) / h_n'^(2)(x) · (2n+1) · P_n(cos γ)
+  dataset of reverberant spatial sound scenes with moving sources for sound event localization and detection", DCASE
+  2020): H(γ, ω) = 1/x² · Σ_n i^(n-1) / h_n'^(2)(x) · (2n+1) · P_n(cos γ)
 """
 
 import functools
@@ -26,27 +27,33 @@ import numpy as np
 
 from doatools.config.yaml_files import read_yaml
 from doatools.errors import UserError, nearest
-from doatools.spatial.geometry import unit_vectors
+from doatools.spatial.geometry import azimuth_elevation, unit_vectors
 
 SPEED_OF_SOUND = 343.0  # m/s
 FOLDER = Path(__file__).resolve().parents[2] / "arrays"
 KINDS = ("ambisonic", "free", "rigid")
 DIRECTIVITIES = ("omni", "cardioid")
 KEYS = ("name", "kind", "positions_m", "radius_m", "capsules_deg", "directivity", "orientations_deg")
-FLAT_M = 1e-4  # capsules this near to a plane or a line lie in it
+TOLERANCE_M = 1e-3  # 3 µs of sound: capsules this close to a plane, to a line or to each other are in it, or the same
+TOLERANCE_AXIS = 0.02  # radians, the same for the axes of cardioids; files round these to degrees
+MOST_CAPSULES = 64
+LARGEST_M = 2.0  # distance of a capsule from the origin
 
 
 @dataclass(frozen=True)
 class Array:
-    """One array. ``kind`` is 'ambisonic' (four channels), 'free' (``positions_m``) or 'rigid' (``capsules_deg``).
+    """One array; make one by ``find_array``, which checks it.
 
     Attributes
     ----------
-    positions_m : M tuples (x, y, z), from the centre; free only
-    radius_m : of the sphere; rigid only
+    name : str
+        Recordings are in <name>_dev.
+    kind : 'ambisonic' (four channels), 'free' (``positions_m``) or 'rigid' (``capsules_deg``)
+    positions_m : M tuples (x, y, z); free only
+    radius_m : of the sphere around the origin; rigid only
     capsules_deg : M tuples (azimuth, elevation); rigid only
     directivity : M words of DIRECTIVITIES; free only
-    orientations_deg : M tuples (azimuth, elevation), the axes of cardioids; () where there is none
+    orientations_deg : M tuples (azimuth, elevation), where cardioids point; () if there is none
     """
 
     name: str
@@ -59,22 +66,22 @@ class Array:
 
     @classmethod
     def from_plain(cls, values):
-        """From the dict of plain types that ``plain`` returns, or that checkpoints of the first edition hold."""
+        """From the dict of plain types that ``plain`` returns, or from that of a checkpoint of the first edition."""
         values = {key: tuple(tuple(v) if isinstance(v, (list, tuple)) else v for v in value)
                   if isinstance(value, (list, tuple)) else value for key, value in values.items()}
-        if values["kind"] == "open":  # of the first edition: a sphere in the free field
+        if values["kind"] == "open":  # first edition: capsules on a sphere, in the free field
             directions = unit_vectors(*np.asarray(values["capsules_deg"], float).T)
             positions = tuple(map(tuple, (values["radius_m"] * directions).tolist()))
             return cls(values["name"], "free", positions, directivity=("omni",) * len(positions))
         return cls(**values)
 
     def plain(self):
-        """As a dict of strings, numbers and lists, for files."""
+        """As a dict of strings, numbers and lists, to be stored."""
         return {key: [list(v) if isinstance(v, tuple) else v for v in value] if isinstance(value, tuple) else value
                 for key, value in asdict(self).items()}
 
     def __eq__(self, other):
-        """Whether both are the same array; their names do not matter."""
+        """Whether both are the same array, whatever their names."""
         return isinstance(other, Array) and {**asdict(self), "name": ""} == {**asdict(other), "name": ""}
 
     def __hash__(self):
@@ -92,65 +99,80 @@ class Array:
 
     @functools.cached_property
     def positions(self):
-        """Capsules (M, 3), m from the centre."""
+        """Capsules (M, 3), m from the origin."""
         return self.radius_m * self.capsules if self.kind == "rigid" else np.asarray(self.positions_m, float)
 
     @functools.cached_property
     def capsules(self):
-        """Unit vectors (M, 3) from the centre of a rigid sphere to its capsules."""
+        """Unit vectors (M, 3) from the centre of the rigid sphere to its capsules."""
         return unit_vectors(*np.asarray(self.capsules_deg, float).T)
 
     @functools.cached_property
     def axes(self):
-        """Unit vectors (M, 3) along which cardioids point; zeros for omnidirectional capsules."""
+        """Unit vectors (M, 3), where cardioids point; zeros for omnidirectional capsules."""
         axes = np.zeros((self.channels, 3))
         cardioid = np.array([word == "cardioid" for word in self.directivity])
         if cardioid.any():
             axes[cardioid] = unit_vectors(*np.asarray(self.orientations_deg, float)[cardioid].T)
         return axes
 
+    @functools.cached_property
+    def mirror(self):
+        """Normal (3,) of the plane of which the array cannot distinguish the two sides; None if there is no such plane.
+
+        All capsules are in that plane, all cardioids point along it, and it contains the centre of a rigid sphere.
+        """
+        if self.kind == "ambisonic":
+            return None
+        if self._mirrored(np.eye(3)[2]):
+            return np.eye(3)[2]
+        normal = np.linalg.svd(self.positions - self.positions.mean(0))[2][2]
+        return normal if self._mirrored(normal) else None
+
+    def _mirrored(self, normal):
+        heights = self.positions @ normal
+        spread = np.abs(heights).max() if self.kind == "rigid" else np.ptp(heights)
+        return spread < TOLERANCE_M and np.abs(self.axes @ normal).max() < TOLERANCE_AXIS
+
     @property
     def planar(self):
-        """Whether all capsules lie in the horizontal plane and respond alike above and below it: elevations are then
-        known up to their sign only."""
-        if self.kind == "ambisonic":
-            return False
-        flat = np.ptp(self.positions[:, 2]) < FLAT_M and (self.kind == "free" or np.abs(self.positions[:, 2]).max() < FLAT_M)
-        return bool(flat and np.abs(self.axes[:, 2]).max() < 1e-6)
+        """Whether the array cannot distinguish above from below, so that elevations are known up to their sign."""
+        return self.mirror is not None and abs(self.mirror[2]) > 1 - 1e-9
 
     @property
     def max_delay_s(self):
-        """The longest time that a wave takes from one capsule to another, bending around a rigid sphere."""
+        """The longest time that a wave takes from one capsule to another, around a rigid sphere."""
         if self.kind == "ambisonic":
             return 0.0
         aperture = np.linalg.norm(self.positions[:, None] - self.positions, axis=-1).max()
         return aperture * (np.pi / 2 if self.kind == "rigid" else 1) / SPEED_OF_SOUND
 
     def describe(self):
-        """What a recording must be, in words."""
+        """What recordings of the array are, in words."""
         if self.kind == "ambisonic":
-            return "first-order ambisonics in 4 channels: W, Y, Z, X (ACN order, SN3D gains), or W, X, Y, Z (FuMa)"
+            return "first-order ambisonics in 4 channels: W, Y, Z, X (AmbiX: ACN, SN3D), or W, X, Y, Z (FuMa)"
         if self.kind == "rigid":
             places = " ".join(f"({azimuth:g}, {elevation:g})" for azimuth, elevation in self.capsules_deg)
-            return (f"{self.channels} capsules, in this order at (azimuth, elevation) {places} degrees on a rigid sphere "
-                    f"of {100 * self.radius_m:g} cm radius")
+            return (f"{self.channels} capsules, in this order at (azimuth, elevation) {places} degrees on a rigid "
+                    f"sphere of {100 * self.radius_m:g} cm radius")
         places = " ".join("({:.3g}, {:.3g}, {:.3g})".format(*(100 * np.array(place))) for place in self.positions_m)
         kinds = "cardioid" if "cardioid" in self.directivity else "omnidirectional"
         return f"{self.channels} {kinds} capsules, in this order at (x, y, z) {places} cm ({self.name})"
 
     def folded(self, directions):
-        """Directions (..., 3) as the array can tell them: those below a planar array are mirrored above it."""
+        """Directions (..., 3) as far as the array can distinguish them: below a planar array they are mirrored
+        upward."""
         directions = np.asarray(directions)
         return np.concatenate([directions[..., :2], np.abs(directions[..., 2:])], -1) if self.planar else directions
 
     def angle_response(self, angles_deg, frequencies):
-        """Response of a rigid sphere's capsule to sources ``angles_deg`` (A,) from it → complex (A, F)."""
+        """Response of a capsule on the rigid sphere to sources at angles (A,) from it → complex (A, F)."""
         cosines = np.cos(np.deg2rad(np.asarray(angles_deg, dtype=float)))
         x = 2 * np.pi * np.asarray(frequencies, dtype=float) * self.radius_m / SPEED_OF_SOUND
         return rigid_sphere_response(cosines, x)
 
     def gains(self, directions):
-        """Gains of the channels for waves from ``directions`` (..., 3), frequency and delay apart → (..., M)."""
+        """Frequency-independent gains of the channels for waves from ``directions`` (..., 3) → (..., M)."""
         directions = np.asarray(directions, float)
         if self.kind == "ambisonic":
             return foa_gains(directions)
@@ -173,7 +195,7 @@ class Array:
 # --- files -----------------------------------------------------------------------------------------------------
 
 def known_arrays():
-    """Names of the arrays that come with the toolkit: the files in arrays/."""
+    """Names of the arrays in arrays/."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
@@ -197,24 +219,35 @@ def read_array(path):
     Raises
     ------
     UserError
-        Naming the file and the key: a key or kind that is unknown, positions that are not numbers in metres, capsules at
-        one place, capsules on one line (a line cannot tell directions from each other on a cone around it).
+        Naming the file and the key: an unknown key or kind, a value of the wrong type or range, capsules at the same
+        place, capsules on one line, capsules in a plane that is not horizontal.
     """
     content = read_yaml(path, "an array")
-    for key in content:
-        if key not in KEYS:
-            raise UserError(f"{path}: unknown key '{key}'.{nearest(key, KEYS)} Known: {', '.join(KEYS)}")
-    name, kind = content.get("name"), content.get("kind")
-    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9]\w*", name):
-        raise UserError(f"{path}: key 'name' takes letters, digits and underscores (recordings are in <name>_dev), "
-                        f"not {name!r}")
-    if kind not in KINDS:
-        raise UserError(f"{path}: key 'kind' is one of {', '.join(KINDS)}, not {kind!r}.{nearest(kind, KINDS)}")
     try:
-        array = {"ambisonic": _ambisonic, "free": _free, "rigid": _rigid}[kind](name, content)
-        _check_geometry(array)
+        array = _checked(content)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
+    known = FOLDER / f"{array.name}.yaml"
+    if known.is_file() and not known.samefile(path) and _checked(read_yaml(known, "an array")) != array:
+        raise UserError(f"{path}: key 'name': arrays/{known.name} is another array of the name '{array.name}'; choose "
+                        "another name, so that the recordings of the two are not mixed up")
+    return array
+
+
+def _checked(content):
+    """The content of a file → Array."""
+    for key in content:
+        if key not in KEYS:
+            raise UserError(f"unknown key '{key}'.{nearest(key, KEYS)} Known: {', '.join(KEYS)}")
+    name, kind = content.get("name"), content.get("kind")
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9]\w*", name):
+        raise UserError("key 'name' takes letters, digits and underscores (recordings are in <name>_dev), "
+                        f"not {name!r}")
+    if kind not in KINDS:
+        raise UserError(f"key 'kind' is one of {', '.join(KINDS)}, not {kind!r}.{nearest(kind, KINDS)}")
+    array = {"ambisonic": _ambisonic, "free": _free, "rigid": _rigid}[kind](name, content)
+    if kind != "ambisonic":
+        _check_geometry(array, "positions_m" if "positions_m" in content else "capsules_deg")
     return array
 
 
@@ -227,39 +260,39 @@ def _free(name, content):
     _refuse_keys(content, "free", ("radius_m", "capsules_deg"))
     positions = _numbers(content, "positions_m", 3)
     far = np.abs(positions).max()
-    if far > 2:
-        raise UserError(f"key 'positions_m': a capsule {far:g} m from the centre; positions are in metres")
+    if far > LARGEST_M:
+        raise UserError(f"key 'positions_m': a capsule is {far:g} m from the origin; positions are in metres")
     words = content.get("directivity", "omni")
     words = [words] * len(positions) if isinstance(words, str) else words
-    if not isinstance(words, list) or len(words) != len(positions) or not set(words) <= set(DIRECTIVITIES):
+    if not isinstance(words, list) or len(words) != len(positions) or any(word not in DIRECTIVITIES for word in words):
         raise UserError(f"key 'directivity' takes {' or '.join(DIRECTIVITIES)}, or a list with one of them per capsule "
-                        f"({len(positions)}), not {words!r}")
+                        f"({len(positions)}), not {content['directivity']!r}")
     orientations = ()
     if "cardioid" in words:
         orientations = _numbers(content, "orientations_deg", 2)
         if len(orientations) != len(positions):
             raise UserError(f"key 'orientations_deg' has {len(orientations)} directions for {len(positions)} capsules")
     elif "orientations_deg" in content:
-        raise UserError("key 'orientations_deg' has no meaning for omnidirectional capsules; add 'directivity: cardioid' "
-                        "or remove it")
+        raise UserError("key 'orientations_deg' has no meaning for omnidirectional capsules; add 'directivity: "
+                        "cardioid' or remove it")
     return Array(name, "free", positions, directivity=tuple(words), orientations_deg=orientations)
 
 
 def _rigid(name, content):
     _refuse_keys(content, "rigid", ("directivity", "orientations_deg"))
     radius = content.get("radius_m")
-    if isinstance(radius, bool) or not isinstance(radius, (int, float)) or not 0.001 <= radius <= 2:
-        raise UserError(f"key 'radius_m' takes the radius of the sphere in metres (0.001 to 2), not {radius!r}")
+    if isinstance(radius, bool) or not isinstance(radius, (int, float)) or not 0.001 <= radius <= LARGEST_M:
+        raise UserError(f"key 'radius_m' takes the radius of the sphere in metres (0.001 to {LARGEST_M:g}), not "
+                        f"{radius!r}")
     if "capsules_deg" in content:
         _refuse_keys(content, "rigid with capsules_deg", ("positions_m",))
         return Array(name, "rigid", radius_m=float(radius), capsules_deg=_numbers(content, "capsules_deg", 2))
     positions = np.array(_numbers(content, "positions_m", 3), float)
     away = np.linalg.norm(positions, axis=1)
     if np.abs(away - radius).max() > 0.02 * radius:
-        raise UserError(f"key 'positions_m': a capsule {away[np.abs(away - radius).argmax()]:.4g} m from the centre is "
+        raise UserError(f"key 'positions_m': a capsule {away[np.abs(away - radius).argmax()]:.4g} m from the origin is "
                         f"not on the sphere of {radius:g} m radius")
-    x, y, z = (positions / away[:, None]).T
-    degrees = np.rad2deg(np.stack([np.arctan2(y, x), np.arcsin(np.clip(z, -1, 1))], -1))
+    degrees = np.stack(azimuth_elevation(positions), -1)
     return Array(name, "rigid", radius_m=float(radius), capsules_deg=tuple(map(tuple, degrees.tolist())))
 
 
@@ -283,28 +316,28 @@ def _numbers(content, key, width):
     return tuple(tuple(row) for row in rows)
 
 
-def _check_geometry(array):
-    """UserError for an array that cannot tell directions."""
-    if array.kind == "ambisonic":
-        return
+def _check_geometry(array, key):
+    """UserError for capsules, stated by ``key``, that directions cannot be found with."""
     positions = array.positions
-    if len(positions) < 3:
-        raise UserError(f"{len(positions)} capsule(s); directions take three or more that are not on one line")
-    if len(positions) > 64:
-        raise UserError(f"{len(positions)} capsules; up to 64 are supported")
-    gaps = np.linalg.norm(positions[:, None] - positions, axis=-1) + 9 * np.eye(len(positions))
-    if gaps.min() < FLAT_M:
+    count = len(positions)
+    if count < 3:
+        raise UserError(f"key '{key}': {count} capsule{'s' * (count > 1)}; directions take three or more that are not "
+                        "on one line")
+    if count > MOST_CAPSULES:
+        raise UserError(f"key '{key}': {count} capsules; up to {MOST_CAPSULES} are supported")
+    gaps = np.linalg.norm(positions[:, None] - positions, axis=-1)
+    gaps[np.diag_indices(count)] = np.inf
+    if gaps.min() < TOLERANCE_M:
         one, other = np.argwhere(gaps == gaps.min())[0]
-        raise UserError(f"capsules {one + 1} and {other + 1} are at the same place")
-    spread = np.linalg.svd(positions - positions.mean(0), compute_uv=False)
-    if spread[1] < FLAT_M:
-        raise UserError("all capsules are on one line: such an array hears the same from all directions on a cone around "
-                        "the line, so neither azimuth nor elevation can be told; at least one capsule must be off the line")
-    if array.kind == "free" and spread[2] < FLAT_M and not array.planar and np.ptp(positions[:, 2]) >= FLAT_M \
-            and not np.abs(array.axes).any():
-        raise UserError("all capsules are in one plane that is not horizontal: the array cannot tell the two sides of that "
-                        "plane apart, and labels are folded for horizontal arrays only; state the positions with the array "
-                        "lying flat (z = 0), or add a capsule outside the plane")
+        raise UserError(f"key '{key}': capsules {one + 1} and {other + 1} are at the same place")
+    if np.linalg.svd(positions - positions.mean(0), compute_uv=False)[1] < TOLERANCE_M:
+        raise UserError(f"key '{key}': all capsules are on one line; such an array hears the same from all directions "
+                        "on a cone around the line, so that neither azimuth nor elevation follows: at least one "
+                        "capsule must be off the line")
+    if array.mirror is not None and not array.planar:
+        raise UserError(f"key '{key}': all capsules are in one plane that is not horizontal; such an array cannot "
+                        "distinguish the two sides of that plane, and labels are folded for horizontal arrays only: "
+                        "state the positions of the array lying flat, or add a capsule outside the plane")
 
 
 # --- physics ---------------------------------------------------------------------------------------------------
@@ -318,13 +351,13 @@ def foa_gains(directions):
 def rigid_sphere_response(cosines, x):
     """Pressure on a rigid sphere at cos γ (A,) and x = ωR/c (F,) → complex (A, F); 1 in the limit x = 0.
 
-    Orders up to 30, and beyond where x asks for more: terms fall off steeply once the order exceeds x.
+    Orders up to 30, or up to x + 15 for large x: terms decay steeply once the order exceeds x.
     """
-    from scipy.special import eval_legendre, spherical_jn, spherical_yn  # scipy.special takes a while to import
+    from scipy.special import eval_legendre, spherical_jn, spherical_yn  # slow to import
     x = np.asarray(x, dtype=float)
     orders = np.arange(max(30, int(np.ceil(x.max(initial=0.0))) + 15) + 1)[:, None]
     safe = np.where(x > 0, x, 1.0)
-    with np.errstate(all="ignore"):  # y_n overflows at small x and high n, where the term is zero
+    with np.errstate(all="ignore"):  # y_n overflows at small x and high n, where the term is 0
         derivative = spherical_jn(orders, safe, True) - 1j * spherical_yn(orders, safe, True)
         terms = 1j ** (orders - 1.0) * (2 * orders + 1) / (safe**2 * derivative)
     terms = np.where(np.isfinite(terms) & (np.abs(derivative) < 1e200), terms, 0)

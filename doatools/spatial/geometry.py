@@ -1,8 +1,8 @@
 """Directions of arrival.
 
-Azimuth is counter-clockwise from the front (+x), elevation is up from the horizontal plane; both in
-degrees here, at the edge. A direction is a unit vector (x, y, z), last axis, with
-x = cos(el) cos(az), y = cos(el) sin(az), z = sin(el). Radians never leave this module.
+Azimuth is counter-clockwise from the front (+x), elevation is upward from the horizontal plane, both in degrees;
+inside the toolkit a direction is a unit vector (x, y, z), last axis, with x = cos(el) cos(az), y = cos(el) sin(az), z
+= sin(el).
 """
 
 import numpy as np
@@ -24,7 +24,7 @@ def azimuth_elevation(vectors):
 def angular_distance(a, b):
     """Great-circle angle in degrees between vectors (..., 3), broadcast; exact at 0°, 180° and the poles.
 
-    arctan2 of the lengths of a-b and a+b (Kahan) keeps full precision where arccos of a dot product loses it.
+    The arctan2 of the lengths of a-b and a+b (Kahan) is precise where the arccos of a scalar product is not.
     """
     a = a / np.maximum(np.linalg.norm(a, axis=-1, keepdims=True), 1e-12)
     b = b / np.maximum(np.linalg.norm(b, axis=-1, keepdims=True), 1e-12)
@@ -32,10 +32,10 @@ def angular_distance(a, b):
 
 
 def pairwise_angles(a, b):
-    """Great-circle angles in degrees of every pair in each frame: (T, N, 3) and (T, M, 3) → (T, N, M).
+    """Great-circle angles in degrees of all pairs in each frame: (T, N, 3) and (T, M, 3) → (T, N, M).
 
-    The same as ``angular_distance(a[:, :, None], b[:, None])``, but many times faster: the frames are innermost in
-    memory, here and in the result, and go through the caches in blocks.
+    The same as ``angular_distance(a[:, :, None], b[:, None])``, and many times faster: the frames are innermost in
+    memory, here and in the result, and are processed in blocks that fit into the cache.
     """
     frames, n, m = len(a), a.shape[1], b.shape[1]
     angles = np.empty((n, m, frames))

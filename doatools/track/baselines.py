@@ -1,16 +1,15 @@
-"""Classical baselines: what can be had without learning.
+"""Classical baselines: what is possible without learning.
 
-``srp`` (SRP-PHAT: DiBiase 2000) and ``music`` (frequency-normalised MUSIC: Schmidt 1986, Salvati et al. 2014) are
-pyroomacoustics's, on capsules, steered by the response of the array as it is (a rigid sphere, directivity) rather than by
-delays in the free field; ``intensity`` (after Jarrett et al. 2010 and Pavlidi et al. 2015) is a histogram of the
-active intensity vectors of ambisonics. Each gives a spectrum over G directions spread evenly over the sphere (the upper
-half of it for planar arrays) for each label frame, from that frame and its two neighbours; peaks of it are candidates, and
-two thresholds count them.
+``srp`` (SRP-PHAT: DiBiase 2000) and ``music`` (frequency-normalised MUSIC: Schmidt 1986, Salvati et al. 2014) are the
+methods of pyroomacoustics, for capsules. They are steered by the response of the array (rigid sphere, directivity)
+instead of delays in the free field. ``intensity`` (after Jarrett et al. 2010 and Pavlidi et al. 2015) is a histogram
+of the active intensity vectors of ambisonics. Each method gives a spectrum over G directions, spread evenly over the
+sphere (over its upper half for planar arrays), for each label frame, from that frame and its two neighbours. The
+peaks of the spectrum are candidates, and two thresholds decide which of them are sources.
 
-A further baseline is a class like ``Intensity`` and one line in doatools/registry.py.
+A new baseline is one class like ``Intensity`` and one line in doatools/registry.py.
 
-T label frames, N candidates at most at once, M channels, K bins, S spectra (all of a recording), G directions.
-Audio is (samples, M).
+T label frames, N candidates at most, M channels, K bins, S spectra of a recording, G directions. Audio is (samples, M).
 """
 
 import functools
@@ -27,50 +26,54 @@ GRID = 800  # directions, about 7° apart
 BAND_HZ = (500.0, 4000.0)
 SPECTRA_PER_FRAME = 10
 CONTEXT = 1  # label frames before and after
-APART_DEG = 30.0  # least angle between two candidates
-KERNEL_DEG = 12.0  # width of the histogram's smoothing
-REFINE_DEG = 10.0  # a peak is the centre of gravity of the spectrum this near to it
-FLOOR_PERCENTILE = 10  # of a recording's frame levels: its noise floor
-NEVER_BELOW_DB = 1.0  # frames no louder than this above the floor are silent; not worth a spectrum
-SILENCE = 1e-12  # mean square per bin below which nothing is heard at all
+APART_DEG = 30.0  # smallest angle between two candidates
+KERNEL_DEG = 12.0  # width of the smoothing of the histogram
+REFINE_DEG = 10.0  # a direction is the centre of gravity of the spectrum within this angle of a peak
+FLOOR_PERCENTILE = 10  # of the frame levels of a recording: its noise floor
+SILENCE = 1e-12  # mean square per bin below which a frame is digital silence
 
 
 class Rule(NamedTuple):
-    """When a candidate counts as a source."""
+    """The thresholds above which a candidate counts as a source."""
 
-    level_db: float  # the frame is so much louder than the recording's noise floor
-    height: float  # and the peak at least so high beside the frame's highest one, the spectrum's median being 0
+    level_db: float  # of the frame above the noise floor of the recording
+    height: float  # of the peak relative to the highest peak of the frame, where the median of the spectrum is 0
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Peaks of each label frame, the highest first."""
+    """The peaks of each label frame, the highest first."""
 
     doa: np.ndarray  # (T, N, 3)
-    height: np.ndarray  # (T, N) beside the first; 0 where there is no such peak
-    level_db: np.ndarray  # (T,) above the recording's noise floor
+    height: np.ndarray  # (T, N) relative to the first; 0 where there is no such peak
+    level_db: np.ndarray  # (T,) above the noise floor of the recording
 
     def active(self, rule):
-        """(T, N) bool: those that count as sources."""
+        """(T, N) bool: which candidates count as sources."""
         return (self.level_db >= rule.level_db)[:, None] & (self.height >= rule.height)
 
 
 class Baseline:
-    """What baselines have in common; ``rule`` was chosen by the F20 of the validation fold (benchmarks/tune_baselines.py).
+    """What the baselines have in common.
 
     Parameters
     ----------
     array : Array
     fs : Hz
     label_hop_s : s
+
+    Attributes
+    ----------
+    name : as in the registry
+    rule : Rule with the highest F20 on the validation fold (benchmarks/tune_baselines.py)
+    channels : 'ambisonics' or 'capsules', the kind of recording that it reads
     """
 
-    name, rule = "", Rule(0.5, 0.5)
+    name, rule, channels = "", Rule(0.5, 0.5), "capsules"
 
     def __init__(self, array, fs, label_hop_s):
         if not self.reads(array):
-            raise UserError(f"{self.name} reads {'ambisonics' if self.name == 'intensity' else 'capsules'}, which array "
-                            f"'{array.name}' does not have")
+            raise UserError(f"{self.name} reads {self.channels}, which array '{array.name}' does not have")
         self.array, self.fs = array, fs
         self.hop = round(fs * label_hop_s / SPECTRA_PER_FRAME)
         self.n_fft = 2 ** int(np.ceil(np.log2(2 * self.hop)))
@@ -79,16 +82,16 @@ class Baseline:
 
     @classmethod
     def reads(cls, array):
-        """Whether the baseline is for such an array."""
-        return array.kind != "ambisonic"
+        """Whether this baseline reads recordings of an Array."""
+        return (array.kind == "ambisonic") == (cls.channels == "ambisonics")
 
     def __call__(self, audio, max_sources):
-        """Audio (samples, M) → doa (T, N, 3), active (T, N) of its label frames."""
+        """Audio (samples, M) → doa (T, N, 3) and active (T, N) at label frames."""
         found = self.candidates(audio, max_sources)
         return found.doa, found.active(self.rule)
 
     def candidates(self, audio, max_sources):
-        """The peaks of the spectra of audio (samples, M), before they are counted → Candidates."""
+        """Audio (samples, M) → Candidates; UserError for less than a label frame."""
         spectra, frequencies = _spectra(audio, self.fs, self.hop, self.n_fft)  # (M, K, S)
         n_frames = spectra.shape[2] // SPECTRA_PER_FRAME
         if not n_frames:
@@ -98,18 +101,14 @@ class Baseline:
         return Candidates(*_peaks(spectrum, max_sources, self.grid), level_db)
 
     def spectrum(self, spectra, frequencies, loud, n_frames):
-        """Spectra (M, K, S) at frequencies (K,) → (T, G); 0 outside the frames ``loud``."""
+        """Spectra (M, K, S) at frequencies (K,) → (T, G); only the frames ``loud`` (indices) are needed."""
         raise NotImplementedError
 
 
 class Intensity(Baseline):
     """Smoothed histogram of the directions of the active intensity."""
 
-    name, rule = "intensity", Rule(0.5, 0.4)
-
-    @classmethod
-    def reads(cls, array):
-        return array.kind == "ambisonic"
+    name, rule, channels = "intensity", Rule(0.5, 0.4), "ambisonics"
 
     def spectrum(self, spectra, frequencies, loud, n_frames):
         return _intensity(spectra, n_frames)
@@ -121,13 +120,13 @@ class SRP(Baseline):
     name, rule = "srp", Rule(0.5, 0.95)
 
     def steering(self, frequencies):
-        """Response of the array to the grid (M, G, K), normalised as the method wants."""
+        """Response of the array to the directions of the grid (M, G, K), normalised as the method requires."""
         steering = self.array.response(self.grid, frequencies)
         return steering / np.maximum(np.abs(steering), 1e-6)
 
     def spectrum(self, spectra, frequencies, loud, n_frames):
         import pyroomacoustics
-        # One source in a bin: a second dimension would hold what is left of the first one, and see its mirror image.
+        # One source per bin: a second signal dimension would hold the residue of the first and show its mirror image.
         localizer = self._method(pyroomacoustics.doa)(
             self.array.positions.T, self.fs, self.n_fft, dim=3, n_grid=len(self.grid), num_src=1)
         localizer.grid = pyroomacoustics.doa.GridSphere(cartesian_points=self.grid.T)
@@ -161,15 +160,15 @@ class MUSIC(SRP):
 
 
 def _spectra(audio, fs, hop, n_fft):
-    """Spectra in BAND_HZ (M, K, S), SPECTRA_PER_FRAME a label frame, and their frequencies (K,)."""
-    padded = np.pad(audio, ((0, hop), (0, 0)))  # the last window of the last frame reaches over the end
+    """Spectra in BAND_HZ (M, K, S), SPECTRA_PER_FRAME per label frame, and their frequencies (K,)."""
+    padded = np.pad(audio, ((0, hop), (0, 0)))  # the last window extends beyond the end
     frequencies, _, spectra = stft(padded.T, fs, nperseg=2 * hop, noverlap=hop, nfft=n_fft, boundary=None, padded=False)
     kept = (frequencies >= BAND_HZ[0]) & (frequencies < BAND_HZ[1])
     return spectra[:, kept], frequencies[kept]
 
 
 def _level_above_floor(spectra, n_frames):
-    """(T,) dB above the FLOOR_PERCENTILE of the recording; -inf where nothing is heard."""
+    """(T,) dB above the FLOOR_PERCENTILE of the recording; -inf in digital silence."""
     power = np.mean(np.abs(spectra) ** 2, axis=(0, 1))[: n_frames * SPECTRA_PER_FRAME]
     power = power.reshape(n_frames, -1).mean(1)
     level_db = 10 * np.log10(np.maximum(power, SILENCE))
@@ -184,7 +183,7 @@ def _window(frame, n_frames):
 # --- intensity -------------------------------------------------------------------------------------------
 
 def _intensity(spectra, n_frames):
-    """Smoothed histogram (T, G) of the directions of the active intensity, each of its own length."""
+    """Smoothed histogram (T, G) of the directions of the active intensity, weighted by the root of its length."""
     w, yzx = spectra[0], spectra[1:, :, : n_frames * SPECTRA_PER_FRAME]
     vectors = np.real(np.conj(w[None, :, : yzx.shape[2]]) * yzx)[[2, 0, 1]]  # x, y, z: (3, K, S)
     vectors = vectors.transpose(2, 1, 0).reshape(n_frames, -1, 3)
@@ -205,7 +204,7 @@ def _directions_tree():
 
 @functools.cache
 def _kernel():
-    """(G, G) von Mises-Fisher weights between directions."""
+    """(G, G) von Mises-Fisher weights between the directions of the grid."""
     directions = fibonacci_directions(GRID)
     return np.exp((directions @ directions.T - 1) / np.deg2rad(KERNEL_DEG) ** 2)
 
@@ -213,7 +212,8 @@ def _kernel():
 # --- peaks -------------------------------------------------------------------------------------------------
 
 def _peaks(spectrum, count, directions):
-    """Spectrum (T, G) at directions (G, 3) → (T, N, 3) of its highest local maxima APART_DEG apart, heights (T, N)."""
+    """Spectrum (T, G) at directions (G, 3) → its ``count`` highest local maxima that are APART_DEG apart: directions
+    (T, N, 3) and heights (T, N) relative to the first."""
     cosines = directions @ directions.T  # (G, G)
     beside = np.argsort(-cosines, axis=1)[:, 1:7]  # the six neighbours
     raised = np.maximum(spectrum - np.median(spectrum, axis=1, keepdims=True), 0)

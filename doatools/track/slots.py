@@ -1,7 +1,8 @@
-"""Predictions of networks whose slots may be permuted, averaged.
+"""Averages of Predictions whose slots may be permuted.
 
-Slots are compared as vectors, direction times probability, by the sum of scalar products, which is the permutation of
-least squared difference: an inactive slot weighs nothing. Shapes: N slots; ... any axes before, label frames the last.
+Slots are compared as vectors, direction times probability: the best order has the largest sum of scalar products, and
+so the smallest sum of squared differences. Inactive slots have no weight. Shapes: N slots, label frames the axis
+before; ... any axes before.
 """
 
 import numpy as np
@@ -16,10 +17,11 @@ def as_vectors(predictions):
 
 
 def weighted_mean(predictions, weights):
-    """Several Predictions → one, each put in each frame into the order of slots that agrees best with the first.
+    """The mean of several Predictions, each in the order of slots that agrees best with the first, frame by frame.
 
-    ``weights``: of each, arrays that broadcast to (..., N) and sum to 1. Directions, and all other outputs but the
-    probability, also weigh by probability; where nothing is left, the first's stand.
+    ``weights``: one array per Predictions, which broadcast to (..., N) and sum to 1. Directions, and all other
+    outputs except the probability, are weighted by probability as well; where nothing has weight, those of the first
+    are used.
     """
     first, *others = predictions
     ordered = [first, *(other.permuted(_order(first, other)) for other in others)]
@@ -36,11 +38,11 @@ def weighted_mean(predictions, weights):
 
 
 def best_order(now, following):
-    """The slot of ``following`` for each slot of ``now``, (N,), from all their frames together."""
+    """The slot of ``following`` that belongs to each slot of ``now``, (N,), from all their frames together."""
     return cheapest(-np.einsum("tnx,tmx->nm", as_vectors(now), as_vectors(following))[None])[0]
 
 
 def _order(first, other):
-    """The same for each frame by itself, (..., N)."""
+    """The slot of ``other`` that belongs to each slot of ``first``, for each frame by itself, (..., N)."""
     agreement = np.einsum("...nx,...mx->...nm", as_vectors(first), as_vectors(other))
     return cheapest(-agreement.reshape(-1, *agreement.shape[-2:])).reshape(other.doa.shape[:-1])

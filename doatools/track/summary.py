@@ -1,6 +1,7 @@
-"""What is reported of a recording's tracks: a spectrogram to go with them, doubts about the recording, summaries, values.
+"""What is reported of the tracks of a recording: spectrogram, warnings, summary, and rows in the formats of files.
 
-Rows of tracks have the fields frame, track, azimuth, elevation (degrees), probability, sorted by frame.
+Rows of tracks (TRACK_ROWS in inference) have the fields frame, track, azimuth, elevation (degrees) and probability,
+and are sorted by frame.
 """
 
 import json
@@ -10,11 +11,13 @@ import numpy as np
 
 from doatools.spatial.geometry import angular_distance, azimuth_elevation, unit_vectors
 
-COLUMNS = 2000  # of a spectrogram
+COLUMNS = 2000  # at most, of a spectrogram
+END_S = 0.5  # of the start and the end of a track, over which directions are averaged
+MOVED_DEG = 15.0  # from start to end; a track that changes more is reported as moving
 
 
 class Spectrogram:
-    """Mean spectra of at most COLUMNS equal parts of a recording of ``frames`` label frames."""
+    """Mean spectra over at most COLUMNS equal parts of a recording of ``frames`` label frames."""
 
     def __init__(self, frames):
         self._frames = max(int(np.ceil(frames - 1e-6)), 1)
@@ -22,7 +25,7 @@ class Spectrogram:
         self._sums, self._added = 0, 0
 
     def add(self, spectra):
-        """The next label frames' (T, F)."""
+        """Add the spectra (T, F) of the next label frames."""
         columns = (self._added + np.arange(len(spectra))) * len(self._counts) // self._frames
         sums = np.zeros((len(self._counts), spectra.shape[1]))
         columns = np.minimum(columns, len(sums) - 1)
@@ -32,35 +35,35 @@ class Spectrogram:
         self._added += len(spectra)
 
     def image(self):
-        """(columns, F)"""
+        """The mean spectra, (columns, F)."""
         return self._sums / np.maximum(self._counts, 1)[:, None]
 
 
 def doubts(energy, array):
-    """What the energies of the channels (M,) over a whole recording say against its being of this array."""
+    """Warnings about a recording whose channel energies (M,) are unlikely for the array."""
     silent = np.flatnonzero(energy < 1e-8 * energy.max())
     if len(silent):
         return [f"channel {channel + 1} is silent: directions are wrong" for channel in silent]
     if array.kind == "ambisonic":
         ratio = energy[1:].sum() / energy[0]
         return [] if ratio < 1.5 else [
-            f"the last three channels together carry {ratio:.1f} times the energy of the first, about 1 or less is "
-            "usual; FuMa has 2 (--foa-order fuma), N3D gains and raw capsules 3: directions may be wrong"]
+            f"channels 2 to 4 together have {ratio:.1f} times the energy of channel 1, where 1 or less is usual; 2 "
+            "suggests FuMa (--foa-order fuma), 3 suggests N3D gains or raw capsules: directions may be wrong"]
     spread = 10 * np.log10(energy.max() / energy.min())
-    return [] if spread < 4 else [
-        f"levels of the channels are up to {spread:.0f} dB apart, those of capsules of one array hardly 1 dB: is this "
-        "ambisonics, or are gains not set alike? Directions may be wrong"]
+    return [] if spread < 4 or array.axes.any() else [  # cardioids differ by where they point
+        f"the levels of the channels differ by up to {spread:.0f} dB, those of omnidirectional capsules by hardly 1 dB: "
+        "is this ambisonics, or do gains differ? Directions may be wrong"]
 
 
 class Summary(NamedTuple):
-    """One track in short; degrees and seconds."""
+    """One track in short, in degrees and seconds."""
 
     track: int
     start_s: float
     end_s: float
-    first: tuple  # (azimuth, elevation), mean of the first half second, or third of a shorter track
-    last: tuple  # of the last one
-    behind: bool  # whether it goes from first to last past ±180°
+    first: tuple  # (azimuth, elevation), mean over the first END_S, or over the first third of a shorter track
+    last: tuple  # the same at the end
+    behind: bool  # whether it moves from first to last across ±180°
 
     def __str__(self):
         moved = angular_distance(unit_vectors(*self.first), unit_vectors(*self.last)) > MOVED_DEG
@@ -70,12 +73,8 @@ class Summary(NamedTuple):
         return f"{self.track:>5} {self.start_s:8.1f} {self.end_s:8.1f}   {azimuth:<20} {elevation}"
 
 
-END_S = 0.5  # of a track's beginning and end
-MOVED_DEG = 15.0  # between beginning and end, from which on a track is said to move
-
-
 def summarize(rows, hop_s):
-    """Rows → a Summary of each track, by number."""
+    """Rows → a list with a Summary of each track, in the order of their numbers."""
     summaries = []
     for own in by_track(rows):
         vectors = unit_vectors(own["azimuth"], own["elevation"])
@@ -89,13 +88,13 @@ def summarize(rows, hop_s):
 
 
 def by_track(rows):
-    """The rows of each track, by number."""
+    """The rows of each track, in the order of their numbers."""
     rows = rows[np.argsort(rows["track"], kind="stable")]
     return np.split(rows, np.flatnonzero(np.diff(rows["track"])) + 1) if len(rows) else []
 
 
 def summary_lines(rows, hop_s, most=20):
-    """Lines of text: how many sources, when and where; beyond ``most`` tracks only the longest."""
+    """Lines of text: how many sources, when and where; of more than ``most`` tracks only the longest."""
     summaries = summarize(rows, hop_s)
     if not summaries:
         return ["  no source found"]
@@ -112,40 +111,49 @@ def summary_lines(rows, hop_s, most=20):
 
 
 def at_frames(rows, hop_s, frame_s):
-    """Rows of tracks at frames of ``hop_s`` → at frames of ``frame_s``, as another format defines them.
+    """Rows at frames of ``hop_s`` → rows at frames of ``frame_s``, such as those that a file format defines.
 
-    A frame holds the mean direction of a track's rows whose middles lie in it; where frames are shorter than the rows, each
-    takes the row that its own middle lies in.
+    Longer frames: a track is active where the middle of one of its rows lies in the frame, at the mean direction and
+    the highest probability of these rows. Shorter frames: each takes the rows at its own middle.
     """
     ratio = frame_s / hop_s
     if abs(ratio - 1) < 1e-9 or not len(rows):
         return rows
-    if ratio < 1:
-        wanted = np.arange(int(rows["frame"][0] / ratio) - 1, int((rows["frame"][-1] + 1) / ratio) + 2)
-        parts = [rows[rows["frame"] == int((frame + 0.5) * ratio)].copy() for frame in wanted]
-        for part, frame in zip(parts, wanted):
-            part["frame"] = frame
-        return np.concatenate(parts)
+    return _repeated(rows, ratio) if ratio < 1 else _averaged(rows, ratio)
+
+
+def _repeated(rows, ratio):
+    """Rows at frames that are ``ratio`` (< 1) times as long."""
+    first, end = (np.ceil((rows["frame"] + side) / ratio - 0.5 - 1e-9).astype(int) for side in (0, 1))
+    counts = end - first
+    source = np.repeat(np.arange(len(rows)), counts)
+    repeated = rows[source]
+    repeated["frame"] = first[source] + np.arange(len(source)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return repeated[np.argsort(repeated["frame"], kind="stable")]
+
+
+def _averaged(rows, ratio):
+    """Rows at frames that are ``ratio`` (> 1) times as long."""
     frame = ((rows["frame"] + 0.5) / ratio + 1e-9).astype(int)
     cells, place = np.unique(np.stack([frame, rows["track"]]), axis=1, return_inverse=True)
     vectors = np.zeros((cells.shape[1], 3))
     np.add.at(vectors, place, unit_vectors(rows["azimuth"], rows["elevation"]))
-    found = np.zeros(cells.shape[1], rows.dtype)
-    found["frame"], found["track"] = cells
-    found["azimuth"], found["elevation"] = azimuth_elevation(vectors)
-    np.maximum.at(found["probability"], place, rows["probability"])
-    return found
+    averaged = np.zeros(cells.shape[1], rows.dtype)
+    averaged["frame"], averaged["track"] = cells
+    averaged["azimuth"], averaged["elevation"] = azimuth_elevation(vectors)
+    np.maximum.at(averaged["probability"], place, rows["probability"])
+    return averaged
 
 
 def as_values(rows):
-    """Rows as plain values for JSON: a list of tracks with their frames."""
+    """Rows as plain values for JSON: a list of tracks, each with its frames."""
     return [{"track": int(own["track"][0]), "frame": own["frame"].tolist(),
              **{name: [round(value, 3) for value in own[name].tolist()]
                 for name in ("azimuth", "elevation", "probability")}} for own in by_track(rows)]
 
 
 def frame_lines(seconds, rows, how):
-    """What is printed of one frame: CSV lines, one a track (without any: the time alone), or one JSON value."""
+    """One frame as text: CSV lines, one per track (without any: one line with the time alone), or one line of JSON."""
     values = [(int(row["track"]), *(round(float(row[name]), digits) for name, digits in
                                     (("azimuth", 1), ("elevation", 1), ("probability", 3)))) for row in rows]
     if how == "json":

@@ -1,21 +1,22 @@
-"""Trackers: frame-wise slots → tracks, that is, which predictions of a recording are the same source over time.
+"""Trackers: which predictions of a recording are the same source over time.
 
-A network's slots may swap from frame to frame; tracking scores need identities that do not. In every frame, the living
-tracks and the active slots are paired so that the sum of (gate - angle) over pairs closer than the gate is largest;
-a slot left over begins a track, a track left over may miss as many frames in a row as it has been seen in before,
-``max_gap`` at most (so that a stray prediction is soon forgotten and takes no part in a source). Where a track is
-expected:
+The slots of a network may swap from frame to frame; tracking needs identities that do not. In every frame, living
+tracks and active slots are paired so that the sum of (gate - angle) over pairs within the gate is largest. An
+unpaired slot starts a track. An unpaired track survives as many frames in a row as it has been seen in before, but at
+most ``max_gap``, so that a stray prediction is soon forgotten and does not attract a source. Where a track is
+expected depends on the tracker:
 
-off      there are no tracks: the slot is the identity for the whole recording, also after a gap
-nearest  where it was last seen
-kalman   where a Kalman filter of constant velocity predicts it (Bar-Shalom et al. 2001, discrete white acceleration)
+off      there are no tracks: the slot is the identity for the whole recording
+nearest  at its last direction
+kalman   where a Kalman filter with constant velocity predicts it (Bar-Shalom et al. 2001, discrete white acceleration)
 
-The filter runs on the coordinates of the unit vector, whose noise is alike in all directions, so that one 2×2
-covariance of (position, velocity) does for the three; after every step the position is put back on the sphere and
-the velocity into its tangent plane. Small angles and chords are taken as equal. Shapes: T frames, N slots, K tracks.
+The filter runs on the coordinates of the unit vector. Noise is isotropic, so that one 2×2 covariance of (position,
+velocity) serves all three; after every step the position is projected onto the sphere and the velocity onto its
+tangent plane. Angles are small enough to be equal to chords. Shapes: T frames, N slots, K tracks.
 
-A tracker is a class made of a TrackerConfig; called with a frame's number, directions (N, 3) and active slots (N,) bool, it
-returns their identities (N,), -1 where inactive. A further one is one such class and one line in doatools/registry.py.
+A tracker is a class made of a TrackerConfig. Called with a frame number, directions (N, 3) and active slots (N,)
+bool, it returns identities (N,), -1 where inactive. A new tracker is one such class and one line in
+doatools/registry.py.
 """
 
 import numpy as np
@@ -24,15 +25,15 @@ from doatools.match.assignment import most_similar
 from doatools.registry import TRACKERS
 from doatools.spatial.geometry import pairwise_angles
 
-_FIRST_SPEED = np.deg2rad(2.0)  # standard deviation of a new track's speed, per frame
+_FIRST_SPEED = np.deg2rad(2.0)  # standard deviation of the speed of a new track, per frame
 _STEP = np.array([[1.0, 1.0], [0.0, 1.0]])  # (position, velocity) from one frame to the next
-_SHAKE = np.array([[0.25, 0.5], [0.5, 1.0]])  # covariance that an acceleration of variance 1 adds in a frame
+_PROCESS_NOISE = np.array([[0.25, 0.5], [0.5, 1.0]])  # covariance added per frame by an acceleration of variance 1
 
 
 def link(predictions, config):
-    """Identities of a recording's Predictions by the tracker of a TrackerConfig: (T, N) int, -1 where inactive.
+    """Identities (T, N) of the Predictions of one recording, by the tracker of a TrackerConfig; -1 where inactive.
 
-    Tracks are numbered in the order of their beginnings.
+    Tracks are numbered in the order in which they start.
     """
     tracker, active = TRACKERS[config.tracker](config), predictions.active
     pred_id = np.full(active.shape, -1)
@@ -42,7 +43,7 @@ def link(predictions, config):
 
 
 class SlotTracker:
-    """A slot is an identity."""
+    """The slot is the identity."""
 
     def __init__(self, config):
         pass
@@ -52,13 +53,13 @@ class SlotTracker:
 
 
 class NearestTracker:
-    """A track is expected where it was last seen."""
+    """A track is expected at its last direction."""
 
     def __init__(self, config, noise=None):
         self.config, self._tracks = config, _Tracks(noise)
 
     def __call__(self, t, doa, active):
-        """Frame ``t``, later than those before; frames without an active slot may be left out."""
+        """Frame numbers ``t`` increase; frames without an active slot may be left out."""
         tracks, slots, identity = self._tracks, np.flatnonzero(active), np.full(len(active), -1)
         if not len(slots):
             return identity
@@ -67,7 +68,7 @@ class NearestTracker:
         seen = seen / np.maximum(np.linalg.norm(seen, axis=1, keepdims=True), 1e-12)
         angles = pairwise_angles(seen[None], tracks.position[None])
         inside = np.where(angles < self.config.gate_deg, self.config.gate_deg - angles, 0)
-        track = most_similar(inside)[0]  # of each seen direction, -1 for none
+        track = most_similar(inside)[0]  # of each active slot, -1 for none
         tracks.update(track[track >= 0], seen[track >= 0])
         if (track < 0).any():
             track[track < 0] = tracks.begin(seen[track < 0])
@@ -76,23 +77,23 @@ class NearestTracker:
 
 
 class KalmanTracker(NearestTracker):
-    """A track is expected where a Kalman filter of constant velocity predicts it."""
+    """A track is expected where a Kalman filter with constant velocity predicts it."""
 
     def __init__(self, config):
         super().__init__(config, np.deg2rad((config.process_deg, config.measurement_deg)))
 
 
 class _Tracks:
-    """The living tracks: number, last frame and number of times seen, and the filter's state; all (K, ...)."""
+    """The living tracks: identity, last frame and number of frames seen, and the state of the filter; all (K, ...)."""
 
     def __init__(self, noise):
-        self.noise = noise  # (acceleration, direction) in radians; None to stay where last seen
+        self.noise = noise  # (acceleration, direction) in radians; None for tracks that stay where they are
         self.born, self.now = 0, 0
         self.identity, self.seen, self.times = np.zeros(0, int), np.zeros(0, int), np.zeros(0, int)
         self.position, self.velocity, self.covariance = np.zeros((0, 3)), np.zeros((0, 3)), np.zeros((0, 2, 2))
 
     def advance(self, now, max_gap):
-        """On to frame ``now``; tracks that have missed too many frames end."""
+        """Move on to frame ``now``; tracks that have missed too many frames end."""
         keep = now - self.seen <= np.minimum(self.times, max_gap) + 1
         if not keep.all():
             for name in ("identity", "seen", "times", "position", "velocity", "covariance"):
@@ -100,26 +101,26 @@ class _Tracks:
         if self.noise is not None:
             for _ in range(now - self.now if len(self.seen) else 0):
                 self.position = self.position + self.velocity
-                self.covariance = _STEP @ self.covariance @ _STEP.T + self.noise[0] ** 2 * _SHAKE
+                self.covariance = _STEP @ self.covariance @ _STEP.T + self.noise[0] ** 2 * _PROCESS_NOISE
                 self._onto_sphere()
         self.now = now
 
     def update(self, tracks, seen):
-        """Tracks (k,) were seen in directions (k, 3)."""
+        """Update tracks (k,) with the directions (k, 3) they were seen in."""
         gain = np.array([[1.0, 0.0]])
         if self.noise is not None:
             spread = self.covariance[tracks]
             gain = spread[:, :, 0] / (spread[:, :1, 0] + self.noise[1] ** 2)  # (k, 2)
             self.covariance[tracks] = spread - gain[:, :, None] * spread[:, :1]
-        surprise = seen - self.position[tracks]
-        self.position[tracks] += gain[:, :1] * surprise
-        self.velocity[tracks] += gain[:, 1:] * surprise
+        innovation = seen - self.position[tracks]
+        self.position[tracks] += gain[:, :1] * innovation
+        self.velocity[tracks] += gain[:, 1:] * innovation
         self.seen[tracks] = self.now
         self.times[tracks] += 1
         self._onto_sphere()
 
     def begin(self, seen):
-        """New tracks in directions (k, 3) → their places among the living."""
+        """Start tracks in directions (k, 3) → their indices."""
         first, count = len(self.identity), len(seen)
         start = np.zeros((2, 2)) if self.noise is None else np.diag([self.noise[1] ** 2, _FIRST_SPEED ** 2])
         self.identity = np.append(self.identity, self.born + np.arange(count))

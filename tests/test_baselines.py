@@ -1,13 +1,14 @@
-"""Classical localizers on plane waves of known direction, as the arrays hear them."""
+"""Classical baselines on plane waves of known direction."""
 
 import numpy as np
 import pytest
 from helpers import FRAME, FS, foa_wave
 
 from doatools.errors import UserError
-from doatools.spatial.arrays import ARRAYS
+from doatools.registry import BASELINES
+from doatools.spatial.arrays import find_array
 from doatools.spatial.geometry import angular_distance, unit_vectors
-from doatools.track.baselines import DATASETS, RULES, Candidates, Rule, candidates, localize
+from doatools.track.baselines import Candidates, Rule
 
 FRAMES = 14
 SOUNDING = slice(4, 10)
@@ -15,12 +16,17 @@ SOUNDING = slice(4, 10)
 
 def mic_wave(signal, azimuth, elevation):
     """A plane wave at the capsules of the rigid sphere."""
-    array = ARRAYS["mic"]
+    array = find_array("mic")
     response = array.response(unit_vectors(azimuth, elevation)[None], np.fft.rfftfreq(len(signal), 1 / FS))[:, 0]
     return np.fft.irfft(np.fft.rfft(signal) * response, len(signal)).T
 
 
 WAVES = {"foa": foa_wave, "mic": mic_wave}
+READS = {"intensity": "foa", "srp": "mic", "music": "mic"}
+
+
+def baseline(name):
+    return BASELINES[name](find_array(READS[name]), FS, 0.1)
 
 
 def recording(kind, directions, noise=1e-2):
@@ -30,14 +36,14 @@ def recording(kind, directions, noise=1e-2):
     for azimuth, elevation in directions:
         signal = np.zeros(FRAMES * FRAME)
         signal[SOUNDING.start * FRAME : SOUNDING.stop * FRAME] = 0.1 * rng.standard_normal(6 * FRAME)
-        audio += WAVES[DATASETS[kind]](signal, azimuth, elevation)
+        audio += WAVES[READS[kind]](signal, azimuth, elevation)
     return audio
 
 
-@pytest.mark.parametrize("kind", RULES)
+@pytest.mark.parametrize("kind", BASELINES)
 @pytest.mark.parametrize("direction", [(0, 0), (130, 40), (-100, -30), (180, 10)])
 def test_a_plane_wave_is_found_where_it_comes_from(kind, direction):
-    doa, active = localize(kind, recording(kind, [direction]), FS, 0.1, 2)
+    doa, active = baseline(kind)(recording(kind, [direction]), 2)
     assert doa.shape == (FRAMES, 2, 3) and active.shape == (FRAMES, 2)
     inner = slice(SOUNDING.start + 1, SOUNDING.stop - 1)
     assert active[inner, 0].all()
@@ -49,7 +55,7 @@ def test_a_plane_wave_is_found_where_it_comes_from(kind, direction):
 def test_two_waves_are_two_candidates(kind):
     """White noises, so that both sound in every bin, which is as hard as it gets."""
     directions = unit_vectors(np.array([60.0, -70.0]), np.array([10.0, -20.0]))
-    found = candidates(kind, recording(kind, [(60, 10), (-70, -20)]), FS, 0.1, 2)
+    found = baseline(kind).candidates(recording(kind, [(60, 10), (-70, -20)]), 2)
     doa = found.doa[SOUNDING.start + 1 : SOUNDING.stop - 1]
     angles = angular_distance(doa[:, :, None], directions)  # (T, candidates, sources)
     errors = np.minimum(angles[:, 0, 0] + angles[:, 1, 1], angles[:, 0, 1] + angles[:, 1, 0]) / 2
@@ -62,15 +68,37 @@ def test_both_thresholds_count():
     assert found.active(Rule(level_db=2, height=0.5)).tolist() == [[True, True], [False, False], [True, False]]
 
 
-@pytest.mark.parametrize("kind", RULES)
+@pytest.mark.parametrize("kind", BASELINES)
 def test_in_silence_there_is_nothing(kind):
-    _, active = localize(kind, np.zeros((FRAMES * FRAME, 4)), FS, 0.1, 2)
+    _, active = baseline(kind)(np.zeros((FRAMES * FRAME, 4)), 2)
     assert active.shape == (FRAMES, 2) and not active.any()
-    _, active = localize(kind, recording(kind, [(20, 0)], noise=0), FS, 0.1, 2)
+    _, active = baseline(kind)(recording(kind, [(20, 0)], noise=0), 2)
     outer = np.r_[0 : SOUNDING.start - 1, SOUNDING.stop + 1 : FRAMES]
     assert active[SOUNDING, 0].all() and not active[outer].any()
 
 
 def test_less_than_a_label_frame_is_refused():
     with pytest.raises(UserError, match="shorter than a label frame"):
-        localize("intensity", np.zeros((1000, 4)), FS, 0.1, 2)
+        baseline("intensity")(np.zeros((1000, 4)), 2)
+
+
+def test_a_baseline_for_other_channels_is_refused():
+    with pytest.raises(UserError, match="intensity reads ambisonics, which array 'mic'"):
+        BASELINES["intensity"](find_array("mic"), FS, 0.1)
+    with pytest.raises(UserError, match="srp reads capsules, which array 'foa'"):
+        BASELINES["srp"](find_array("foa"), FS, 0.1)
+
+
+@pytest.mark.parametrize("kind", ["srp", "music"])
+@pytest.mark.parametrize("direction", [(0, 20), (130, 40), (-100, 30)])
+def test_a_planar_array_finds_directions_in_the_upper_half(kind, direction):
+    """A wave from below reaches a ring like its mirror image from above."""
+    array = find_array("respeaker_6mic")
+    signal = np.zeros(FRAMES * FRAME)
+    signal[SOUNDING.start * FRAME : SOUNDING.stop * FRAME] = 0.1 * np.random.default_rng(0).standard_normal(6 * FRAME)
+    inner = slice(SOUNDING.start + 1, SOUNDING.stop - 1)
+    for azimuth, elevation in (direction, (direction[0], -direction[1])):
+        response = array.response(unit_vectors(azimuth, elevation)[None], np.fft.rfftfreq(len(signal), 1 / FS))[:, 0]
+        audio = np.fft.irfft(np.fft.rfft(signal) * response, len(signal)).T
+        doa, _ = BASELINES[kind](array, FS, 0.1)(audio, 1)
+        assert angular_distance(doa[inner, 0], unit_vectors(*direction)).max() < 10
