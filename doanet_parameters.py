@@ -1,7 +1,7 @@
-"""The table of tasks, and ``get_params``: from a task id and overrides to a Config.
+"""The table of tasks, and ``get_params``: a task id and overrides → a Config.
 
 A new task is one row in FOA_TASKS: its id and what differs from the defaults. On the command line any parameter can be
-overridden for one run: ``python3 train_doanet.py 4 myrun nb_epochs=20 array=mic``. The parameters themselves are declared in
+overridden for one run: ``python3 train_doanet.py 4 myrun nb_epochs=20 array=mic``. The parameters are declared in
 doatools/config/schema.py. Run as a script, this file lists them:
 
     python3 doanet_parameters.py         every parameter with its default, unit and range
@@ -17,7 +17,8 @@ from doatools.errors import UserError, exits_cleanly, nearest
 
 __all__ = ["TASKS", "add_override_argument", "get_params", "parse_overrides", "split_words"]
 
-# What differs from the defaults, task by task, on ambisonic recordings (method: Adavanne et al., dMOT losses).
+# What differs from the defaults, task by task, for ambisonic recordings (Adavanne et al., differentiable tracking-based
+# training of deep learning sound source localizers).
 FOA_TASKS = {
     "1": {},
     "2": {"loss": "mse", "activity": False},
@@ -26,15 +27,15 @@ FOA_TASKS = {
     "6": {"augmented": True},
     "12": {"activity": False, "augmented": True, "dmota_weight": 0.0, "ids_weight": 0.0},
     "14": {"augmented": True, "dmota_weight": 0.0, "ids_weight": 0.0},
-    # Ours, recommended: what did best in the study of losses (docs/losses.md).
+    # Ours, recommended: the best in our comparison of losses (docs/losses.md).
     "20": {"loss": "pit", "pit_distance": "plain", "pit_distance_weight": 50.0, "pit_level": "track",
            "switch_cost": 30.0, "activity_gate_deg": 60.0, "rotation_augment": True, "optimizer": "adamw",
            "lr_schedule": "onecycle", "gradient_clip": 1.0, "batch_size": 32},
     "999": {"quick_test": True},
 }
-# Published under several ids: alias → task.
+# Published under more than one id: alias → task.
 SAME_TASKS = {"4": "1", "13": "5", "15": "6"}
-# The same on the microphone array: mic task → foa task.
+# The same for the microphone array: task → ambisonic task.
 MIC_TASKS = {"7": "2", "8": "3", "9": "4", "10": "5", "11": "6", "16": "12", "17": "13", "18": "14", "19": "15",
              "21": "20"}
 
@@ -43,19 +44,19 @@ TASKS |= {mic: TASKS[foa] | {"array": "mic"} for mic, foa in MIC_TASKS.items()}
 
 
 def get_params(task_id="1", **overrides):
-    """The Config of a task: defaults, the task's differences, then ``overrides``, by flat names.
+    """The Config of a task: defaults, then what the task sets, then ``overrides``, by flat names.
 
-    A task is an id of the table, or the path of a YAML file such as configs/seldnet.yaml (doatools/config/experiments.py).
+    A task is an id of the table, or the path of a YAML file such as configs/seldnet.yaml
+    (doatools/config/experiments.py).
 
     Raises
     ------
     UserError (a ValueError)
-        Unknown task or parameter (the nearest right one is named), or a value of the wrong type or range.
+        Unknown task or parameter (the nearest name is suggested), or a value of the wrong type or range.
     """
     task_id = str(task_id)
     if experiments.is_config(task_id):
-        tut = overrides.get("format") == "tut2018"
-        differences = experiments.read_config(task_id, tut)
+        differences = experiments.read_config(task_id, overrides.get("format"))
         overrides = experiments.translated(overrides)
     elif task_id in TASKS:
         differences = TASKS[task_id]
@@ -76,13 +77,14 @@ def main(argv=None):
     (task_id,), overrides = split_words(words, "1")
     values, usual = get_params(task_id, **overrides).flat(), defaults()
     section = None
-    for name, key, _, unit, span, about in described():
+    for name, key, unit, permitted, about in described():
         if name != section:
             section = name
             print(f"\n{section}")
         mark = "*" if values[key] != usual[key] else " "
         value = list(values[key]) if isinstance(values[key], tuple) else values[key]
-        print(f"{mark} {key} = {value!r}{' ' + unit if unit else ''}\n      {about}{f'  [{span}]' if span else ''}")
+        print(f"{mark} {key} = {value!r}{' ' + unit if unit else ''}\n      {about}"
+              f"{f'  [{permitted}]' if permitted else ''}")
     return 0
 
 

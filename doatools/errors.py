@@ -1,8 +1,9 @@
-"""A user's mistake is told in one line and exit code 2; a traceback is kept for our own mistakes."""
+"""A user's mistake ends in one line on stderr and exit status 2; tracebacks are for mistakes of ours."""
 
 import difflib
 import errno
 import functools
+import os
 import sys
 
 
@@ -16,14 +17,14 @@ def nearest(name, known):
     return f" Did you mean '{near[0]}'?" if near else ""
 
 
-# What to do about errors of the file system that are a user's to mend.
-_TOLD = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free some space (or choose another folder)")
-_TOLD |= dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "get the right to use it (or choose another place)")
-_TOLD |= dict.fromkeys((errno.ENOTDIR, errno.EISDIR, errno.EEXIST), "choose another place")
+# What the user can do about errors of the file system.
+_REMEDIES = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free some space (or choose another folder)")
+_REMEDIES |= dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "get the permission (or choose another place)")
+_REMEDIES |= dict.fromkeys((errno.ENOTDIR, errno.EISDIR, errno.EEXIST), "choose another place")
 
 
 def exits_cleanly(main):
-    """Decorate a script's ``main(argv=None) -> int``: user errors become one line on stderr and status 2."""
+    """Decorate a script's ``main(argv=None) -> int``: errors of users become one line on stderr and status 2."""
 
     @functools.wraps(main)
     def wrapped(argv=None):
@@ -32,11 +33,14 @@ def exits_cleanly(main):
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
+        except BrokenPipeError:  # of '| head', which has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at exit
+            return 1
         except OSError as error:
-            if error.errno not in _TOLD:
+            if error.errno not in _REMEDIES:
                 raise
             print(f"error: {error.filename or 'a file'}: {error.strerror}. What was finished before stays valid; "
-                  f"{_TOLD[error.errno]} and run the same command again.", file=sys.stderr)
+                  f"{_REMEDIES[error.errno]} and run the same command again.", file=sys.stderr)
             return 2
         except KeyboardInterrupt:
             print("stopped; what was finished stays valid, run the same command again to go on",

@@ -1,25 +1,56 @@
-"""Files are written under a temporary name and renamed, so that a reader never sees half of one."""
+"""Files: found by suffix, and written under a temporary name and renamed, so that a reader never sees half of one."""
 
 import contextlib
 import io
 import json
 import math
 import os
+import platform
+import time
 from pathlib import Path
 
+from doatools.errors import UserError
+
+STALE_S = 24 * 3600  # no process writes one file for so long
+
+
+# --- finding -----------------------------------------------------------------------------------------------------
+
+def has_suffix(path, *suffixes):
+    """Whether a path ends with one of ``suffixes`` (lower case, such as '.wav'); recorders write .WAV as well."""
+    return Path(path).suffix.lower() in suffixes
+
+
+def list_files(folder, *suffixes):
+    """{stem: path} of the files in ``folder`` that end with one of ``suffixes``, sorted; hidden files are left out.
+
+    UserError for two files of one name, such as a.wav and a.WAV.
+    """
+    found = {}
+    for path in sorted(Path(folder).iterdir()):
+        if has_suffix(path, *suffixes) and not path.name.startswith("."):
+            if path.stem in found:
+                raise UserError(f"{found[path.stem]} and {path.name} have the same name; rename one of them")
+            found[path.stem] = path
+    return found
+
+
+# --- writing -----------------------------------------------------------------------------------------------------
 
 @contextlib.contextmanager
 def replacing(path):
-    """Yield a temporary path beside ``path``; rename it on success, remove it on any failure.
+    """Yield a temporary path beside ``path``. On success it reaches the disk and is renamed; on failure it is removed.
 
-    The temporary name keeps the suffix (libraries choose a format by it) and the process id
-    (two processes never write the same one).
+    The temporary name keeps the suffix (libraries choose a format by it) and contains machine and process (two
+    processes never write the same file, and ``remove_leftovers`` knows whose it is).
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.partial-{os.getpid()}{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.partial-{platform.node()}-{os.getpid()}{path.suffix}")
     try:
         yield temporary
+        with open(temporary, "r+b") as file:
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
         if error.filename is None:
@@ -29,11 +60,24 @@ def replacing(path):
         temporary.unlink(missing_ok=True)
 
 
+def remove_leftovers(folder):
+    """Remove the temporary files in ``folder`` of processes that were killed while they wrote.
+
+    Those of other machines, whose processes cannot be seen from here, are removed when they are a day old.
+    """
+    for leftover in Path(folder).glob(".*.partial-*"):
+        machine, _, process = leftover.stem.rpartition(".partial-")[2].rpartition("-")
+        with contextlib.suppress(OSError, ValueError):
+            stale = time.time() - leftover.stat().st_mtime > STALE_S
+            if stale or (machine == platform.node() and not _is_alive(int(process))):
+                leftover.unlink()
+
+
 def in_memory(write):
     """The bytes that ``write(file)`` writes.
 
-    Libraries that write arrays and weights hide a full disk behind errors of their own; plain bytes, written
-    by Python, are refused with an OSError that says so.
+    Libraries that write arrays and weights hide a full disk behind errors of their own. Python itself, writing plain
+    bytes, raises an OSError that names the cause.
     """
     buffer = io.BytesIO()
     write(buffer)
@@ -41,7 +85,7 @@ def in_memory(write):
 
 
 def plain_json(value):
-    """Nested dicts and lists for JSON: NaN and infinities, which JSON lacks, become null, named tuples dicts."""
+    """Nested dicts and lists for JSON: NaN and infinities, which JSON lacks, become null; named tuples become dicts."""
     if hasattr(value, "_asdict"):
         value = value._asdict()
     if isinstance(value, dict):
@@ -55,3 +99,13 @@ def write_json(path, value, indent=1):
     """Write one JSON value, readably (or in one line, ``indent=None``)."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(plain_json(value), indent=indent) + "\n")
+
+
+def _is_alive(process):
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

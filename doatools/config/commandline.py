@@ -1,14 +1,14 @@
-"""The words of a command line: positional ones, ``key=value`` parameters, and how each script describes them."""
+"""Command lines of the scripts: positional words, and parameters as ``key=value``."""
 
 import ast
 
 from doatools.errors import UserError
 
-LONGEST = 10_000  # characters of a value; Python itself refuses to read numbers of more than 4300 digits
+LONGEST = 10_000  # characters of a value that is read as a Python literal; longer ones are words
 
 
 def parse_overrides(words):
-    """['nb_epochs=20', 'array=mic'] → {'nb_epochs': 20, 'array': 'mic'}; values as Python literals or words."""
+    """['nb_epochs=20', 'array=mic'] → {'nb_epochs': 20, 'array': 'mic'}: values are Python literals, or else words."""
     overrides = {}
     for word in words:
         key, equals, text = word.partition("=")
@@ -24,7 +24,7 @@ def parse_overrides(words):
 def split_words(words, *defaults):
     """['4', 'myrun', 'nb_epochs=20'] → (['4', 'myrun'], {'nb_epochs': 20}).
 
-    Words without '=' are a script's positional ones; those left out are taken from ``defaults``.
+    Words without '=' are positional; ``defaults`` stand for those that are left out.
     """
     plain = [word for word in words if "=" not in word]
     if len(plain) > len(defaults):
@@ -33,7 +33,7 @@ def split_words(words, *defaults):
 
 
 def add_override_argument(parser):
-    """Give a script's parser the ``key=value`` words, described the same everywhere."""
+    """Add the ``key=value`` words to a script's parser, with the same help everywhere."""
     parser.add_argument("overrides", nargs="*", metavar="key=value",
                         help="parameters to override (python3 doanet_parameters.py lists them all)")
     return parser

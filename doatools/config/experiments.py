@@ -1,17 +1,18 @@
-"""YAML files of experiments, in the keys published with ADRENALINE → the parameters of this toolkit.
+"""YAML files of experiments, in the keys published with ADRENALINE → parameters of this toolkit.
 
-A file names a model and how it is trained; ``PUBLISHED`` says which parameter each key stands for. Any parameter may stand
-in a file as well. The keys of ``TUT_KEYS`` describe the recordings of TUT Sound Events 2018 and apply to these alone: on
-other recordings their own length, rate and FFT stay.
+A file names a model and how it is trained. ``PUBLISHED`` assigns a parameter to each published key; any parameter can
+be a key as well. The keys in ``TUT_KEYS`` describe the recordings of TUT Sound Events 2018 and apply to these only:
+other recordings keep their own length and FFT.
 """
 
 from doatools.config.schema import ALIASES, FLAT, checked
 from doatools.config.yaml_files import read_yaml
 from doatools.errors import UserError, nearest
+from doatools.files import has_suffix
 
 TUT_SETS = ("ansim", "resim", "real")
 
-# What each model is trained with and no key says; `name` picks one.
+# What the key ``name`` selects: a model, and how it is trained where no key says so.
 _MAGNITUDE_PHASE = {"features": "magphase", "loss": "sel", "label_slots": "start", "optimizer": "adamw",
                     "lr_schedule": "warmup", "batch_size": 16, "patience": 1_000_000}
 MODELS = {
@@ -27,48 +28,47 @@ PUBLISHED = {
     "learning_rate": "learning_rate", "num_epochs_warmup": "num_epochs_warmup", "gradient_clip_val": "gradient_clip",
     "alpha": "alpha", "max_epochs": "nb_epochs", "manual_seed": "seed",
 }
-# Those that follow from several keys or are no parameter.
-OWN_KEYS = ("name", "dataset", "frame_length", "chunk_length")
+OWN_KEYS = ("name", "dataset", "frame_length", "chunk_length")  # keys that are not one parameter each
 TUT_KEYS = ("sequence_duration", "num_fft_bins")
-TUT = {"fs": 44100, "max_audio_len_s": 30.0}  # of TUT recordings
+TUT = {"fs": 44100, "max_audio_len_s": 30.0}  # of recordings of TUT Sound Events 2018
 
 
 def is_config(task_id):
-    return str(task_id).endswith((".yaml", ".yml"))
+    """Whether a task is the path of a YAML file rather than an id of the table."""
+    return has_suffix(task_id, ".yaml", ".yml")
 
 
-def read_config(path, tut):
-    """A YAML file → what differs from the default parameters, by flat names, checked; ``tut``: for recordings of TUT Sound
-    Events 2018.
+def read_config(path, data_format=None):
+    """A YAML file → the parameters that it sets, {flat name: checked value}.
+
+    ``data_format``: the parameter ``format``, where it is given elsewhere than in the file.
 
     Raises
     ------
     UserError
-        Naming the file, and the line of what is not YAML or the key that is unknown or has a wrong value.
+        Names the file, and the line that is not YAML or the key that is unknown or has a wrong value.
     """
     content = read_yaml(path, "a configuration")
     known = [*PUBLISHED, *OWN_KEYS, *FLAT, *ALIASES]
     for key in content:
         if key not in known:
             raise UserError(f"{path}: unknown key '{key}'.{nearest(key, known)}")
-    differences = dict(MODELS[_model(path, content)])
-    if tut:
-        differences |= TUT
+    tut = (data_format or content.get("format")) == "tut2018"
     datasets_of(path, content)
-    differences |= _frames(path, content)
+    values = MODELS[_model(path, content)] | (TUT if tut else {}) | _frames(path, content)
     for key, value in content.items():
         if key in OWN_KEYS or (key in TUT_KEYS and not tut):
             continue
         name = PUBLISHED.get(key, key)
         try:
-            differences[ALIASES.get(name, name)] = checked(name, value)
+            values[ALIASES.get(name, name)] = checked(name, value)
         except UserError as error:
             raise UserError(f"{path}: key '{key}': {error}") from None
-    return differences
+    return values
 
 
 def datasets_of(path, content=None):
-    """The TUT data sets that a file asks for; all three where it names none."""
+    """The TUT datasets that a file asks for; all three if it names none."""
     content = read_yaml(path, "a configuration") if content is None else content
     asked = content.get("dataset", list(TUT_SETS))
     asked = [asked] if isinstance(asked, str) else asked
@@ -82,12 +82,12 @@ def datasets_of(path, content=None):
 
 
 def translated(overrides):
-    """Overrides in published keys or parameters' names → in the latter."""
+    """Overrides with published keys → with the names of parameters."""
     return {PUBLISHED.get(key, key): value for key, value in overrides.items()}
 
 
 def name_of(path):
-    """The name that a file gives its model, as results state it."""
+    """The name that a file gives its model; results carry it."""
     content = read_yaml(path, "a configuration")
     _model(path, content)
     return content["name"]
@@ -102,7 +102,7 @@ def _model(path, content):
 
 
 def _frames(path, content):
-    """Hops and chunk length from ``frame_length`` (of 50 % overlap) and ``chunk_length``, both in s."""
+    """Hops and sequence length from ``frame_length`` (frames overlap by half) and ``chunk_length``, both in s."""
     for key in ("frame_length", "chunk_length"):
         value = content.get(key, 1.0)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1000:

@@ -1,41 +1,57 @@
-"""Reading YAML files of plain values; what is not such a file is refused with its line."""
+"""Reading YAML files of plain values; whatever else a file holds is refused in one line that says where."""
 
 from pathlib import Path
 
 from doatools.errors import UserError
 
-LARGEST = 100_000  # characters; a configuration has a few hundred
+LARGEST = 100_000  # bytes; a configuration has a few hundred
 
 
 def read_yaml(path, what):
-    """The 'key: value' lines of a YAML file → dict; ``what`` it should hold, in messages.
+    """The 'key: value' lines of a YAML file → dict; ``what`` the file should hold, for messages.
 
     Raises
     ------
     UserError
-        Naming the file, and the line of what is not YAML: missing, not text, too large, aliases (a few lines of them can
-        stand for gigabytes), anything but numbers, words, lists and mappings of them.
+        Names the file and, where there is one, the line: missing, not text, too large, not YAML, a key that is given
+        twice, an anchor or alias (a few lines of them can stand for gigabytes), a tag of a type that is not plain.
     """
     import yaml
+    text = _read_text(path, what)
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is not a text file; {what} is a YAML file") from None
-    if len(text) > LARGEST:
-        raise UserError(f"{path} has {len(text)} characters; {what} has no more than {LARGEST}")
-    try:
-        for token in yaml.scan(text):
+        for token in yaml.scan(text, yaml.SafeLoader):
             if isinstance(token, (yaml.AnchorToken, yaml.AliasToken)):
                 raise UserError(f"{path}, line {token.start_mark.line + 1}: anchors and aliases are not supported")
+        _refuse_twice(yaml.compose(text, yaml.SafeLoader), path)
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         raise UserError(f"{path}{line}: not valid YAML ({getattr(error, 'problem', None) or error})") from None
     except (ValueError, RecursionError) as error:  # such as a date of month 13, or a thousand brackets
-        raise UserError(f"{path}: not valid YAML ({type(error).__name__}: {str(error)[:80]})") from None
+        raise UserError(f"{path}: not valid YAML ({type(error).__name__}: {error!s:.80})") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: holds no 'key: value' lines")
     return content
+
+
+def _read_text(path, what):
+    try:
+        with open(path, "rb") as file:
+            data = file.read(LARGEST + 1)
+        if len(data) > LARGEST:
+            raise UserError(f"{path} has {Path(path).stat().st_size} bytes; {what} has no more than {LARGEST}")
+        return data.decode()
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not a text file; {what} is a YAML file") from None
+
+
+def _refuse_twice(node, path):
+    """UserError for a key that is given twice in the mapping at the top: YAML readers keep the last one silently."""
+    seen = {}
+    for key, _ in node.value if node is not None and node.id == "mapping" else ():
+        line = key.start_mark.line + 1
+        if key.id == "scalar" and seen.setdefault(key.value, line) != line:
+            raise UserError(f"{path}, line {line}: key '{key.value}' is given in line {seen[key.value]} already")

@@ -1,8 +1,8 @@
-"""What a made file was made from, so that a second run redoes only what changed.
+"""Files that are made from others, each with a note of what it was made from, so that only what changed is made again.
 
-Beside each made file lies a JSON of the same name: what it was made from (parameters that matter, size and
-time of the source) and its size. It is removed before the file changes and written after, each by renaming;
-so whatever moment a run is stopped at, a JSON never vouches for another file's content.
+The note of ``a.npy`` is ``a.json``: the parameters that matter, size and time of the sources, and the size of a.npy.
+It is removed before the file changes and written afterwards; both are renamed into place. A run can be stopped at any
+moment, and a note never vouches for another file's content.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ def is_fresh(path, made_from):
 
 @contextlib.contextmanager
 def making(path, made_from):
-    """Yield a temporary path to write; ``path`` and its JSON appear once that succeeded."""
+    """Yield a temporary path to write; ``path`` and its note appear once that succeeded."""
     _note(path).unlink(missing_ok=True)
     with replacing(path) as temporary:
         yield temporary
@@ -45,29 +45,10 @@ def making(path, made_from):
 
 
 def forget(path):
-    """Remove a made file and its JSON."""
+    """Remove a made file and its note."""
     _note(path).unlink(missing_ok=True)
     Path(path).unlink(missing_ok=True)
 
 
-def remove_leftovers(folder):
-    """Remove temporary files of processes that were killed while writing in ``folder``."""
-    for leftover in Path(folder).glob(".*.partial-*"):
-        with contextlib.suppress(ValueError):
-            process = int(leftover.stem.rpartition("-")[2])
-            if not _alive(process):
-                leftover.unlink(missing_ok=True)
-
-
 def _note(path):
     return Path(path).with_suffix(".json")
-
-
-def _alive(process):
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True

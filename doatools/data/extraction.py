@@ -12,10 +12,10 @@ import numpy as np
 import threadpoolctl
 from tqdm import tqdm
 
-from doatools.data.cache import forget, is_fresh, making, remove_leftovers
+from doatools.data.cache import forget, is_fresh, making
 from doatools.data.slots import LISTED, count_overlap, refuse_overflow
 from doatools.errors import UserError
-from doatools.files import in_memory, write_json
+from doatools.files import in_memory, remove_leftovers, write_json
 
 OWNER = "features_of.json"  # in a feat_label_dir outside the dataset's folder: that folder
 
