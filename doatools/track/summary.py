@@ -51,7 +51,7 @@ def doubts(energy, array):
             "suggests FuMa (--foa-order fuma), 3 suggests N3D gains or raw capsules: directions may be wrong"]
     spread = 10 * np.log10(energy.max() / energy.min())
     return [] if spread < 4 or array.axes.any() else [  # cardioids differ by where they point
-        f"the levels of the channels differ by up to {spread:.0f} dB, those of omnidirectional capsules by hardly 1 dB: "
+        f"the levels of the channels differ by up to {spread:.0f} dB, those of omnidirectional capsules by 1 dB: "
         "is this ambisonics, or do gains differ? Directions may be wrong"]
 
 
