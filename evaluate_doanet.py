@@ -8,7 +8,7 @@ from pathlib import Path
 from doanet_parameters import add_override_argument, get_params, split_words
 from doatools.config.schema import FLAT, checked, defaults
 from doatools.errors import UserError, exits_cleanly
-from doatools.files import write_json
+from doatools.files import has_suffix, write_json
 from doatools.registry import BASELINES
 
 # The parameters that a baseline reads.
@@ -125,7 +125,7 @@ def find_other(args, found, config, own_identities):
         return by_baseline(args.against, config.replaced(tracker=checked("tracker", overrides["tracker"])), found,
                            args.jobs)
     for path in (other, other / "best.pt", Path(config.run.results_dir) / other / "best.pt"):
-        if path.suffix == ".pt" and path.is_file():
+        if has_suffix(path, ".pt") and path.is_file():
             changed = {key: value for key, value in overrides.items() if key in CHANGEABLE}
             return by_checkpoint(path, check_changeable(changed))[0]
     if not other.is_dir():

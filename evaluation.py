@@ -19,6 +19,7 @@ from doatools.data.dcase import read_dcase
 from doatools.data.readers import recordings_for
 from doatools.data.slots import assign_slots, count_overlap
 from doatools.errors import UserError
+from doatools.files import list_files
 from doatools.registry import BASELINES
 from doatools.report.breakdowns import break_down
 from doatools.report.intervals import compare, jackknife, total
@@ -65,10 +66,10 @@ def _csvs(folder):
     """{stem: path} of the CSVs of a folder."""
     if not Path(folder).is_dir():
         raise UserError(f"{folder}: no such folder of CSVs (one per recording, named as the recording is)")
-    found = dcase.list_files(Path(folder), ".csv", mixtures=True)
+    found = list_files(folder, ".csv")
     if not found:
         raise UserError(f"{folder} holds no CSV")
-    return dict(sorted(found.items()))
+    return found
 
 
 # --- systems ---------------------------------------------------------------------------------------------------

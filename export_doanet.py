@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from doatools.errors import UserError, exits_cleanly
-from doatools.files import in_memory, replacing
+from doatools.files import has_suffix, in_memory, replacing
 
 OPSET = 18
 TOLERANCE = 1e-4
@@ -35,7 +35,7 @@ def build_parser():
 def main(argv=None):
     args = build_parser().parse_args(argv)
     path = args.out or args.checkpoint.with_suffix(".onnx")
-    if path.suffix != ".onnx":
+    if not has_suffix(path, ".onnx"):
         raise UserError(f"--out {path}: the name of an ONNX file ends with .onnx")
     try:
         import onnx  # noqa: F401

@@ -30,6 +30,7 @@ from cls_feature_class import FeatureClass, build_features
 from doatools.config.schema import Config
 from doatools.data import sound_input
 from doatools.errors import UserError
+from doatools.files import has_suffix
 from doatools.registry import TRACKERS
 from doatools.spatial.arrays import Array
 from doatools.spatial.geometry import azimuth_elevation
@@ -51,7 +52,7 @@ def load_localizer(path, fast=False):
 
     One that was trained with rotations predicts means over rotated copies, unless ``fast``.
     """
-    if Path(path).suffix.lower() == ".onnx":
+    if has_suffix(path, ".onnx"):
         localizer = OnnxLocalizer(path)
     else:
         from localizer import Localizer  # loads PyTorch, which an exported network need not have

@@ -67,12 +67,13 @@ def main(argv=None):
 def plan(args):
     """{recording: (path of its tracks, path of its picture or None)}; UserError before any work is done."""
     from doatools.data import sound_input
+    from doatools.files import has_suffix
     outputs, taken = {}, {}
     for path in args.recordings:
         found = [path]
         if path.is_dir():
             found = sorted(one for one in path.iterdir()
-                           if one.suffix.lower() in sound_input.SUFFIXES and not one.name.startswith("."))
+                           if has_suffix(one, *sound_input.SUFFIXES) and not one.name.startswith("."))
             if not found:
                 raise UserError(f"{path} holds no audio file ({' '.join(sound_input.SUFFIXES)})")
         for one in dict.fromkeys(found):

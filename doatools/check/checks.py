@@ -16,9 +16,10 @@ from tqdm import tqdm
 
 from doatools.check import alignment
 from doatools.data.audiofiles import inspect_audio, read_audio
-from doatools.data.dcase import FRAME_S, TAU_NAME, find_recordings, list_files, number_events, read_dcase
+from doatools.data.dcase import FRAME_S, TAU_NAME, find_recordings, is_mixture, number_events, read_dcase
 from doatools.data.slots import count_overlap
 from doatools.errors import UserError
+from doatools.files import list_files
 from doatools.types import EVENT_ROWS
 
 NAMED = 4  # files of a kind of finding that are named
@@ -124,8 +125,11 @@ def find_items(data, datasets, report):
         folders = {name: root / f"{name}_{part}" for name in (*datasets, "metadata")}
         missing = [path.name for path in folders.values() if not path.is_dir()]
         findings += [Finding("the folder does not exist", name) for name in missing]
-        files = {name: list_files(path, ".csv" if name == "metadata" else ".wav", mixtures or part == "eval")
-                 if path.is_dir() else {} for name, path in folders.items()}
+        files = {name: list_files(path, ".csv" if name == "metadata" else ".wav") if path.is_dir() else {}
+                 for name, path in folders.items()}
+        if not mixtures and part == "dev":
+            files = {name: {stem: path for stem, path in found.items() if not is_mixture(stem)}
+                     for name, found in files.items()}
         annotations = files.pop("metadata")
         for name, audio in files.items() if not missing else ():
             findings += [Finding(f"no annotation of that name in metadata_{part}; add it or take the file away",

@@ -1,14 +1,14 @@
-"""TUT Sound Events 2018 (Adavanne et al.): its folders, its annotations, its cross-validation.
+"""TUT Sound Events 2018 (Adavanne et al.): folders, annotations and cross-validation.
 
-A data set (ansim, resim or real) is a folder ``<data_root>/ansim`` that holds, for o = 1, 2, 3 sources at once at
-most and splits s = 1, 2, 3, ``wav_ov{o}_split{s}_30db/*.wav`` and ``desc_ov{o}_split{s}/*.csv`` of the same names,
+A dataset (ansim, resim or real) is a folder ``<data_root>/ansim`` that holds, for at most o = 1, 2, 3 simultaneous
+sources and splits s = 1, 2, 3, ``wav_ov{o}_split{s}_30db/*.wav`` and ``desc_ov{o}_split{s}/*.csv`` with the same names,
 which begin with train_ or test_. Recordings are first-order ambisonics (ACN, SN3D), 44.1 kHz, about 30 s.
 
-An annotation has the header ``sound_event_recording,start_time,end_time,ele,azi,dist`` and one line an event:
-seconds and degrees, mind the elevation before the azimuth (counter-clockwise, as in geometry). Events are static.
+An annotation has the header ``sound_event_recording,start_time,end_time,ele,azi,dist`` and one line per event, in
+seconds and degrees. Note that the elevation precedes the azimuth (counter-clockwise, as in geometry). Events are static.
 
-Fold k of three: the test recordings are all of split k; of the two other splits, the train_ recordings train and
-the test_ recordings validate.
+Fold k of three: all recordings of split k are for testing; in the two other splits, train_ recordings are for training
+and test_ recordings for validation.
 """
 
 import csv
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from doatools.data.dcase import refuse_alone, text_lines
+from doatools.data.dcase import pair_files, text_lines
 from doatools.errors import UserError
 from doatools.files import replacing
 from doatools.types import EVENT_PIECES, Recording
@@ -30,19 +30,19 @@ PARTS = ("train", "test")
 
 
 def folders(overlap, split):
-    """Names of the folders of audio and of annotations."""
+    """Names of the audio folder and of the annotation folder."""
     return f"wav_ov{overlap}_split{split}_30db", f"desc_ov{overlap}_split{split}"
 
 
 # --- annotations -----------------------------------------------------------------------------------------------
 
 def read_tut(path):
-    """A TUT CSV → EVENT_PIECES, one an event, sorted and numbered by start time; the class is 0, the track the event.
+    """A TUT CSV → EVENT_PIECES, one per event, sorted and numbered by start time; class 0, the track is the event.
 
     Raises
     ------
     UserError
-        Naming file and line: a header without a column, a missing or surplus cell, not a number, an angle out of
+        Naming file and line: a column missing in the header, a missing or surplus cell, not a number, an angle out of
         range, an event that starts before 0 or does not end after its start.
     """
     reader = csv.DictReader(text_lines(path), skipinitialspace=True)
@@ -55,7 +55,7 @@ def read_tut(path):
             events.append(_parse(row))
         except UserError as error:
             raise UserError(f"{path}, line {reader.line_num}: {error}") from None
-    events.sort(key=lambda event: event[0])  # stable: of two that start together, the first line comes first
+    events.sort(key=lambda event: event[0])  # stable: of events that start together, the first line is first
     return np.array([(start, end, number, 0, number, azimuth, elevation, distance)
                      for number, (start, end, azimuth, elevation, distance) in enumerate(events)], EVENT_PIECES)
 
@@ -72,7 +72,7 @@ def write_tut(path, events):
 def _parse(row):
     """A line as a dict → (start, end, azimuth, elevation, distance)."""
     if None in row or None in row.values():
-        raise UserError(f"it has not as many cells as the header ({len(HEADER)})")
+        raise UserError(f"it does not have as many cells as the header ({len(HEADER)})")
     values = {}
     for name in HEADER[1:]:
         try:
@@ -92,21 +92,21 @@ def _parse(row):
 # --- recordings -----------------------------------------------------------------------------------------------
 
 def find_tut(folder):
-    """The recordings of one data set (a folder such as <data_root>/ansim), sorted by stem.
+    """The recordings of one dataset (a folder such as <data_root>/ansim), sorted by stem.
 
-    Stems are those of the files with overlap and split in front (``ov1_split2_train_3_desc_30_100``), which makes
-    them different from each other; ``split`` is the part and the number of the split (``train2``).
+    Stems are those of the files, preceded by overlap and split (``ov1_split2_train_3_desc_30_100``), so that all are
+    different; ``split`` is the part and the number of the split (``train2``).
 
     Raises
     ------
     UserError
-        The folder is missing, one of its three splits is, or it has others; a WAV has no CSV or the reverse; a
+        The folder or one of its three splits is missing, or there are other splits; a WAV has no CSV or the reverse; a
         name begins neither with train_ nor with test_.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise UserError(f"{folder} does not exist: download the data set with "
-                        f"'python3 download_dataset.py {folder.name}', or simulate small ones like it with "
+        raise UserError(f"{folder} does not exist: download the dataset with "
+                        f"'python3 download_dataset.py {folder.name}', or simulate small datasets like it with "
                         f"'python3 simulate_dataset.py --format tut2018 dataset_dir={folder.parent}'")
     found, splits = [], set()
     for place in sorted(folder.iterdir()):
@@ -134,26 +134,21 @@ def select_tut(recordings, role, fold):
 
 def _refuse_unknown(place, overlap, split):
     if split not in SPLITS:
-        raise UserError(f"{place}: splits are 1, 2 and 3; those of REAL, 1, 8 and 9, are to be renamed to 1, 2 and 3 "
-                        "(download_dataset.py does so)")
+        raise UserError(f"{place}: splits are 1, 2 and 3; rename those of REAL (1, 8 and 9) to 1, 2 and 3, as "
+                        "download_dataset.py does")
     if overlap not in OVERLAPS:
-        raise UserError(f"{place}: recordings have 1, 2 or 3 sources at once (ov1, ov2, ov3)")
+        raise UserError(f"{place}: recordings have at most 1, 2 or 3 sources at once (ov1, ov2, ov3)")
 
 
 def _of_folder(place, overlap, split):
     annotations = place.parent / folders(overlap, split)[1]
     if not annotations.is_dir():
-        raise UserError(f"{annotations} does not exist; it holds the annotations of {place}")
-    audio, csvs = ({path.stem: path for path in where.iterdir()
-                    if path.suffix.lower() == suffix and not path.name.startswith(".")}
-                   for where, suffix in ((place, ".wav"), (annotations, ".csv")))
-    refuse_alone(audio, csvs, f"no annotation in {annotations}")
-    refuse_alone(csvs, audio, f"no recording in {place}")
+        raise UserError(f"{annotations} does not exist; it should hold the annotations of {place}")
     found = []
-    for stem, path in audio.items():
-        part = stem.partition("_")[0]
+    for audio, annotation in pair_files(place, annotations):
+        part = audio.stem.partition("_")[0]
         if part not in PARTS:
-            raise UserError(f"{path}: the name begins neither with train_ nor with test_")
-        found.append(Recording(f"ov{overlap}_split{split}_{stem}", path, csvs[stem], f"{part}{split}",
+            raise UserError(f"{audio}: the name begins neither with train_ nor with test_")
+        found.append(Recording(f"ov{overlap}_split{split}_{audio.stem}", audio, annotation, f"{part}{split}",
                                overlap=overlap))
     return found

@@ -27,6 +27,7 @@ import numpy as np
 
 from doatools.config.yaml_files import read_yaml
 from doatools.errors import UserError, nearest
+from doatools.files import has_suffix
 from doatools.spatial.geometry import azimuth_elevation, unit_vectors
 
 SPEED_OF_SOUND = 343.0  # m/s
@@ -201,7 +202,7 @@ def known_arrays():
 
 def find_array(word):
     """The Array of a name in arrays/ ('foa') or of a YAML file ('arrays/mine.yaml'); UserError if there is none."""
-    return read_array(word) if str(word).endswith((".yaml", ".yml")) else _named(str(word))
+    return read_array(word) if has_suffix(word, ".yaml", ".yml") else _named(str(word))
 
 
 @functools.cache
