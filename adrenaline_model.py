@@ -49,8 +49,8 @@ class FrontEnd(nn.Module):
         super().__init__()
         self.frames, self.bins = shape.frames, shape.bands
         if shape.ratio != 1:
-            raise UserError(f"model={config.model} predicts for each feature frame: label_hop_len_s must be hop_len_s, not "
-                            f"{shape.ratio} times as long")
+            raise UserError(f"model={config.model} predicts once per feature frame: label_hop_len_s must equal "
+                            f"hop_len_s, not be {shape.ratio} times as long")
         self.blocks = nn.Sequential(*(
             ConvBlock(MAPS if i else shape.channels, pool, config.dropout_rate) for i, pool in enumerate(POOLS)))
         bins = self.bins

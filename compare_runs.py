@@ -11,6 +11,7 @@ from pathlib import Path
 
 from doatools.config.schema import FLAT
 from doatools.errors import UserError, exits_cleanly
+from doatools.files import has_suffix
 from doatools.registry import MODELS
 
 # What does not tell one experiment from another: where things are, who computes them, and the seed.
@@ -35,7 +36,7 @@ def main(argv=None):
     args = build_parser().parse_args(argv)
     from cls_metric import all_figures
     from doatools.report.cross_validation import read_rows, table
-    if args.runs and all(run.endswith(".json") for run in args.runs):
+    if args.runs and all(has_suffix(run, ".json") for run in args.runs):
         print(table(read_rows(args.runs)))
         return 0
     folders = [Path(run) for run in args.runs] or sorted(
@@ -65,8 +66,7 @@ def read_run(folder):
     told = json.loads(path.read_text())
     from doatools.train import checkpoint
     from doatools.train.runs import Run
-    from localizer import config_of
-    values = config_of(checkpoint.load(folder / "best.pt")).flat()
+    values = checkpoint.config_of(checkpoint.load(folder / "best.pt")).flat()
     scores = {name: float("nan") if value is None else value for name, value in told["test"].items()}
     return {"name": folder.name, "scores": scores, "precision": told["precision"], "data": values["dataset_dir"],
             "settings": {key: value for key, value in values.items()

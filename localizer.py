@@ -1,4 +1,4 @@
-"""A network together with the features that it reads: built from parameters, or rebuilt from a checkpoint."""
+"""A network together with the features that it reads: built from a Config, or rebuilt from a checkpoint."""
 
 from pathlib import Path
 
@@ -9,9 +9,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from cls_feature_class import build_features
 from doanet_model import from_published
-from doatools.config.schema import Config
 from doatools.registry import MODELS
-from doatools.spatial.arrays import Array
 from doatools.train import checkpoint
 from doatools.types import Predictions, Scaler, Shape
 
@@ -37,24 +35,25 @@ class Localizer:
 
     @classmethod
     def from_checkpoint(cls, path, **overrides):
-        """Rebuild a localizer unaided from a checkpoint of this toolkit; UserError where that cannot be."""
+        """Rebuild a localizer from a checkpoint of this toolkit; ``overrides``: parameters to change, by flat names."""
         return cls.from_content(checkpoint.load(path), path, **overrides)
 
     @classmethod
     def from_content(cls, content, origin="checkpoint", **overrides):
+        """The same from the dict of a checkpoint; ``origin`` names it in errors."""
         scaler = Scaler(content["scaler"]["mean"].numpy(), content["scaler"]["scale"].numpy())
-        localizer = cls(config_of(content).replaced(**overrides), scaler)
+        localizer = cls(checkpoint.config_of(content).replaced(**overrides), scaler)
         checkpoint.load_weights(localizer.model, content["model"], origin)
         return localizer
 
     def load_weights(self, path):
-        """Take the weights of a checkpoint, or of a published DOAnet state dict in its authors' names."""
+        """Load the weights of a checkpoint, or of a published DOAnet state dict with its authors' names."""
         content = checkpoint.read(path)
         state = content["model"] if checkpoint.is_ours(content) else from_published(content)
         checkpoint.load_weights(self.model, state, path)
 
     def for_inference(self):
-        """The same with batch norms folded into convolutions: half as fast again, for good."""
+        """This localizer, its batch norms folded into the convolutions for good: 1.5 times as fast."""
         self.model.eval()
         for block in self.model.modules():
             if isinstance(getattr(block, "bn", None), nn.BatchNorm2d):
@@ -70,8 +69,8 @@ class Localizer:
             return Predictions.of(self.model(features.contiguous(memory_format=torch.channels_last)))  # a third faster
 
     def content(self, precision, data):
-        """What a checkpoint holds besides weights and scores, plain types and tensors only; ``data`` is the digest
-        of the training recordings."""
+        """What a checkpoint holds besides weights and scores, as plain types and tensors; ``data`` is the digest of the
+        training recordings."""
         return {
             "params": self.config.stored(),
             "data": data,
@@ -82,12 +81,7 @@ class Localizer:
         }
 
 
-def config_of(content):
-    """The Config that a checkpoint was trained with."""
-    return Config.from_stored(content["params"], Array.from_plain(content["array"]))
-
-
 def open_checkpoint(path, overrides):
-    """A checkpoint under changed parameters → (Localizer, its precision)."""
+    """A checkpoint, with some parameters changed → (Localizer, its precision)."""
     content = checkpoint.load(path)
     return Localizer.from_content(content, Path(path), **overrides), content["precision"]

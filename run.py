@@ -99,8 +99,7 @@ def differing(run, config):
     """What is to be said of a finished fold that had other settings; UserError where it had other data."""
     from doatools.train import checkpoint
     from doatools.train.runs import changed_settings
-    from localizer import config_of
-    before = config_of(checkpoint.load(run.best)) if run.best.is_file() else config
+    before = checkpoint.config_of(checkpoint.load(run.best)) if run.best.is_file() else config
     if Path(before.data.dataset_dir).resolve() != Path(config.data.dataset_dir).resolve():
         raise UserError(f"{run.folder} holds a finished fold of {before.data.dataset_dir}, not of "
                         f"{config.data.dataset_dir}; choose another --log_dir for other data")
@@ -126,19 +125,12 @@ def run_fold(run, config):
 
 def find_run(run, config):
     """The last checkpoint of a fold that was stopped, or None to begin it."""
-    from doatools.data.cache import remove_leftovers
-    from doatools.train import checkpoint
-    from doatools.train.runs import changed_settings
-    from localizer import config_of
+    from doatools.files import remove_leftovers
+    from doatools.train.runs import to_resume
     remove_leftovers(run.folder)
     if not run.last.is_file():
         return None
-    saved = checkpoint.load(run.last)
-    changed = changed_settings(config_of(saved), config)
-    if changed:
-        raise UserError(f"{run.folder}: this fold was started with "
-                        f"{', '.join(f'{key}={value}' for key, value in changed.items())}; continue with the same, or "
-                        "choose another --log_dir")
+    saved = to_resume(run, config, "another --log_dir")
     print(f"continues after epoch {saved['epoch']}")
     return saved
 

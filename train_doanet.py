@@ -1,6 +1,6 @@
-"""Train a network on extracted features, test it on the unseen fold, and leave checkpoints, logs and curves.
+"""Train a network on extracted features and test it on the unseen fold; writes checkpoints, logs and a training curve.
 
-Without --full this is a quick test: two epochs of two batches, to see that everything works.
+Without --full this is a quick test: 2 epochs of 2 batches, to see that everything works.
 """
 
 import argparse
@@ -23,8 +23,8 @@ def build_parser():
         formatter_class=argparse.RawDescriptionHelpFormatter)
     add_override_argument(parser)
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--full", action="store_true", help="train in full (short for quick_test=False)")
-    length.add_argument("--quick", action="store_true", help="2 epochs of 2 batches (short for quick_test=True, the default)")
+    length.add_argument("--full", action="store_true", help="train in full (quick_test=False)")
+    length.add_argument("--quick", action="store_true", help="2 epochs of 2 batches (quick_test=True, the default)")
     parser.add_argument("--resume", action="store_true", help="continue a stopped run of the same task and job")
     parser.add_argument("--overwrite", action="store_true", help="start anew although that run exists")
     return parser
@@ -36,8 +36,8 @@ def main(argv=None):
     (task_id, job_id), overrides = split_words(args.overrides, "1", "first")
     if args.full or args.quick:
         if overrides.get("quick_test", args.quick) != args.quick:
-            raise UserError(f"--{'full' if args.full else 'quick'} and quick_test={overrides['quick_test']} contradict each "
-                            "other; give one of them")
+            raise UserError(f"--{'full' if args.full else 'quick'} contradicts quick_test={overrides['quick_test']}; "
+                            "give only one of them")
         overrides["quick_test"] = args.quick
     config = get_params(task_id, **overrides)
     if Path(job_id).name != job_id:
@@ -60,31 +60,22 @@ def main(argv=None):
 
 
 def find_run(run, config, resume, overwrite):
-    """The last checkpoint of the run that is to be resumed, or None for a run from the start.
-
-    Changes nothing. UserError rather than mixing two runs in one folder.
-    """
-    from doatools.data.cache import remove_leftovers
+    """The checkpoint to resume, or None to start from the beginning; UserError rather than mixing two runs."""
+    from doatools.files import remove_leftovers
     from doatools.train import checkpoint
-    from doatools.train.runs import changed_settings
-    from localizer import config_of
+    from doatools.train.runs import to_resume
     remove_leftovers(run.folder)
     if resume and not run.last.is_file():
         print(f"{run.folder} holds no finished epoch: the run starts from the beginning")
         return None
     if overwrite or not run.exists():
         return None
-    saved = checkpoint.load(run.last if run.last.is_file() else run.best)
     if resume:
-        changed = changed_settings(config_of(saved), config)
-        if changed:
-            given = ", ".join(f"{key}={value}" for key, value in changed.items())
-            raise UserError(f"{run.folder}: this run was started with {given}; resume it with the same, "
-                            "or choose another job id")
-        return saved
+        return to_resume(run, config, "another job id")
+    saved = checkpoint.load(run.last if run.last.is_file() else run.best)
     if not saved["quick_test"]:
-        raise UserError(f"{run.folder}: holds a run of {saved['epoch']} epochs; continue it by --resume, start anew "
-                        "by --overwrite, or choose another job id")
+        raise UserError(f"{run.folder} holds a run of {saved['epoch']} epochs; continue it by --resume, replace it by "
+                        "--overwrite, or choose another job id")
     print(f"{run.folder} holds a quick test, which this run replaces")
     return None
 
@@ -102,11 +93,11 @@ def announce(config, run, training):
     print(f"device {fabric.device}{processes}, precision {training.precision}, {config.epochs} epochs at most "
           f"-> {run.folder}/")
     if config.run.quick_test:
-        print("quick test: 2 epochs of 2 batches, its scores mean nothing; add --full to train in full")
+        print("quick test: 2 epochs of 2 batches, whose scores mean nothing; add --full to train in full")
 
 
 def report(scores, config, run, best):
-    """Print the table of the test and keep it as scores.json."""
+    """Print the table of test scores and write it to scores.json."""
     from cls_metric import format_score
     write_json(run.folder / "scores.json", {
         "task": config.task_id, "run": run.folder.name, "epoch": best["epoch"], "precision": best["precision"],

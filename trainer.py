@@ -1,4 +1,4 @@
-"""A Config → network, loss, augmentation and data, put together to one training."""
+"""Training from a Config: its network, loss, augmentation and data."""
 
 import numpy as np
 from lightning_fabric import seed_everything
@@ -12,20 +12,33 @@ from localizer import Localizer
 
 
 def check_same_data(folder, saved, dataset):
-    """UserError where a stopped run, of the checkpoint ``saved``, was started with other training recordings."""
+    """UserError if the stopped run with the checkpoint ``saved`` was started with other training recordings."""
     before, now = saved["scaler"], dataset.scaler
     scaled = all(np.array_equal(before[name].numpy(), getattr(now, name)) for name in ("mean", "scale"))
     if not scaled or saved.get("data", dataset.digest) != dataset.digest:
-        raise UserError(f"{folder}: the training recordings are not those that this run was started with; start anew "
-                        "in another place (job id or --log_dir), or by --overwrite where there is one")
+        raise UserError(f"{folder}: the training recordings are not those that this run was started with; start a new "
+                        "run (another job id or --log_dir), or replace this one by --overwrite")
 
 
 class Training:
-    """One training put together from its parameters; ``saved`` is the checkpoint that it continues from, or None.
+    """One training; nothing on disk changes before ``fit``.
 
-    Attributes: ``fabric``, ``precision``, ``datasets`` and ``loaders`` of ('train', 'val', 'test'), ``localizer``.
-    UserError where ``saved`` was trained on other recordings, or parameters do not go together; until ``fit`` nothing
-    on disk is touched.
+    Parameters
+    ----------
+    config : Config
+    run : Run, where its files go
+    saved : checkpoint dict to continue from, or None
+
+    Attributes
+    ----------
+    fabric, precision
+    datasets, loaders : dicts of 'train', 'val' and 'test'
+    localizer : Localizer
+
+    Raises
+    ------
+    UserError
+        ``saved`` was trained on other recordings, or parameters do not fit together.
     """
 
     def __init__(self, config, run, saved=None):
@@ -47,7 +60,7 @@ class Training:
                         for role, data in self.datasets.items()}
 
     def fit(self, score, selection):
-        """Train; ``score`` of the validation's list of Result → figures; see doatools.train.loop.fit."""
+        """Train; ``score`` maps the list of Result of the validation to figures; see doatools.train.loop.fit."""
         if self.fabric.is_global_zero and not self.resumed:
             self.run.clear()
         model, criterion = self.localizer.model, self.criterion
@@ -61,13 +74,13 @@ class Training:
             augment=self.augment)
 
     def test(self, best, loader=None):
-        """The weights of checkpoint ``best`` on the test recordings → list of Result."""
+        """Predictions of the checkpoint dict ``best`` for the test recordings → list of Result."""
         model = Localizer.from_content(best, self.run.best).model
         return find_results(self.fabric, model, loader or self.loaders["test"])
 
 
 def find_results(fabric, model, loader):
-    """What a network finds in the recordings of a loader → list of Result."""
+    """Predictions of a network for the recordings of a loader → list of Result."""
     batches = fabric.setup_dataloaders(loader, use_distributed_sampler=False)
     sequences, _ = evaluate(fabric.setup_module(model), None, batches)
     return loader.dataset.results(sequences)

@@ -1,1 +1,1 @@
-"""Speed as ratios against plain reference code, measured in one run; see run.py."""
+"""Speed as ratios to plain reference code, measured in one run; see run.py."""

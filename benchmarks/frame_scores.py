@@ -24,7 +24,7 @@ def make_recordings(recordings=100, frames=600, seed=0):
 
 
 def plain_frame_scores(recordings, gate=20.0):
-    """The same figures frame by frame, as their definitions read."""
+    """The same figures frame by frame, by their definitions."""
     angles, frame_means, right = [], [], {}
     predicted = references = common = miscounted = onsets = counted = frames = 0
     for doa, active, ref_doa, ref_id in recordings:
@@ -59,7 +59,7 @@ def frame_scores(recordings):
 
 
 def measure(side, recordings=100):
-    """Median seconds of one core for scoring them all."""
+    """Median seconds to score all of them on one core."""
     made = make_recordings(recordings)
     score, turns = (plain_frame_scores, 1) if side == "plain" else (frame_scores, 11)
     return median_seconds(lambda: score(made), turns, warm_up=0, clock=time.process_time)

@@ -1,4 +1,4 @@
-"""How time and memory grow with data: once, twice, four and eight times as much, and 10 or 100 recordings."""
+"""How time and memory grow with the amount of data: 1, 2, 4 and 8 times as much, and 10 or 100 recordings."""
 
 import tempfile
 import time
@@ -10,8 +10,8 @@ from benchmarks.measure import median_seconds, peak_mib
 from benchmarks.recordings import make_recordings
 from cls_data_generator import SequenceDataset, make_loader
 from doatools.train.loop import make_fabric, make_optimizer, make_schedule, train_epoch
+from doatools.train.losses import build_criterion
 from localizer import build_model
-from trainer import build_criterion
 
 
 def measure(side, what):
@@ -22,8 +22,8 @@ def measure(side, what):
 def extraction(times, recordings=2, seconds=60.0):
     """Of more recordings."""
     with tempfile.TemporaryDirectory() as folder:
-        params = make_recordings(Path(folder), recordings * times, seconds)
-        return median_seconds(lambda: extract(params, "features", 1), 1, warm_up=0, clock=time.process_time)
+        config = make_recordings(Path(folder), recordings * times, seconds)
+        return median_seconds(lambda: extract(config, "features", 1), 1, warm_up=0, clock=time.process_time)
 
 
 def duration(times, seconds=30.0):
@@ -35,17 +35,17 @@ def memory_of_extraction(recordings):
     return extraction(1, recordings, seconds=10.0)
 
 
-def memory_of_training(recordings):
-    """An epoch of task 1's network in batches of 16 sequences, out of so many recordings of half a minute."""
+def memory_of_training(recordings, seconds=30.0):
+    """An epoch of task 1's network in batches of 16 sequences, from that many recordings."""
     with tempfile.TemporaryDirectory() as folder:
-        params = make_recordings(Path(folder), recordings, seconds=30.0) | {"batch_size": 16}
-        loader = make_loader(SequenceDataset(extract(params, "features", 1), "train"), params, train=True)
-        fabric = make_fabric(params)
-        model = build_model(params)
-        model, optimizer = fabric.setup(model, make_optimizer(model, params))
+        config = make_recordings(Path(folder), recordings, seconds).replaced(batch_size=16)
+        loader = make_loader(SequenceDataset(extract(config, "features", 1), "train"), config, train=True)
+        fabric = make_fabric(config.device)
+        model = build_model(config)
+        model, optimizer = fabric.setup(model, make_optimizer(model, config.training))
         started = time.perf_counter()
-        train_epoch(fabric, model, build_criterion(params), optimizer,
-                    make_schedule(optimizer, params, len(loader)), loader)
+        train_epoch(fabric, model, build_criterion(config), optimizer,
+                    make_schedule(optimizer, config.training, 1, len(loader)), loader)
         return {"seconds": time.perf_counter() - started, "peak_mib": peak_mib()}
 
 

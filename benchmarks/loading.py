@@ -1,4 +1,4 @@
-"""Assembling a batch of 64 sequences of 5 s out of normalised features on disk (in the page cache), shuffled."""
+"""Assembling a batch of 64 sequences of 5 s from normalised features on disk (in the page cache), shuffled."""
 
 import tempfile
 import time
@@ -19,25 +19,25 @@ LENGTH, RATIO, SLOTS = 50, 5, 2  # label frames of a sequence, feature frames of
 
 def measure(side, count=16, seconds=60.0, turns=12):
     with tempfile.TemporaryDirectory() as folder:
-        params = make_recordings(Path(folder), count, seconds)
-        make_fabric(params)  # which asks for freed memory to be kept
-        batches = endless(*(plain_loader if side == "plain" else our_loader)(params))
+        config = make_recordings(Path(folder), count, seconds)
+        make_fabric(config.device)  # which asks for freed memory to be kept
+        batches = endless(*(plain_loader if side == "plain" else our_loader)(config))
         return median_seconds(lambda: next(batches), turns, warm_up=3, clock=time.process_time)
 
 
-def our_loader(params):
-    loader = make_loader(SequenceDataset(extract(params, "features", jobs=1), "train"), params, train=True)
+def our_loader(config):
+    loader = make_loader(SequenceDataset(extract(config, "features", jobs=1), "train"), config, train=True)
     return loader, loader.batch_sampler
 
 
-def plain_loader(params):
-    folder = Path(params["dataset_dir"])
+def plain_loader(config):
+    folder, array = Path(config.data.dataset_dir), config.array.name
     out = folder / "plain"
     out.mkdir()
-    plain_extraction(folder, params["dataset"], out)
-    stems = sorted(path.stem for path in (folder / f"{params['dataset']}_dev").glob("*.wav"))
-    sequences = round(params["max_audio_len_s"] / params["label_hop_len_s"]) // LENGTH
-    sampler = EpochSampler(len(stems) * sequences, params["batch_size"], True, params["seed"])
+    plain_extraction(folder, array, out)
+    stems = sorted(path.stem for path in (folder / f"{array}_dev").glob("*.wav"))
+    sequences = len(np.load(out / f"{stems[0]}_label.npy")) // LENGTH  # of each recording; all are of one length
+    sampler = EpochSampler(len(stems) * sequences, config.batches.batch_size, True, config.run.seed)
 
     class Loader:
         def __iter__(self):

@@ -6,13 +6,13 @@ from benchmarks.measure import median_seconds
 from benchmarks.plain_loss import PlainHnet, plain_dmot
 from benchmarks.training_step import make_target
 from doanet_parameters import get_params
+from doatools.train.losses import build_criterion
 from doatools.types import Localization
 from hnet_model import load_hnet
-from trainer import build_criterion
 
 
 def measure(side):
-    loss, leaves = loss_of(side, make_answers())
+    loss, leaves = loss_of(side, make_predictions())
 
     def step():
         for leaf in leaves:
@@ -21,7 +21,7 @@ def measure(side):
     return median_seconds(step, turns=20, warm_up=3)
 
 
-def make_answers(batch=64):
+def make_predictions(batch=64):
     """Unit directions (B, 50, 2, 3), logits (B, 50, 2), and a target."""
     generator = torch.Generator().manual_seed(0)
     doa = torch.nn.functional.normalize(torch.randn(batch, 50, 2, 3, generator=generator), dim=-1)
@@ -29,9 +29,9 @@ def make_answers(batch=64):
     return doa.requires_grad_(), logits.requires_grad_(), make_target((batch, 50, 2), generator)
 
 
-def loss_of(side, answers):
-    """() → the loss, and the tensors whose gradient it takes."""
-    doa, logits, target = answers
+def loss_of(side, predictions):
+    """A function that computes the loss, and the tensors that receive its gradient."""
+    doa, logits, target = predictions
     if side == "plain":
         hnet = PlainHnet().requires_grad_(False)
         hnet.load_state_dict(load_hnet(None, 2).net.state_dict())

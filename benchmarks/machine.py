@@ -1,4 +1,4 @@
-"""What this machine could do: matrix products and copies, the rates that times are held against."""
+"""What this machine can do: rates of matrix products and copies, to which times are compared."""
 
 import torch
 

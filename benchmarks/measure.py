@@ -1,4 +1,4 @@
-"""Time this, tell peak memory: what every measurement here comes down to."""
+"""Timing, and peak memory."""
 
 import resource
 import statistics
@@ -6,10 +6,10 @@ import time
 
 
 def median_seconds(work, turns, warm_up=1, clock=time.perf_counter, before=lambda: None):
-    """Median seconds of ``work()`` after some turns that do not count, and the process's peak of memory.
+    """Median seconds of ``work()`` after some warm-up turns, and the peak memory of the process.
 
-    ``clock=time.process_time`` counts what one core computes, whoever else is at work; for work of one thread.
-    ``before`` is called before each turn, untimed.
+    ``clock=time.process_time`` counts only this process's computation, whatever else the machine does; for
+    single-threaded work. ``before`` is called before each turn and not timed.
     """
     taken = []
     for _ in range(warm_up + turns):

@@ -1,6 +1,6 @@
 """Measurements → the tables of docs/benchmarks.md.
 
-``taken``: {part: {side: [measurement of each turn]}}, a measurement being what ``measure`` of the part gave.
+``taken``: {part: {side: [measurement of each turn]}}; a measurement is what ``measure`` of the part returned.
 """
 
 import datetime
@@ -12,7 +12,7 @@ from statistics import median
 
 from benchmarks.parts import ALL, BARS, GROWTH, MACHINE, MEMORY_BAR, PARTS
 
-FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")  # of a CPU, that times here depend on
+FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")  # CPU features that the times depend on
 RATIO_HEAD = ("| part | side | threads | seconds (range) | times faster (range) | peak memory |\n"
               "|---|---|---|---|---|---|")
 GROWTH_HEAD = ("| part | sizes | seconds, peak memory | seconds, last / first | memory, last / first |\n"
@@ -22,29 +22,29 @@ LEAST_HEAD = ("| part | side | operations | bytes | least seconds | measured | s
               "|---|---|---|---|---|---|---|")
 
 INTRODUCTION = """\
-Written by `make bench` (`benchmarks/run.py`); what the figures mean and what was tried is in
-[performance.md](performance.md).
+Written by `make bench` (`benchmarks/run.py`); [performance.md](performance.md) explains the figures and what was tried.
 
-The plain side of each part is a vectorised, eager float32 version with as many threads (`benchmarks/plain*.py`), tested
-to give the same numbers. Each measurement runs in a process of its own and the sides take turns: medians with ranges, a
-ratio being of one turn. Parts of one thread count that thread's time, the others the clock's."""
+The plain side of each part is a vectorised, eager float32 implementation with as many threads
+(`benchmarks/plain*.py`); tests check that it gives the same numbers. Each measurement runs in its own process and the
+sides take turns. The tables show medians and ranges; a ratio compares the two sides of one turn. Single-threaded parts
+count that thread's CPU time, the others elapsed time."""
 OF_PARTS = """\
-`auto`, and `ours` of networks: the precision that this machine is fast at (`precision=auto`). features: a minute's
-recording, with labels and normalisation. second_core: extraction, once its process has started
-(memory of the first alone). batch_loading,
-training_step: 64 sequences of 5 s. inference: a minute; `localize` is how recordings are localized (batch norms folded,
-float32), the others how validation and tests run. adrenaline, seldnet, cnn: 16 chunks of 0.5 s. frame_scores: 60,000
-frames of two slots. wav_to_tracks: a minute of FOA by task 1, start-up apart, one copy of a window (`--fast`)."""
+`auto`, and `ours` of networks: the precision that is fast on this machine (`precision=auto`). features: a recording of
+a minute, with labels and normalisation. second_core: extraction, once its process has started (memory of the first
+process only). batch_loading, training_step: 64 sequences of 5 s. inference: a minute; `localize` is how recordings are
+localized (batch norms folded, float32), the others are how validation and tests run. adrenaline, seldnet, cnn: 16
+chunks of 0.5 s. frame_scores: 60,000 frames of two slots. wav_to_tracks: a minute of FOA by task 1, without start-up
+and without test-time rotation (`--fast`)."""
 OF_GROWTH = """\
-One, two, four and eight times two recordings of a minute; half a minute of one recording; 60,000 frames; 8 sequences.
-Memory: of an extraction of 10 s recordings, and of an epoch of training on 30 s recordings, 10 and 100 of them."""
+1, 2, 4 and 8 times as much of: two recordings of a minute; one recording of half a minute; 60,000 frames; 8 sequences.
+Memory: of extracting 10 s recordings, and of an epoch of training on 30 s recordings, 10 and 100 of them."""
 OF_LEAST = """\
-Least seconds: the larger of operations at the rate of matrix products (bfloat16 where `auto` is), and of bytes at the
-rate of copies; [performance.md](performance.md) derives both."""
+Least seconds: the larger of the time for the operations at the rate of matrix products (of bfloat16 where `auto` uses
+it) and the time for the bytes at the rate of copies; [performance.md](performance.md) derives both."""
 
 
 def ratio_rows(part, sides):
-    """A line for each side of a part."""
+    """One line per side of a part."""
     base = next(iter(sides.values()))
     for side, turns in sides.items():
         seconds = [turn["seconds"] for turn in turns]
@@ -55,7 +55,7 @@ def ratio_rows(part, sides):
 
 
 def growth_row(part, sides):
-    """One line: seconds and memory of each size."""
+    """Seconds and memory of each size, on one line."""
     first = next(iter(sides.values()))
     cells = [f"{median(t['seconds'] for t in turns):.3g} s, {peak(turns):.0f} MiB" for turns in sides.values()]
     last = list(sides.values())[-1]
@@ -78,10 +78,10 @@ def machine_rows(sides):
 
 
 def bars(taken):
-    """Whether each target is met, one line each."""
+    """Whether each target is met, one line per target."""
     seconds = {part: {side: median(t["seconds"] for t in turns) for side, turns in sides.items()}
                for part, sides in taken.items() if part not in MACHINE}
-    lines = [line for bar in BARS if (line := bar.told(seconds))]
+    lines = [line for bar in BARS if (line := bar.line(seconds))]
     for part in ("memory_of_extraction", "memory_of_training"):
         if part in taken:
             few, many = (peak(turns) for turns in taken[part].values())
@@ -91,7 +91,7 @@ def bars(taken):
 
 
 def reading_multiples(taken):
-    """Features as a multiple of reading the WAV and taking its FFTs."""
+    """Time of features in multiples of reading the WAV and taking its FFTs."""
     for part in ("features_foa", "features_mic"):
         if part in taken:
             pairs = zip(taken[part]["ours"], taken[part]["read + FFT"])
@@ -101,7 +101,7 @@ def reading_multiples(taken):
 
 
 def least_rows(taken):
-    """What each hot part would take at the rates of this machine, and the share of that which it reaches."""
+    """The least time of each hot part at the rates of this machine, and the share of those rates that it reaches."""
     if "machine" not in taken:
         return
     rates = {int(side.split()[0]): turns[0]["rates"] for side, turns in taken["machine"].items()}
@@ -119,15 +119,15 @@ def peak(turns):
 
 
 def machine():
-    """The CPU and what runs on it, in one line."""
+    """The CPU, operating system and libraries, on one line."""
     name, flags = platform.processor() or platform.machine(), set()
     info = Path("/proc/cpuinfo")
     if info.is_file():
-        told = dict(line.split(":", 1) for line in info.read_text().split("\n\n")[0].splitlines() if ":" in line)
-        told = {key.strip(): value.strip() for key, value in told.items()}
-        name, flags = told.get("model name", name), set(told.get("flags", "").split())
+        values = dict(line.split(":", 1) for line in info.read_text().split("\n\n")[0].splitlines() if ":" in line)
+        values = {key.strip(): value.strip() for key, value in values.items()}
+        name, flags = values.get("model name", name), set(values.get("flags", "").split())
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    fast = " ".join(flag for flag in FLAGS if flag in flags) or "no AVX known of"
+    fast = " ".join(flag for flag in FLAGS if flag in flags) or "no AVX reported"
     versions = ", ".join(f"{package} {metadata.version(package)}" for package in ("torch", "numpy", "scipy"))
     return (f"{name}, {cores} cores ({fast}), {platform.system()}, Python {platform.python_version()}, {versions}, "
             f"no GPU used; {datetime.date.today()}")

@@ -1,4 +1,4 @@
-"""What is measured: each part's module and sides, and the bars that its figures are held against."""
+"""What is measured: the module and sides of each part, and the targets that its figures should reach."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -7,16 +7,16 @@ from benchmarks import work
 
 
 class Bar(NamedTuple):
-    """What a part is to reach."""
+    """A target of a part."""
 
     what: str
     limit: float
     value: Callable  # {part: {side: seconds}} → the figure, KeyError where a part was not measured
-    least: bool = True  # whether the limit is the least or the most that is allowed
+    least: bool = True  # whether the limit is the least or the largest permitted value
     unit: str = ""
 
-    def told(self, seconds):
-        """One line, or None where a part that it needs was not measured."""
+    def line(self, seconds):
+        """The figure and whether it reaches the target; None if a part that it needs was not measured."""
         try:
             value = self.value(seconds)
         except KeyError:
@@ -27,16 +27,16 @@ class Bar(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A module of this folder with ``measure(side, ...) -> {"seconds", "peak_mib"}``, and what that is told besides.
+    """A module of this folder with ``measure(side, *arguments) -> {"seconds", "peak_mib"}``.
 
-    The first side is what the others are compared with.
+    The first side is the one that the others are compared with.
     """
 
     module: str
-    told: tuple = ()
+    arguments: tuple = ()
     sides: tuple = ("plain", "ours")
     threads: int = 2
-    repeats: int | None = None  # turns of each side, where fewer than usual do
+    repeats: int | None = None  # turns of each side, if fewer than usual are enough
     work: dict = {}  # side → Work  # noqa: RUF012
 
 

@@ -1,6 +1,6 @@
-"""The yardsticks: the same mathematics written plainly, eager float32 in default memory layout.
+"""Plain reference networks: the same mathematics, in eager float32 and default memory layout.
 
-Kept readable, and tested to give the numbers of the toolkit's own code.
+Written to be read; tests compare their results with those of the toolkit.
 """
 
 import torch
@@ -11,7 +11,7 @@ from doatools.types import Localization
 
 
 class PlainDOAnet(nn.Module):
-    """DOAnet of default size as its paper draws it: convolution, batch norm, ReLU, pool, one after the other."""
+    """DOAnet of default size as in its paper: convolution, batch norm, ReLU, pool, one after the other."""
 
     def __init__(self, channels=7, slots=2):
         super().__init__()
@@ -37,7 +37,7 @@ class PlainDOAnet(nn.Module):
 
 
 class PlainFrontEnd(nn.Module):
-    """Three times padding, convolution, batch norm, ReLU, pool; then layer norm over the chunk."""
+    """Padding, convolution, batch norm, ReLU and pool, three times; then layer norm over the chunk."""
 
     def __init__(self, frames=25, channels=8, bins=1024):
         super().__init__()
@@ -63,11 +63,11 @@ class PlainOutputLayer(nn.Module):
 
 def plain_localization(logits, azimuth, elevation, **extras):
     doa = torch.stack([elevation.cos() * azimuth.cos(), elevation.cos() * azimuth.sin(), elevation.sin()], -1)
-    return Localization(doa, logits, {"azimuth": azimuth, "elevation": elevation, **extras})
+    return Localization(doa, logits, extras={"azimuth": azimuth, "elevation": elevation, **extras})
 
 
 class PlainCNN(nn.Module):
-    """Named as ours, so that weights pass from one to the other; the same holds for the next two."""
+    """With the toolkit's names, so that state dicts can be exchanged; the same holds for the next two."""
 
     def __init__(self, slots=4, **front):
         super().__init__()
@@ -90,7 +90,7 @@ class PlainSELDnet(nn.Module):
 
 
 class PlainADRENALINE(nn.Module):
-    """The decoder step by step: attend, join with the last answer, GRU, output layer."""
+    """The decoder step by step: attend, join with the last output, GRU, output layer."""
 
     def __init__(self, slots=4, layers=2, **front):
         super().__init__()
@@ -106,14 +106,14 @@ class PlainADRENALINE(nn.Module):
         encoded, last = self.encoder(x, self.first_state.repeat(1, len(x), 1))  # (B, T, 256), (2·layers, B, 128)
         state = torch.stack([torch.cat([last[i], last[i + 1]], -1) for i in range(0, len(last), 2)])
         keys = self.decoder["key"](encoded)
-        answer = encoded.new_zeros(len(x), 3 * self.decoder["output"].activity.out_features)
-        answers, attention = [], []
+        last = encoded.new_zeros(len(x), 3 * self.decoder["output"].activity.out_features)
+        outputs, attention = [], []
         for _ in range(encoded.shape[1]):
             weight = torch.softmax((keys * state[-1].unsqueeze(1)).sum(-1) / 128**0.5, -1)  # (B, T)
             context = (weight.unsqueeze(-1) * encoded).sum(1)  # (B, 256)
-            out, state = self.decoder["gru"](torch.cat([answer, context], -1).unsqueeze(1), state)
+            out, state = self.decoder["gru"](torch.cat([last, context], -1).unsqueeze(1), state)
             logits, azimuth, elevation = self.decoder["output"](out.squeeze(1))
-            answer = torch.cat([logits, torch.stack([azimuth, elevation], -1).flatten(1)], -1)
-            answers.append((logits, azimuth, elevation))
+            last = torch.cat([logits, torch.stack([azimuth, elevation], -1).flatten(1)], -1)
+            outputs.append((logits, azimuth, elevation))
             attention.append(weight)
-        return plain_localization(*(torch.stack(a, 1) for a in zip(*answers)), attention=torch.stack(attention, 1))
+        return plain_localization(*(torch.stack(a, 1) for a in zip(*outputs)), attention=torch.stack(attention, 1))

@@ -1,7 +1,7 @@
-"""The yardstick of extraction: features, labels and normalisation as they are defined, whole recordings at once.
+"""Plain reference extraction: features, labels and normalisation by their definitions, whole recordings at once.
 
-Vectorised float32 numpy, one line for each step of the definition (see cls_feature_class), nothing clever; tested to
-give the numbers of the toolkit's own. T frames of 20 ms, C channels, F = 64 bands, K = 513 bins.
+Vectorised float32 numpy, one line per step of the definition (see cls_feature_class); tests compare its results with
+those of the toolkit. T frames of 20 ms, C channels, F = 64 bands, K = 513 bins.
 """
 
 import itertools
@@ -25,18 +25,18 @@ def spectra(audio):
 
 
 def read_and_transform(path):
-    """What any features begin with: the WAV and its FFTs."""
+    """The first steps of any features: read the WAV, take its FFTs."""
     return spectra(soundfile.read(path, dtype="float32")[0])
 
 
-def plain_features(audio, dataset, top_db=80):
+def plain_features(audio, array, top_db=80):
     """Audio (samples, 4) → (T, C·F) float32."""
     found = spectra(audio)
     mel = librosa.filters.mel(sr=FS, n_fft=N_FFT, n_mels=BANDS).T  # (K, F)
     log_mels = 10 * np.log10(np.maximum(np.abs(found) ** 2 @ mel, np.float32(1e-10)))  # (4, T, F)
     if top_db:
         log_mels = np.maximum(log_mels, log_mels.max((1, 2), keepdims=True) - np.float32(top_db))
-    others = intensity(found) @ mel if dataset == "foa" else gcc_phat(found)
+    others = intensity(found) @ mel if array == "foa" else gcc_phat(found)
     return np.concatenate([log_mels, others]).swapaxes(0, 1).reshape(found.shape[1], -1)
 
 
@@ -54,7 +54,7 @@ def gcc_phat(found):
 
 
 def plain_labels(path, frames):
-    """A DCASE CSV → (frames, 4·SLOTS): x, y, z and activity of each slot, the track's number being its slot."""
+    """A DCASE CSV → (frames, 4·SLOTS): x, y, z and activity of each slot; the track number is the slot."""
     frame, _, track, azimuth, elevation = np.loadtxt(path, delimiter=",", dtype=int).T
     azimuth, elevation = np.radians(azimuth), np.radians(elevation)
     labels = np.zeros((frames, 4, SLOTS), np.float32)
@@ -64,11 +64,11 @@ def plain_labels(path, frames):
     return labels.reshape(frames, -1)
 
 
-def plain_extraction(folder, dataset, out):
-    """Features, labels and normalised features of all recordings of a folder to disk, and how they are scaled."""
+def plain_extraction(folder, array, out):
+    """Write features, labels and normalised features of all recordings of a folder, and the scaler."""
     made = {}
-    for wav in sorted((folder / f"{dataset}_dev").glob("*.wav")):
-        made[wav.stem] = plain_features(soundfile.read(wav, dtype="float32")[0], dataset)
+    for wav in sorted((folder / f"{array}_dev").glob("*.wav")):
+        made[wav.stem] = plain_features(soundfile.read(wav, dtype="float32")[0], array)
         np.save(out / f"{wav.stem}.npy", made[wav.stem])
         annotation = folder / "metadata_dev" / f"{wav.stem}.csv"
         np.save(out / f"{wav.stem}_label.npy", plain_labels(annotation, len(made[wav.stem]) // 5))

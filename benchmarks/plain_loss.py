@@ -1,4 +1,7 @@
-"""The yardstick of the dMOT loss: its equations and Hnet's, one after the other; tested to give the same numbers.
+"""Plain reference of the dMOT loss: its equations and those of Hnet, one after the other.
+
+Tests compare its results with those of the toolkit. Unlike the toolkit's, this loss puts inactive references at
+(10, 10, 10) throughout and relies on Hnet to leave them alone.
 
 B batch, T label frames, N slots. Distances D and associations A are (B, T, N, N), rows are predictions.
 """
@@ -11,7 +14,7 @@ from doatools.match.associations import places
 
 
 class PlainLayer(nn.Module):
-    """Each element sees itself, the mean of its row, of its column and of all; named as ours, so that weights pass."""
+    """A linear map of each element, the means of its row and column, and the mean of all; with the toolkit's names."""
 
     def __init__(self, size_in, size_out):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Recordings to measure with: noise as loud everywhere, two annotated sources, in folders of the DCASE layout."""
+"""Recordings to measure with: noise of constant level with two annotated sources, in folders of the DCASE layout."""
 
 import numpy as np
 import soundfile
@@ -10,18 +10,17 @@ from doatools.types import EVENT_ROWS
 FS, FRAME_S = 24000, 0.1
 
 
-def make_recordings(folder, count, seconds=60.0, dataset="foa"):
-    """Write ``count`` recordings of the training folds → parameters of them."""
+def make_recordings(folder, count, seconds=60.0, array="foa"):
+    """Write ``count`` recordings of the training folds → the Config of task 1 on them."""
     rng = np.random.default_rng(0)
     audio = rng.integers(-8000, 8000, (round(seconds * FS), 4), np.int16)
     rows = make_rows(round(seconds / FRAME_S), rng)
-    (folder / f"{dataset}_dev").mkdir(parents=True)
+    (folder / f"{array}_dev").mkdir(parents=True)
     for number in range(count):
         stem = f"fold{3 + number % 4}_room1_mix{number + 1:03d}_ov2"
-        soundfile.write(folder / f"{dataset}_dev" / f"{stem}.wav", np.roll(audio, 997 * number, 0), FS)
+        soundfile.write(folder / f"{array}_dev" / f"{stem}.wav", np.roll(audio, 997 * number, 0), FS)
         write_dcase(folder / "metadata_dev" / f"{stem}.csv", rows)
-    return get_params("1", dataset=dataset, dataset_dir=str(folder), max_audio_len_s=float(seconds), device="cpu",
-                      quick_test=False)
+    return get_params("1", array=array, dataset_dir=str(folder), device="cpu", quick_test=False)
 
 
 def make_rows(frames, rng):

@@ -1,7 +1,7 @@
-"""Time hot parts against their plain yardsticks, in one run, as ratios: ``python3 benchmarks/run.py``.
+"""Time hot parts against plain reference implementations, in one run, as ratios: ``python3 benchmarks/run.py``.
 
-Each measurement runs in a process of its own, so that neither side profits from what the other has set up, and the
-sides take turns. All parts together are written to docs/benchmarks.md; parts that are named are only printed.
+Each measurement runs in its own process, so that neither side profits from what the other has set up, and the sides
+take turns. A run of all parts writes docs/benchmarks.md; a run of some parts only prints.
 """
 
 import argparse
@@ -17,6 +17,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import page  # noqa: E402
 from benchmarks.parts import ALL  # noqa: E402
+from doatools.errors import nearest  # noqa: E402
 from doatools.files import replacing  # noqa: E402
 
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -26,8 +27,8 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 def build_parser():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0],
                                      epilog="example: python3 benchmarks/run.py training_step --repeats 5")
-    parser.add_argument("parts", nargs="*", metavar="part", help=f"print these alone: {', '.join(ALL)} (default: all, "
-                        f"to {PAGE.relative_to(ROOT)})")
+    parser.add_argument("parts", nargs="*", metavar="part", help=f"print only these: {', '.join(ALL)} (default: all, "
+                        f"written to {PAGE.relative_to(ROOT)})")
     parser.add_argument("--repeats", type=int, default=3, help="turns of each side (default 3)")
     parser.add_argument("--measure", nargs=2, metavar=("PART", "SIDE"), help=argparse.SUPPRESS)
     return parser
@@ -38,12 +39,12 @@ def main(argv=None):
     args = parser.parse_args(argv)
     if args.measure:
         part, side = args.measure
-        measured = importlib.import_module(f"benchmarks.{ALL[part].module}").measure(side, *ALL[part].told)
+        measured = importlib.import_module(f"benchmarks.{ALL[part].module}").measure(side, *ALL[part].arguments)
         print(json.dumps(measured))
         return 0
     unknown = [part for part in args.parts if part not in ALL]
     if unknown:
-        parser.error(f"no part '{unknown[0]}'; there are {', '.join(ALL)}")
+        parser.error(f"no part '{unknown[0]}'.{nearest(unknown[0], ALL)} Known: {', '.join(ALL)}")
     taken = {}
     for part in args.parts or ALL:
         taken[part] = measure(part, args.repeats)
@@ -57,7 +58,7 @@ def main(argv=None):
 
 
 def measure(part, repeats):
-    """{side: measurements} of a part, the sides taking turns."""
+    """{side: measurements} of a part; the sides take turns."""
     taken = {side: [] for side in ALL[part].sides}
     for _ in range(ALL[part].repeats or repeats):
         for side in taken:

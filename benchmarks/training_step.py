@@ -7,9 +7,9 @@ from benchmarks.plain import PlainDOAnet
 from doanet_parameters import get_params
 from doatools.spatial.geometry import unit_vectors
 from doatools.train.loop import make_fabric, make_optimizer, train_step
+from doatools.train.losses import build_criterion
 from doatools.types import Target
 from localizer import build_model
-from trainer import build_criterion
 
 
 def make_batch(seed=0, batch=64):
@@ -27,29 +27,29 @@ def make_target(shape, generator):
 
 
 def measure(side, batch=64):
-    """``side``: 'plain', or our step in a precision ('auto': what this machine is fast at)."""
+    """``side``: 'plain', or our step in a precision ('auto': the one that is fast on this machine)."""
     torch.manual_seed(0)
-    params = get_params("1", device="cpu", precision="auto" if side == "plain" else side)
-    model = PlainDOAnet() if side == "plain" else build_model(params)
-    return time_steps(side, model, params, *make_batch(batch=batch))
+    config = get_params("1", device="cpu", precision="auto" if side == "plain" else side)
+    model = PlainDOAnet() if side == "plain" else build_model(config)
+    return time_steps(side, model, config, *make_batch(batch=batch))
 
 
-def time_steps(side, model, params, features, target):
+def time_steps(side, model, config, features, target):
     """Median seconds of a step."""
-    criterion = build_criterion(params)
+    criterion, clip = build_criterion(config), config.training.gradient_clip
     if side == "plain":
-        optimizer = make_optimizer(model, params)
-        return median_seconds(lambda: plain_step(model, criterion, optimizer, params, features, target), turns=2)
-    fabric = make_fabric(params)
-    model, optimizer = fabric.setup(model.to(memory_format=torch.channels_last), make_optimizer(model, params))
+        optimizer = make_optimizer(model, config.training)
+        return median_seconds(lambda: plain_step(model, criterion, optimizer, clip, features, target), turns=2)
+    fabric = make_fabric(config.device)
+    model = model.to(memory_format=torch.channels_last)
+    model, optimizer = fabric.setup(model, make_optimizer(model, config.training))
     batch = {"features": features, "doa": target.doa, "activity": target.activity}
-    return median_seconds(lambda: train_step(fabric, model, criterion, optimizer, batch, params["gradient_clip"]),
-                          turns=5, warm_up=1)
+    return median_seconds(lambda: train_step(fabric, model, criterion, optimizer, batch, clip), turns=5, warm_up=1)
 
 
-def plain_step(model, criterion, optimizer, params, features, target):
+def plain_step(model, criterion, optimizer, clip, features, target):
     criterion(model(features), target)["loss"].backward()
-    if params["gradient_clip"]:
-        torch.nn.utils.clip_grad_norm_(model.parameters(), params["gradient_clip"])
+    if clip:
+        torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
     optimizer.step()
     optimizer.zero_grad()

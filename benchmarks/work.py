@@ -1,4 +1,4 @@
-"""The least that each hot part has to do: floating-point operations, and bytes read and written, derived in
+"""The least work of each hot part: floating-point operations, and bytes read and written, derived in
 docs/performance.md. A multiplication and an addition are two operations; a training step does a layer's forward
 operations three times (forward, gradient of the input, gradient of the weights), the first layer's twice.
 
@@ -8,7 +8,7 @@ Dims: B sequences, T label frames, C feature channels.
 import math
 from typing import NamedTuple
 
-MAPS, HIDDEN = 128, 128  # DOAnet's; of ADRENALINE 64 maps
+MAPS, HIDDEN = 128, 128  # of DOAnet; ADRENALINE has 64 maps
 FRAMES, BINS, MINUTE = 3000, 513, 1_440_000  # feature frames, FFT bins and samples of a minute
 FFT = 2.5 * 1024 * math.log2(1024)  # of 1024 real values
 
@@ -35,7 +35,7 @@ def doanet(batch, training, value=4, dtype="float32", channels=7):
     maps = MAPS * sum(positions) * value
     if not training:  # each map is written and read once
         return Work(batch * (sum(convolutions) + recurrent), batch * (2 * maps + channels * 16000 * 4), dtype)
-    # Written, read for batch norm's sums, read for what follows; backward read, its gradient written and read.
+    # Written, read for the sums of batch norm, read by the next layer; backward: read, its gradient written and read.
     return Work(batch * (3 * (sum(convolutions) + recurrent) - convolutions[0]),
                 batch * (6 * maps + 2 * channels * 16000 * 4), dtype)
 
@@ -59,15 +59,15 @@ def tracking_loss(matrices=64 * 50, slots=2, channels=64):
     return Work(2 * matrices * operations, matrices * elements * channels * 4 * 4 * 4)
 
 
-def features(dataset):
+def features(array):
     """A minute from WAV to normalised features on disk."""
     frames = 4 * FRAMES
     operations = frames * (2 * 480 + FFT + 3 * BINS + 4 * BINS)  # window, FFT, power, mel: a bin is in two bands
-    if dataset == "foa":
+    if array == "foa":
         operations += FRAMES * BINS * (3 * 6 + 3 + 5 + 3 * 4)  # products, division, energy, mel
     else:
         operations += frames * 5 * BINS + 6 * FRAMES * (6 * BINS + FFT)  # phases; pairs and their inverse FFT
-    made = FRAMES * (7 if dataset == "foa" else 10) * 64 * 4
+    made = FRAMES * (7 if array == "foa" else 10) * 64 * 4
     # Samples of 16 bits read, written and read as float32; features written, read, written normalised.
     return Work(operations, MINUTE * 4 * (2 + 4 + 4) + 3 * made)
 
@@ -78,11 +78,12 @@ def loading(batch=64):
 
 
 def scoring(frames=60_000, slots=2):
-    """Angles of all pairs (about 60 operations each) and some 40 counts a frame; directions, references, flags read."""
+    """Angles of all pairs (about 60 operations each) and about 40 counts per frame; reads directions, references and
+    flags."""
     return Work(frames * (60 * slots**2 + 40), frames * slots * (2 * 24 + 2))
 
 
 def chain():
-    """24 windows of 5 s, and features that stay in memory."""
+    """24 windows of 5 s, with features that stay in memory."""
     network, made = doanet(24, training=False), features("foa")
     return Work(network.operations + made.operations, network.bytes + MINUTE * 4 * 10 + 3 * FRAMES * 448 * 4)

@@ -11,21 +11,26 @@ from benchmarks.plain import PlainADRENALINE, PlainCNN, PlainSELDnet
 from doanet_parameters import get_params
 from doatools.report import plots
 from doatools.spatial.geometry import unit_vectors
-from doatools.train.losses import SELLoss
-from doatools.types import Target
-from localizer import Track
+from doatools.train.losses import build_criterion
+from doatools.types import Predictions, Result, Shape, Target
+from localizer import build_model
 
 TWINS = {ADRENALINE: PlainADRENALINE, SELDnet: PlainSELDnet, CNN: PlainCNN}
 
 
-def params_of(slots=4, frames=25, bins=1024, **overrides):
-    return get_params(max_sources=slots, label_sequence_length=frames, features="magphase", num_fft_bins=2 * bins,
-                      label_hop_len_s=0.02, **overrides)
+def build(kind, slots=4, frames=25, bins=1024, channels=8, activity=True, layers=None, **overrides):
+    """A network for chunks of (channels, frames, bins); ``layers`` of SELDnet, which no parameter sets."""
+    shape = Shape(channels, bins, 1, frames, slots, activity)
+    return kind(shape, get_params(**overrides).model, **({} if layers is None else {"layers": layers}))
+
+
+def sel_loss():
+    return build_criterion(get_params(loss="sel"))
 
 
 @pytest.mark.parametrize(("kind", "expected"), [(ADRENALINE, 1_761_868), (SELDnet, 1_489_996), (CNN, 110_668)])
 def test_number_of_weights_is_the_published_one(kind, expected):
-    assert sum(p.numel() for p in kind(8, params_of()).parameters()) == expected
+    assert sum(p.numel() for p in build(kind).parameters()) == expected
 
 
 def some_target(shape, generator):
@@ -41,9 +46,8 @@ def some_target(shape, generator):
 def test_outputs_and_gradients_are_those_of_the_plain_network(kind, sizes):
     slots, frames, channels, bins, batch, layers = sizes.values()
     generator = torch.manual_seed(0)
-    params = params_of(slots, frames, bins, nb_rnn_layers=layers)
     recurrent = {} if kind is CNN else {"layers": layers}
-    ours = SELDnet(channels, params, layers) if kind is SELDnet else kind(channels, params)
+    ours = build(kind, slots, frames, bins, channels, layers=layers if kind is SELDnet else None, nb_rnn_layers=layers)
     plain = TWINS[kind](slots=slots, frames=frames, channels=channels, bins=bins, **recurrent)
     with torch.no_grad():
         for p in ours.parameters():  # batch norm weights of either sign among them
@@ -54,7 +58,7 @@ def test_outputs_and_gradients_are_those_of_the_plain_network(kind, sizes):
     results, gradients = [], []
     for model in (ours, plain):
         results.append(model(features))
-        SELLoss(params)(results[-1], target)["loss"].backward()
+        sel_loss()(results[-1], target)["loss"].backward()
         gradients.append({name: p.grad for name, p in model.named_parameters()})
     for a, b in zip(results[0][:2], results[1][:2]):
         assert torch.allclose(a, b, atol=1e-5)
@@ -69,9 +73,8 @@ def test_outputs_and_gradients_are_those_of_the_plain_network(kind, sizes):
 
 @pytest.mark.parametrize("kind", TWINS)
 def test_heads_stay_float32_under_autocast(kind):
-    params = params_of(2, 5, 64)
     torch.manual_seed(0)
-    model, features = kind(8, params).eval(), torch.randn(2, 8, 5, 64)
+    model, features = build(kind, 2, 5, 64).eval(), torch.randn(2, 8, 5, 64)
     exact = model(features)
     with torch.autocast("cpu", torch.bfloat16):
         rough = model(features)
@@ -81,33 +84,39 @@ def test_heads_stay_float32_under_autocast(kind):
 
 
 def test_attention_of_each_step_is_a_mean_over_the_encoded_frames():
-    model = ADRENALINE(8, params_of(2, 6, 64))
+    model = build(ADRENALINE, 2, 6, 64)
     attention = model(torch.randn(3, 8, 6, 64)).extras["attention"]
     assert attention.shape == (3, 6, 6)
     assert torch.allclose(attention.sum(-1), torch.ones(3, 6), atol=1e-5) and (attention >= 0).all()
 
 
 def test_azimuth_and_elevation_are_the_directions():
-    localization = CNN(8, params_of(3, 5, 64))(torch.randn(2, 8, 5, 64))
+    localization = build(CNN, 3, 5, 64)(torch.randn(2, 8, 5, 64))
     angles = (localization.extras[name].detach().rad2deg().numpy() for name in ("azimuth", "elevation"))
     assert torch.allclose(localization.doa, torch.from_numpy(unit_vectors(*angles)).float(), atol=1e-5)
 
 
-def test_a_network_without_an_activity_branch_says_none():
-    assert CNN(8, params_of(2, 5, 64, activity=False))(torch.randn(1, 8, 5, 64)).activity_logits is None
+def test_a_network_without_an_activity_branch_returns_none():
+    assert build(CNN, 2, 5, 64, activity=False)(torch.randn(1, 8, 5, 64)).activity_logits is None
 
 
 def test_a_chunk_of_another_length_is_refused():
     with pytest.raises(ValueError, match=r"chunks of 5 frames of 64 bins .* not of 6 frames"):
-        CNN(8, params_of(2, 5, 64))(torch.randn(1, 8, 6, 64))
+        build(CNN, 2, 5, 64)(torch.randn(1, 8, 6, 64))
+
+
+@pytest.mark.parametrize("name", ["adrenaline", "seldnet", "cnn"])
+def test_label_frames_longer_than_feature_frames_are_refused(name):
+    config = get_params(model=name, features="magphase", hop_len_s=0.02, label_hop_len_s=0.1)
+    with pytest.raises(ValueError, match=f"model={name} .* not be 5 times as long"):
+        build_model(config)
 
 
 @pytest.mark.parametrize("kind", TWINS)
 def test_each_network_learns_two_directions(kind):
-    """Which of two channels is louder tells where the one source is."""
+    """The louder of two channels determines the direction of the one source."""
     torch.manual_seed(0)
-    params = params_of(1, 5, 64, rnn_size=16)
-    model = kind(2, params)
+    model = build(kind, 1, 5, 64, channels=2, rnn_size=16)
     louder = torch.arange(8) % 2
     features = torch.randn(8, 2, 5, 64)
     features[torch.arange(8), louder] *= 4
@@ -115,7 +124,7 @@ def test_each_network_learns_two_directions(kind):
     target = Target(doa, torch.ones(8, 5, 1))
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0)
     for _ in range(60):
-        terms = SELLoss(params)(model(features), target)
+        terms = sel_loss()(model(features), target)
         optimizer.zero_grad()
         terms["loss"].backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1)
@@ -138,7 +147,8 @@ def test_the_picture_of_attention_puts_chunks_side_by_side(tmp_path, monkeypatch
     length, ref_id = 10, np.full((10, 2), -1)  # the last chunk reaches two frames beyond the recording
     ref_id[2:7, 0] = 0
     doa = np.broadcast_to(unit_vectors(170, 20), (length, 2, 3))
-    track = Track("mix", doa, np.full((length, 2), 0.6), doa * (ref_id >= 0)[..., None], ref_id)
-    plots.attention(tmp_path / "attention.png", "title", maps, track, 0.02)
+    predictions = Predictions(doa, np.full((length, 2), 0.6))
+    result = Result("mix", predictions, doa * (ref_id >= 0)[..., None], ref_id)
+    plots.attention(tmp_path / "attention.png", "title", maps, result, 0.02)
     assert (tmp_path / "attention.png").stat().st_size > 10_000
     assert shown[0].shape == (4, length) and np.argwhere(shown[0]).tolist() == [[3, 1 * 4 + 2]]

@@ -1,4 +1,4 @@
-"""The yardsticks give the numbers of the toolkit's own code."""
+"""The plain reference code of the benchmarks gives the numbers of the toolkit; the page; short measurements."""
 
 import importlib
 import json
@@ -9,7 +9,19 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import chain, features, growth, loading, loss, page, run, work
+from benchmarks import (
+    chain,
+    chunk_step,
+    features,
+    growth,
+    inference,
+    loading,
+    loss,
+    page,
+    run,
+    tune_baselines,
+    work,
+)
 from benchmarks.frame_scores import frame_scores, make_recordings, plain_frame_scores
 from benchmarks.measure import median_seconds
 from benchmarks.parts import ALL, BARS, GROWTH, PARTS
@@ -20,11 +32,11 @@ from benchmarks.training_step import make_batch, measure
 from cls_data_generator import SequenceDataset
 from cls_feature_class import FeatureFiles
 from doanet_parameters import get_params
-from doatools.data.readers import format_of
 from doatools.data.slots import assign_slots
+from doatools.registry import BASELINES
+from doatools.train.losses import build_criterion
 from inference import localize_audio
 from localizer import Localizer, build_model
-from trainer import build_criterion
 
 NAMES = ((r"blocks\.(\d)\.conv", r"convs.\1"), (r"blocks\.(\d)\.bn", r"norms.\1"))
 HEADS = (("doa_head", "doa"), ("activity_head", "activity"))
@@ -42,12 +54,12 @@ def plainly_named(state):
 
 
 def test_the_plain_network_is_doanet():
-    params = get_params("1")
+    config = get_params("1")
     torch.manual_seed(0)
-    ours, plain = build_model(params), PlainDOAnet()
+    ours, plain = build_model(config), PlainDOAnet()
     plain.load_state_dict(plainly_named(ours.state_dict()))
     features, target = make_batch(batch=2)
-    criterion = build_criterion(params)
+    criterion = build_criterion(config)
     results = [model(features) for model in (ours, plain)]
     assert torch.allclose(results[0].doa, results[1].doa, atol=1e-5)
     assert torch.allclose(results[0].activity_logits, results[1].activity_logits, atol=1e-5)
@@ -62,18 +74,18 @@ def test_the_plain_frame_scores_are_ours():
 
 @pytest.fixture(scope="module", params=["foa", "mic"])
 def extracted(request, tmp_path_factory):
-    """A few short recordings, features by the toolkit and by plain code: (parameters, folder of the plain)."""
+    """A few short recordings, features by the toolkit and by plain code: (Config, folder of the plain)."""
     folder = tmp_path_factory.mktemp(request.param)
-    params = make_wavs(folder / "data", 3, 11.0, request.param)
+    config = make_wavs(folder / "data", 3, 11.0, request.param)
     (folder / "plain").mkdir()
     plain_extraction(folder / "data", request.param, folder / "plain")
-    return features.extract(params, "features", jobs=1), folder / "plain"
+    return features.extract(config, "features", jobs=1), folder / "plain"
 
 
 def test_the_plain_features_are_ours(extracted):
-    params, plain = extracted
-    files = FeatureFiles(params)
-    for recording in format_of(params).find(params):
+    config, plain = extracted
+    files = FeatureFiles(config)
+    for recording in files.reader.find():
         ours, theirs = np.load(files.features(recording)), np.load(plain / f"{recording.stem}.npy")
         np.testing.assert_allclose(theirs[:, :256], ours[:, :256], atol=1e-3)  # dB
         np.testing.assert_allclose(theirs[:, 256:], ours[:, 256:], atol=1e-4)
@@ -87,9 +99,9 @@ def test_the_plain_features_are_ours(extracted):
 
 
 def test_the_plain_batches_are_ours(extracted):
-    params, plain = extracted
-    stems = sorted(path.stem for path in (plain.parent / "data" / f"{params['dataset']}_dev").iterdir())
-    data = SequenceDataset(params, "train")
+    config, plain = extracted
+    stems = sorted(path.stem for path in (plain.parent / "data" / f"{config.array.name}_dev").iterdir())
+    data = SequenceDataset(config, "train")
     indices = [4, 0, 7, 3]  # of three sequences a recording, the last of which is not whole
     ours, theirs = data.__getitems__(indices), loading.plain_batch(plain, stems, 3, indices)
     torch.testing.assert_close(theirs["features"], ours["features"], atol=5e-3, rtol=0)
@@ -99,7 +111,7 @@ def test_the_plain_batches_are_ours(extracted):
 def test_the_plain_loss_is_ours():
     results = []
     for side in ("plain", "ours"):
-        value, leaves = loss.loss_of(side, loss.make_answers(batch=2))
+        value, leaves = loss.loss_of(side, loss.make_predictions(batch=2))
         found = value()
         found.backward()
         results.append([found, *(leaf.grad for leaf in leaves)])
@@ -107,13 +119,13 @@ def test_the_plain_loss_is_ours():
         torch.testing.assert_close(plain, ours, rtol=1e-4, atol=1e-5)
 
 
-def test_the_plain_chain_hears_what_ours_hears(tmp_path):
-    params = make_wavs(tmp_path, 1, 11.0) | {"top_db": 0.0}
+def test_the_plain_chain_finds_what_ours_finds(tmp_path):
+    config = make_wavs(tmp_path, 1, 11.0).replaced(top_db=0.0)
     (wav,) = tmp_path.glob("foa_dev/*.wav")
-    localizer, plain = Localizer(params, chain.SCALER), PlainDOAnet().eval()
+    localizer, plain = Localizer(config, chain.SCALER), PlainDOAnet().eval()
     plain.load_state_dict(plainly_named(localizer.model.state_dict()))
     doa, probability = chain.plain_chain(plain, wav, top_db=0)
-    assert doa.shape == (3, 50, 2, 3) and len(chain.told(doa, probability)) == (probability > 0.5).sum()
+    assert doa.shape == (3, 50, 2, 3) and len(chain.listed(doa, probability)) == (probability > 0.5).sum()
     course = localize_audio(localizer, localizer.features.read_audio(wav))
     np.testing.assert_allclose(doa[0, :40], course.doa[:40], atol=1e-3)  # where the first window answers alone
     np.testing.assert_allclose(probability[0, :40], course.probability[:40], atol=1e-3)
@@ -127,7 +139,7 @@ def test_parts_name_what_there_is(part):
     assert callable(importlib.import_module(f"benchmarks.{one.module}").measure)
     assert set(one.work) <= set(one.sides)
     if part in GROWTH:
-        assert one.told[0] in growth.MEASURES
+        assert one.arguments[0] in growth.MEASURES
 
 
 def test_small_measurements_take_time_and_memory():
@@ -137,7 +149,8 @@ def test_small_measurements_take_time_and_memory():
     for side in ("plain", "ours"):
         assert loading.measure(side, count=1, seconds=11.0, turns=1)["seconds"] > 0
     assert measure("32-true", batch=1)["seconds"] > 0
-    assert growth.memory_of_extraction(1)["seconds"] > 0
+    assert growth.memory_of_extraction(1)["seconds"] > 0 and growth.memory_of_training(1, 5.0)["seconds"] > 0
+    assert chunk_step.measure("ours", "cnn")["seconds"] > 0 and inference.measure("localize")["seconds"] > 0
 
 
 def test_the_median_leaves_warming_up_out():
@@ -161,7 +174,7 @@ def fake(part, side, turn):
     return {"seconds": (1.0 if side == ALL[part].sides[0] else 0.25) + 0.01 * turn, "peak_mib": 100.0, "rates": rates}
 
 
-def test_the_page_tells_ratios_targets_growth_and_shares():
+def test_the_page_shows_ratios_targets_growth_and_shares():
     taken = {part: {side: [fake(part, side, turn) for turn in range(3)] for side in ALL[part].sides} for part in ALL}
     told = page.page(taken)
     assert "| dmot_loss | ours | 2 | 0.26 (0.25-0.27) | 3.88 (3.78-4.00) | 100 MiB |" in told
@@ -184,7 +197,16 @@ def test_named_parts_are_printed_and_the_page_is_left_alone(tmp_path, monkeypatc
     assert run.main(["dmot_loss", "--repeats", "1"]) == 0
     assert "| dmot_loss | ours | 2 |" in capsys.readouterr().out and not run.PAGE.exists()
     with pytest.raises(SystemExit):
-        run.main(["no_such_part"])
-    assert "no part 'no_such_part'" in capsys.readouterr().err
+        run.main(["dmot_los"])
+    assert "no part 'dmot_los'. Did you mean 'dmot_loss'?" in capsys.readouterr().err
     assert run.main(["--repeats", "1"]) == 0
     assert run.PAGE.read_text().startswith("# Benchmarks")
+
+
+def test_rules_of_baselines_are_chosen_on_the_validation_fold(tiny_data, monkeypatch, capsys):
+    monkeypatch.setattr(tune_baselines, "LEVELS_DB", [0.5, 3.0])
+    monkeypatch.setattr(tune_baselines, "HEIGHTS", [0.5, 0.9])
+    assert tune_baselines.main([f"dataset_dir={tiny_data}"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in lines] == list(BASELINES)
+    assert all(re.match(r"\w+: Rule\(level_db=[\d.]+, height=[\d.]+\)   F20 [\d.]+%", line) for line in lines)

@@ -4,18 +4,23 @@ import pytest
 import torch
 from torch.nn import functional
 
-from doanet_model import DOAnet, from_published
+from doanet_model import from_published
 from doanet_parameters import get_params
 from doatools.train import checkpoint
+from localizer import build_model
 
 
-@pytest.mark.parametrize(("channels", "activity", "expected"), [
-    (7, True, 1_553_928), (10, True, 1_557_384), (7, False, 1_520_646), (10, False, 1_524_102)])
-def test_number_of_weights_is_the_published_one(channels, activity, expected):
-    assert sum(p.numel() for p in DOAnet(channels, get_params(activity=activity)).parameters()) == expected
+def doanet(**overrides):
+    return build_model(get_params(**overrides))
 
 
-def published_names(params):
+@pytest.mark.parametrize(("array", "activity", "expected"), [
+    ("foa", True, 1_553_928), ("mic", True, 1_557_384), ("foa", False, 1_520_646), ("mic", False, 1_524_102)])
+def test_number_of_weights_is_the_published_one(array, activity, expected):
+    assert sum(p.numel() for p in doanet(array=array, activity=activity).parameters()) == expected
+
+
+def published_names(attention):
     """A state dict under the published names, as its facts list them."""
     shapes = {}
     for block, channels in ((0, 7), (3, 128), (6, 128)):
@@ -29,7 +34,7 @@ def published_names(params):
             shapes[f"gru.weight_ih_l{layer}{way}"] = (384, size)
             shapes[f"gru.weight_hh_l{layer}{way}"] = (384, 128)
             shapes[f"gru.bias_ih_l{layer}{way}"] = shapes[f"gru.bias_hh_l{layer}{way}"] = (384,)
-    if params["self_attn"]:
+    if attention:
         for name in "qkvo":
             shapes[f"attn.fc_{name}.weight"], shapes[f"attn.fc_{name}.bias"] = (128, 128), (128,)
     for head, out in (("fnn_list", 6), ("fnn_act_list", 2)):
@@ -40,9 +45,8 @@ def published_names(params):
 
 @pytest.mark.parametrize("attention", [False, True])
 def test_published_state_dicts_load(attention):
-    params = get_params(self_attn=attention)
-    state = published_names(params)
-    model = checkpoint.load_weights(DOAnet(7, params), from_published(state), "published")
+    state = published_names(attention)
+    model = checkpoint.load_weights(doanet(self_attn=attention), from_published(state), "published")
     assert torch.equal(model.blocks[1].conv.weight, state["conv_block_list.3.conv.weight"])
     assert torch.equal(model.doa_head[4].weight, state["fnn_list.2.weight"])
     if attention:
@@ -51,14 +55,14 @@ def test_published_state_dicts_load(attention):
 
 @pytest.mark.parametrize(("slots", "batch"), [(1, 1), (2, 3), (3, 2)])
 def test_output_is_unit_vectors_at_label_rate(slots, batch):
-    model = DOAnet(7, get_params(max_sources=slots))
+    model = doanet(max_sources=slots)
     localization = model(torch.randn(batch, 7, 50, 64))
     assert localization.doa.shape == (batch, 10, slots, 3) and localization.activity_logits.shape == (batch, 10, slots)
     assert torch.allclose(localization.doa.norm(dim=-1), torch.ones(batch, 10, slots), atol=1e-3)
 
 
 def test_components_are_laid_out_x_then_y_then_z():
-    model = DOAnet(7, get_params(activity=False)).eval()
+    model = doanet(activity=False).eval()
     with torch.no_grad():
         model.doa_head[-1].weight.zero_()
         model.doa_head[-1].bias.copy_(torch.tensor([9.0, 0, 0, 9, 0, 0]))  # x1 x2 y1 y2 z1 z2
@@ -67,7 +71,7 @@ def test_components_are_laid_out_x_then_y_then_z():
 
 
 def test_pooling_before_the_relu_changes_neither_value_nor_gradient():
-    model = DOAnet(7, get_params())
+    model = doanet()
     block = model.blocks[0]
     x = torch.randn(2, 7, 50, 64)
     ours = block(x)
@@ -79,7 +83,7 @@ def test_pooling_before_the_relu_changes_neither_value_nor_gradient():
 
 
 def test_attention_equals_its_equation():
-    model = DOAnet(7, get_params(self_attn=True)).eval()
+    model = doanet(self_attn=True).eval()
     x = torch.randn(2, 6, 128)
     a = model.attention
     heads = []

@@ -1,12 +1,11 @@
 """One loop to train, validate and test any model of the toolkit, on Lightning Fabric.
 
-It knows no command line, no picture and no formula of a metric: a model maps features (B, C, T', F) to a
-Localization, a criterion maps (Localization, Target) to named terms, a ``score`` callable maps predicted
-sequences to a dict of figures, and ``selection`` reduces these and the loss terms to the number that picks the
-best epoch.
+It contains no command line, no plots and no metrics: a model maps features (B, C, T', F) to a Localization, a criterion
+maps (Localization, Target) to named terms, a ``score`` callable maps predicted sequences to a dict of figures, and
+``selection`` maps these and the loss terms to the number whose minimum selects the best epoch.
 
-Randomness follows from (seed, epoch, sample index) alone, and a checkpoint is written after each epoch, so that a
-stopped run, resumed, ends with the weights of one that was never stopped.
+Randomness follows from (seed, epoch, sample index) alone, and a checkpoint is written after each epoch. A run that is
+stopped and resumed therefore ends with the same weights, bit for bit, as one that was never stopped.
 """
 
 import contextlib
@@ -31,180 +30,18 @@ from doatools.train.processes import count, gather, rank
 from doatools.train.resident import ResidentBatches
 from doatools.types import Predictions, Target
 
-SUMMARY = ("LE", "LR", "LP", "LF", "F20", "MOTA@20", "DOA error", "frame recall")  # figures in the line of an epoch
-CHECK_EVERY = 8  # steps between looks at the loss on the host, which would make a device wait
+PRINTED = ("LE", "LR", "LP", "LF", "F20", "MOTA@20", "DOA error", "frame recall")  # figures in the line of an epoch
+CHECK_EVERY = 8  # steps between checks of the loss on the host, each of which makes a device wait
 
 
 class Sequences(NamedTuple):
     """Predictions of sequences, in the order of ``index``: S sequences of T label frames."""
 
-    index: np.ndarray  # (S,) of the data set
+    index: np.ndarray  # (S,) of the dataset
     predictions: Predictions  # (S, T, N, ...)
 
 
-def fast_bf16(device):
-    """Whether a device computes bfloat16 faster than float32 in hardware."""
-    if device == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device == "cpu":
-        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return False
-
-
-def make_fabric(device, precision=None):
-    """A launched Fabric of a DeviceConfig; 'auto' precision is resolved here, once.
-
-    One device in a plain ``python3``, one a process in those that ``torchrun`` starts.
-    """
-    accelerator = device.device
-    if accelerator == "auto":
-        accelerator = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    elif accelerator == "cuda" and not torch.cuda.is_available():
-        raise UserError("device=cuda: this machine has no CUDA device (or a CPU build of PyTorch); use device=cpu")
-    elif accelerator == "mps" and not torch.backends.mps.is_available():
-        raise UserError("device=mps: this machine has no Apple GPU; use device=cpu")
-    precision = precision or device.precision
-    if precision == "auto":
-        precision = "bf16-mixed" if fast_bf16(accelerator) else "32-true"
-    if accelerator == "cpu":
-        _keep_freed_memory()
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # the caller prints device and precision
-    environment = {name: int(os.environ.get(name, 1)) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE")}
-    here, everywhere = environment["LOCAL_WORLD_SIZE"], environment["WORLD_SIZE"]
-    fabric = Fabric(accelerator=accelerator, devices=here, num_nodes=everywhere // here, precision=precision,
-                    strategy="ddp" if everywhere > 1 else "auto")
-    fabric.launch()
-    return fabric
-
-
-def _keep_freed_memory():
-    """Ask glibc to keep freed blocks: a step allocates the same gigabytes each time, and having the kernel map
-    and zero fresh pages for them takes a third of its time on the CPU. Elsewhere than on glibc: no change."""
-    with contextlib.suppress(OSError, AttributeError):
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-        mallopt(-4, 0)  # M_MMAP_MAX: large blocks come from the heap as well
-        mallopt(-1, -1)  # M_TRIM_THRESHOLD: the heap is never given back
-
-
-def make_optimizer(model, training, fused=False):
-    """Of a TrainConfig; ``fused``: one kernel for all weights, for a GPU."""
-    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[training.optimizer]
-    return kind(model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=fused or None)
-
-
-def make_schedule(optimizer, training, epochs, steps_per_epoch):
-    """A schedule stepped after each batch."""
-    if training.lr_schedule == "constant":
-        return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
-    if training.lr_schedule == "warmup":  # of epochs: the published rate is lr² · min((e+1)^-½, (e+1)·warmup^-1½)
-        return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: training.learning_rate * min(
-            (step // steps_per_epoch + 1) ** -0.5,
-            (step // steps_per_epoch + 1) * training.num_epochs_warmup ** -1.5))
-    return torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, training.learning_rate, total_steps=max(2, epochs * steps_per_epoch))
-
-
-def compiled(module, backend="inductor"):
-    """The same module, compiled when it is first called; what cannot be compiled here runs as it is."""
-    import torch._dynamo  # takes a second
-    torch._dynamo.config.suppress_errors = True
-    module.compile(backend=backend)
-    return module
-
-
-def batches_of(fabric, loader):
-    """The loader's batches on the device: out of its memory where all features fit into half of what is free there."""
-    if fabric.device.type == "cuda" and loader.dataset.nbytes <= torch.cuda.mem_get_info(fabric.device)[0] / 2:
-        return ResidentBatches(loader, fabric.device)
-    return fabric.setup_dataloaders(loader, use_distributed_sampler=False)
-
-
-def _to_target(batch):
-    return Target(batch["doa"], batch["activity"])
-
-
-def _features(batch):
-    return batch["features"].contiguous(memory_format=torch.channels_last)
-
-
-class LossWatch:
-    """Sums named terms on the device and looks at them every few steps only; a NaN names its batches."""
-
-    def __init__(self, describe):
-        self.describe = describe  # sample indices → readable names
-        self.sums, self.samples, self.recent = {}, 0, []
-
-    def add(self, terms, index):
-        weight = count(len(index), terms["loss"])
-        for name, value in terms.items():
-            self.sums[name] = self.sums.get(name, 0) + value.detach() * weight
-        self.samples += weight
-        self.recent.append((terms["loss"].detach(), index))
-        if len(self.recent) >= CHECK_EVERY:
-            self.check()
-
-    def check(self):
-        losses = torch.stack([loss for loss, _ in self.recent]).tolist() if self.recent else []
-        bad = [index for loss, (_, index) in zip(losses, self.recent) if not math.isfinite(loss)]
-        self.recent = []
-        if bad:
-            raise UserError("the loss is not a finite number any more. It went wrong on: "
-                            f"{'; '.join(self.describe(bad[0]))}. Check these recordings for odd samples or labels; "
-                            "or start another job with gradient_clip=1 or a lower learning_rate (and "
-                            "init_weights=<this run>/last.pt, to go on from its last epoch)")
-
-    def means(self):
-        self.check()
-        return {name: float(value / self.samples) for name, value in self.sums.items()}
-
-
-def train_step(fabric, model, criterion, optimizer, batch, gradient_clip=0.0):
-    """One step of the optimizer → the terms of the loss. Nothing here, nor in a loss, makes the host wait for a device.
-    """
-    terms = criterion(model(_features(batch)), _to_target(batch))
-    fabric.backward(terms["loss"])
-    if gradient_clip > 0:
-        fabric.clip_gradients(model, optimizer, max_norm=gradient_clip, error_if_nonfinite=False)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return terms
-
-
-def train_epoch(fabric, model, criterion, optimizer, schedule, loader, gradient_clip=0.0, augment=None, progress=None):
-    """One pass over the training sequences → mean of each loss term; ``augment``: batch → batch."""
-    model.train()
-    watch = LossWatch(loader.dataset.describe)
-    for batch in loader:
-        if augment is not None:
-            batch = augment(batch)
-        terms = train_step(fabric, model, criterion, optimizer, batch, gradient_clip)
-        schedule.step()
-        watch.add(terms, batch["index"])
-        if progress is not None:
-            progress.update()
-    return watch.means()
-
-
-@torch.no_grad()
-def evaluate(model, criterion, loader, progress=None):
-    """Predictions of every sequence of a loader, whichever process made them, and the mean of each loss term
-    (none without a criterion)."""
-    model.eval()
-    watch = LossWatch(loader.dataset.describe)
-    index, localizations = [], []
-    for batch in loader:
-        localization = model(_features(batch))
-        if criterion is not None:
-            watch.add(criterion(localization, _to_target(batch)), batch["index"])
-        index.append(batch["index"])
-        localizations.append(localization._replace(extras=None))  # which may be large
-        if progress is not None:
-            progress.update()
-    # Fetched at the end: a device need not wait for the host between batches.
-    own = index, [Predictions.of(localization) for localization in localizations]
-    index, predictions = (list(itertools.chain(*parts)) for parts in zip(*gather(own)))
-    return Sequences(np.concatenate(index), Predictions.stack(predictions)), watch.means()
-
+# --- training ----------------------------------------------------------------------------------------------------
 
 def fit(fabric, model, criterion, loaders, score, selection, training, epochs, seed, run, content, resume=False,
         augment=None):
@@ -218,17 +55,19 @@ def fit(fabric, model, criterion, loaders, score, selection, training, epochs, s
     score : callable
         Sequences → dict of figures (validation).
     selection : callable
-        (that dict, the loss terms of validation) → the number whose minimum picks the best epoch.
+        (that dict, the loss terms of validation) → the number whose minimum selects the best epoch.
     training : TrainConfig
     epochs, seed : int
     run : Run
         Where checkpoints and logs go.
     content : dict
         What every checkpoint holds besides weights and scores (parameters, scaler, array, precision).
+    resume : bool
+        Continue after the run's last checkpoint.
     augment : Module or None
         (batch, epoch) → the batch to train on, on its device.
     """
-    # Adam in one kernel does its own unscaling of float16's gradients, which then cannot be clipped.
+    # Fused Adam unscales the gradients of float16 itself, so they could not be clipped.
     fused = fabric.device.type == "cuda" and fabric._precision.precision != "16-mixed"
     model, optimizer = fabric.setup(model.to(memory_format=torch.channels_last), make_optimizer(model, training, fused))
     criterion = criterion.to(fabric.device)
@@ -266,17 +105,181 @@ def fit(fabric, model, criterion, loaders, score, selection, training, epochs, s
     return history, checkpoint.load(run.best)
 
 
-def _writer(run, epoch):
-    """TensorBoard events from an epoch on; of the first process alone."""
-    if rank() > 0:
-        return contextlib.nullcontext()
-    return SummaryWriter(run.folder / "tensorboard", purge_step=epoch)
+def train_epoch(fabric, model, criterion, optimizer, schedule, loader, gradient_clip=0.0, augment=None, progress=None):
+    """One pass over the training sequences → mean of each loss term; ``augment``: batch → batch."""
+    model.train()
+    watch = LossWatch(loader.dataset.describe)
+    for batch in loader:
+        if augment is not None:
+            batch = augment(batch)
+        terms = train_step(fabric, model, criterion, optimizer, batch, gradient_clip)
+        schedule.step()
+        watch.add(terms, batch["index"])
+        if progress is not None:
+            progress.update()
+    return watch.means()
 
+
+def train_step(fabric, model, criterion, optimizer, batch, gradient_clip=0.0):
+    """One step of the optimizer → the terms of the loss. Nothing here, nor in a loss, makes the host wait for a device.
+    """
+    terms = criterion(model(_features(batch)), _to_target(batch))
+    fabric.backward(terms["loss"])
+    if gradient_clip > 0:
+        fabric.clip_gradients(model, optimizer, max_norm=gradient_clip, error_if_nonfinite=False)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return terms
+
+
+@torch.no_grad()
+def evaluate(model, criterion, loader, progress=None):
+    """Predictions of all sequences of a loader, from all processes, and the mean of each loss term (none without a
+    criterion)."""
+    model.eval()
+    watch = LossWatch(loader.dataset.describe)
+    index, localizations = [], []
+    for batch in loader:
+        localization = model(_features(batch))
+        if criterion is not None:
+            watch.add(criterion(localization, _to_target(batch)), batch["index"])
+        index.append(batch["index"])
+        localizations.append(localization._replace(extras=None))  # which may be large
+        if progress is not None:
+            progress.update()
+    # Fetched at the end, so that a device need not wait for the host between batches.
+    own = index, [Predictions.of(localization) for localization in localizations]
+    index, predictions = (list(itertools.chain(*parts)) for parts in zip(*gather(own)))
+    return Sequences(np.concatenate(index), Predictions.stack(predictions)), watch.means()
+
+
+def _features(batch):
+    return batch["features"].contiguous(memory_format=torch.channels_last)
+
+
+def _to_target(batch):
+    return Target(batch["doa"], batch["activity"])
+
+
+class LossWatch:
+    """Sums named terms on the device and reads the loss only every few steps; if it is NaN, the error names its
+    batch."""
+
+    def __init__(self, describe):
+        self.describe = describe  # sample indices → readable names
+        self.sums, self.samples, self.recent = {}, 0, []
+
+    def add(self, terms, index):
+        weight = count(len(index), terms["loss"])
+        for name, value in terms.items():
+            self.sums[name] = self.sums.get(name, 0) + value.detach() * weight
+        self.samples += weight
+        self.recent.append((terms["loss"].detach(), index))
+        if len(self.recent) >= CHECK_EVERY:
+            self.check()
+
+    def check(self):
+        """UserError if one of the latest losses is not finite."""
+        losses = torch.stack([loss for loss, _ in self.recent]).tolist() if self.recent else []
+        bad = [index for loss, (_, index) in zip(losses, self.recent) if not math.isfinite(loss)]
+        self.recent = []
+        if bad:
+            raise UserError("the loss is no longer a finite number. It went wrong on: "
+                            f"{'; '.join(self.describe(bad[0]))}. Check these recordings for unusual samples or "
+                            "labels; or start another job with gradient_clip=1 or a lower learning_rate (and "
+                            "init_weights=<this run>/last.pt, to continue from its last epoch)")
+
+    def means(self):
+        """The mean of each term over all samples so far."""
+        self.check()
+        return {name: float(value / self.samples) for name, value in self.sums.items()}
+
+
+# --- device, optimizer, data -------------------------------------------------------------------------------------
+
+def make_fabric(device, precision=None):
+    """A launched Fabric of a DeviceConfig; 'auto' precision is resolved here, once.
+
+    A plain ``python3`` uses one device, ``torchrun`` one per process.
+    """
+    accelerator = device.device
+    if accelerator == "auto":
+        accelerator = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    elif accelerator == "cuda" and not torch.cuda.is_available():
+        raise UserError("device=cuda: this machine has no CUDA device (or a CPU build of PyTorch); use device=cpu")
+    elif accelerator == "mps" and not torch.backends.mps.is_available():
+        raise UserError("device=mps: this machine has no Apple GPU; use device=cpu")
+    precision = precision or device.precision
+    if precision == "auto":
+        precision = "bf16-mixed" if fast_bf16(accelerator) else "32-true"
+    if accelerator == "cpu":
+        _keep_freed_memory()
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # the caller prints device and precision
+    environment = {name: int(os.environ.get(name, 1)) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE")}
+    here, everywhere = environment["LOCAL_WORLD_SIZE"], environment["WORLD_SIZE"]
+    fabric = Fabric(accelerator=accelerator, devices=here, num_nodes=everywhere // here, precision=precision,
+                    strategy="ddp" if everywhere > 1 else "auto")
+    fabric.launch()
+    return fabric
+
+
+def fast_bf16(device):
+    """Whether the hardware computes bfloat16 faster than float32."""
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device == "cpu":
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return False
+
+
+def _keep_freed_memory():
+    """Ask glibc to keep freed blocks: each step allocates the same gigabytes, and it takes a third of a step's time on
+    the CPU to have the kernel map and zero fresh pages for them. No effect without glibc."""
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+        mallopt(-4, 0)  # M_MMAP_MAX: large blocks come from the heap as well
+        mallopt(-1, -1)  # M_TRIM_THRESHOLD: the heap is never given back
+
+
+def make_optimizer(model, training, fused=False):
+    """The optimizer of a TrainConfig; ``fused``: one kernel for all weights, for a GPU."""
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[training.optimizer]
+    return kind(model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=fused or None)
+
+
+def make_schedule(optimizer, training, epochs, steps_per_epoch):
+    """A schedule of the learning rate, stepped after each batch."""
+    if training.lr_schedule == "constant":
+        return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+    if training.lr_schedule == "warmup":  # by epochs: the published rate is lr² · min((e+1)^-½, (e+1)·warmup^-1½)
+        return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: training.learning_rate * min(
+            (step // steps_per_epoch + 1) ** -0.5,
+            (step // steps_per_epoch + 1) * training.num_epochs_warmup ** -1.5))
+    return torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, training.learning_rate, total_steps=max(2, epochs * steps_per_epoch))
+
+
+def compiled(module, backend="inductor"):
+    """The same module, compiled at its first call; what cannot be compiled runs as it is."""
+    import torch._dynamo  # takes a second
+    torch._dynamo.config.suppress_errors = True
+    module.compile(backend=backend)
+    return module
+
+
+def batches_of(fabric, loader):
+    """The loader's batches on the device; they stay in its memory if all features fit into half of what is free."""
+    if fabric.device.type == "cuda" and loader.dataset.nbytes <= torch.cuda.mem_get_info(fabric.device)[0] / 2:
+        return ResidentBatches(loader, fabric.device)
+    return fabric.setup_dataloaders(loader, use_distributed_sampler=False)
+
+
+# --- checkpoints and logs ----------------------------------------------------------------------------------------
 
 def _keep(run, state, history, content, optimizer, schedule):
-    """Write the last epoch's checkpoints and log; returns what early stopping and resumption know.
+    """Write the last epoch's checkpoints and log; returns the state of early stopping and resumption.
 
-    The last checkpoint is written at the end: whatever a kill leaves undone is done again on resumption.
+    The last checkpoint is written at the end, so whatever a kill leaves undone is repeated on resumption.
     """
     entry = history[-1]
     content = {**content, "epoch": entry["epoch"], "scores": entry["scores"]}
@@ -289,8 +292,18 @@ def _keep(run, state, history, content, optimizer, schedule):
     if better:
         checkpoint.save(run.best, content)
     run.write_log(history)
-    training = {**state, "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}
-    checkpoint.save(run.last, {**content, "training": training})
+    resumable = {**state, "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}
+    checkpoint.save(run.last, {**content, "training": resumable})
+    return state
+
+
+def _restore(run, model, optimizer, schedule):
+    """Continue from the last checkpoint; returns the state that ``_keep`` wrote."""
+    saved = checkpoint.load(run.last)
+    checkpoint.load_weights(model, saved["model"], run.last)
+    state = saved["training"]
+    optimizer.load_state_dict(state.pop("optimizer"))
+    schedule.load_state_dict(state.pop("schedule"))
     return state
 
 
@@ -299,13 +312,11 @@ def plain_state(model):
     return {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
 
 
-def _restore(run, model, optimizer, schedule):
-    saved = checkpoint.load(run.last)
-    checkpoint.load_weights(model, saved["model"], run.last)
-    training = saved["training"]
-    optimizer.load_state_dict(training.pop("optimizer"))
-    schedule.load_state_dict(training.pop("schedule"))
-    return training
+def _writer(run, epoch):
+    """TensorBoard events from an epoch on; only the first process writes them."""
+    if rank() > 0:
+        return contextlib.nullcontext()
+    return SummaryWriter(run.folder / "tensorboard", purge_step=epoch)
 
 
 def _log_tensorboard(writer, entry):
@@ -322,6 +333,6 @@ def _log_tensorboard(writer, entry):
 def _summary(entry, epochs, better):
     scores = entry["scores"]
     figures = "  ".join(f"{name} n/a" if math.isnan(scores[name]) else f"{name} {scores[name]:.1f}"
-                        for name in SUMMARY if name in scores)
+                        for name in PRINTED if name in scores)
     return (f"epoch {entry['epoch']:3d}/{epochs}  {entry['seconds']:5.1f} s  loss {entry['train']['loss']:.3f} "
             f"/ {entry['val']['loss']:.3f}  {figures}{'  best' if better else ''}")

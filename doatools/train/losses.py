@@ -1,13 +1,13 @@
-"""Losses: (Localization, Target) → a dict of named terms, with ``loss`` among them.
+"""Losses: (Localization, Target) → a dict of named terms, with ``loss``, their weighted sum, among them.
 
-Dims: B batch, T label frames, N slots. An association A (B, T, N, N) has predictions as rows and references
-as columns. Everything is float32 whatever the network ran in. Inactive references are a mask (``Target.activity``), no
-point in space; only Hnet, which was trained so, sees them as one. Sums run over the batches of all processes before any
-quotient is taken, so a loss does not depend on how many processes share a batch.
+Dims: B batch, T label frames, N slots. An association A (B, T, N, N) has predictions as rows and references as
+columns. Everything is float32, whatever precision the network ran in. Inactive references are a mask
+(``Target.activity``), not a point in space; only Hnet, which was trained that way, reads them as one. Sums are taken
+over the batches of all processes before any division, so a loss does not depend on how many processes share a batch.
 
-A loss is a module made of (LossConfig, number of slots), an association a callable made of the same, from predictions
-(B, T, N, 3), a penalty (B, T, N) or None, and a Target to A; a further one is one class and one line in
-doatools/registry.py.
+A loss is a module made from (LossConfig, number of slots); ``weights`` names the terms that it adds up. An association
+is a callable made from the same; it maps predictions (B, T, N, 3), a penalty (B, T, N) or None, and a Target to A. A
+new one is one class and one line in doatools/registry.py.
 
 Papers: dMOTp and dMOTa: Adavanne, Politis, Virtanen, WASPAA 2021, after Xu et al., "How to train your deep
 multi-object tracker", CVPR 2020. PIT: Yu et al., ICASSP 2017; Cao et al., "An improved event-independent
@@ -43,19 +43,30 @@ def build_criterion(config):
     return LOSSES[config.loss.loss](config.loss, config.data.max_sources)
 
 
+def weighted(terms, weights):
+    """The terms, and ``loss``, the sum of those that have a weight; the others are only reported."""
+    return {"loss": sum(weight * terms[name] for name, weight in weights.items() if name in terms), **terms}
+
+
+def mean(values):
+    """The mean over the batches of all processes."""
+    return total(values) / count(values.numel(), values)
+
+
 # --- associations ----------------------------------------------------------------------------------------------
 
 def penalised(distance, penalty):
-    """Distances (B, T, N, N) of slots that are farther away by ``penalty`` (B, T, N), or not (None)."""
+    """Distances (B, T, N, N), those of each slot increased by its ``penalty`` (B, T, N), if any."""
     return distance if penalty is None else distance + penalty.unsqueeze(-1)
 
 
 class HnetAssociation(nn.Module):
-    """A soft association in [0, 1] by the frozen Hungarian network, for which inactive references are at (10, 10, 10)."""
+    """The soft association in [0, 1] of the frozen Hungarian network, whose input has inactive references at
+    (10, 10, 10)."""
 
     def __init__(self, config, slots):
         super().__init__()
-        from hnet_model import load_hnet  # the one place where the toolkit's own network is part of a loss
+        from hnet_model import load_hnet  # the only loss component that is a network
         self.hnet = load_hnet(config.hnet_weights or None, slots)
 
     def forward(self, doa, penalty, target):
@@ -87,23 +98,23 @@ class SinkhornAssociation:
 
 # --- the differentiable tracking loss ----------------------------------------------------------------------------
 
-def dmotp(distance, association, weight, kind="published"):
-    """Weighted mean distance of associated pairs, 0 where nothing is associated.
+def dmotp(distance, association, kind="published"):
+    """Mean distance of associated pairs, 0 where nothing is associated.
 
-    ``published``: Σ_t (Σ D∘A)_t (Σ A)_t w / Σ A, so a frame counts by its number of pairs; ``mean``: w Σ D∘A / Σ A.
+    ``published``: Σ_t (Σ D∘A)_t (Σ A)_t / Σ A, so a frame counts by its number of pairs; ``mean``: Σ D∘A / Σ A.
     """
     mass = association.sum((-1, -2))  # (B, T)
-    weighted = (distance * association).sum((-1, -2))
-    weighted = total(weighted * mass if kind == "published" else weighted) * weight
+    distances = (distance * association).sum((-1, -2))
+    distances = total(distances * mass if kind == "published" else distances)
     pairs = total(mass)
-    return torch.where(pairs > 0, weighted / pairs.clamp(min=EPSILON), weighted * 0)
+    return torch.where(pairs > 0, distances / pairs.clamp(min=EPSILON), distances * 0)
 
 
 def switches(association, active, kind):
-    """Soft identity switches of each frame (B, T), 0 at the first frame of a sequence.
+    """Soft ID switches of each frame (B, T), 0 in the first frame of a sequence.
 
-    ``published``: Σ A_t ∘ (1 - A_{t-1}), which counts a birth as well; ``switch``: only the columns whose
-    reference is active both at t-1 and t.
+    ``published``: Σ A_t ∘ (1 - A_{t-1}), which counts births as well; ``switch``: only columns whose reference is
+    active both at t-1 and t.
     """
     changed = association[:, 1:] * (1 - association[:, :-1])  # (B, T - 1, N, N)
     if kind == "switch":
@@ -112,9 +123,9 @@ def switches(association, active, kind):
 
 
 def dmota(association, active, ids_weight, kind="published"):
-    """Soft false positives, misses and identity switches over the soft number of predictions.
+    """Soft false positives, misses and ID switches, divided by the soft number of predictions.
 
-    Returns dmota and its three parts, summed over frames.
+    Returns dmota and its three parts, each summed over frames.
     """
     predicted = association.amax(-1).sum(-1)  # (B, T): M_t
     surplus = predicted - active.sum(-1)
@@ -128,40 +139,41 @@ def dmota(association, active, ids_weight, kind="published"):
 
 
 class DMOTLoss(nn.Module):
-    """Differentiable tracking loss: dMOTp + w_a·dMOTa, and w·activity where the model has such a branch."""
+    """Differentiable tracking loss: w_p·dMOTp + w_a·dMOTa, and w·activity if the model predicts activity."""
 
     def __init__(self, config, slots):
         super().__init__()
         self.config = config
         self.associate = ASSOCIATIONS[config.association](config, slots)
+        self.weights = {"dmotp": config.dmotp_weight, "dmota": config.dmota_weight, "activity": config.activity_weight}
 
     def forward(self, localization, target):
         config = self.config
         distance, association = self.pair(localization, target)
-        terms = {"dmotp": dmotp(distance, association, config.dmotp_weight, config.dmotp)}
-        terms |= dmota(association, target.activity, config.ids_weight, config.ids)
-        loss = terms["dmotp"] + config.dmota_weight * terms["dmota"]
+        terms = {"dmotp": dmotp(distance, association, config.dmotp),
+                 **dmota(association, target.activity, config.ids_weight, config.ids)}
         if localization.activity_logits is not None:
             hits = association.detach() * (distance.detach() <= chord(config.activity_gate_deg))
-            associated = (hits.amax(-1) > 0.5).float()  # (B, T, N) slots that were given a source, within the gate
+            associated = (hits.amax(-1) > 0.5).float()  # (B, T, N) slots with a source within the gate
             terms["activity"] = mean(functional.binary_cross_entropy_with_logits(
                 localization.activity_logits.float(), associated, reduction="none"))
-            loss = loss + config.activity_weight * terms["activity"]
-        return {"loss": loss, **terms}
+        return weighted(terms, self.weights)
 
     def pair(self, localization, target):
-        """Distances (B, T, N, N), and the association with what is not above one half, and inactive columns, set to 0."""
+        """Distances and associations (B, T, N, N); associations up to one half, and of inactive references, are 0."""
         doa, penalty = localization.doa.float(), None
         if self.config.association_sees == "activity" and localization.activity_logits is not None:
-            # A slot that is not thought active is farther away by up to 1 (60 degrees).
+            # A slot that is probably inactive counts as farther away, by up to 1 (60 degrees).
             penalty = torch.sigmoid(-localization.activity_logits.detach().float())
         association = self.associate(doa, penalty, target)
         association = association * (association > 0.5) * target.activity.unsqueeze(-2)
         return pairwise_distance(doa, target.doa), association
 
 
+# --- mean squared error ------------------------------------------------------------------------------------------
+
 class MSELoss(nn.Module):
-    """Mean squared error of unit vectors in fixed slots; an inactive slot is to point up, (0, 0, 1)."""
+    """Mean squared error of unit vectors in fixed slots; an inactive slot should point up, (0, 0, 1)."""
 
     def __init__(self, config, slots):
         super().__init__()
@@ -172,107 +184,102 @@ class MSELoss(nn.Module):
 
 def with_inactive_up(target):
     """Directions of the references, (0, 0, 1) in place of inactive ones."""
-    up = torch.eye(3, device=target.doa.device)[2]  # made there: a device need not wait for the host
+    up = torch.eye(3, device=target.doa.device)[2]  # created on the device, which then does not wait for the host
     return torch.where(target.activity.unsqueeze(-1) > 0, target.doa, up)
 
 
-def mean(values):
-    return total(values) / count(values.numel(), values)
-
+# --- pairs of slots and references, summed in one order of the slots ---------------------------------------------
 
 def great_circle(a, b):
     """Angles in radians between unit vectors (..., 3), broadcast, precise at any angle: arctan2(|a × b|, a · b).
 
-    The gradient is finite everywhere; where two directions coincide or oppose each other it is 0.
+    The gradient is finite everywhere; it is 0 where two directions coincide or oppose each other.
     """
     return torch.atan2(torch.linalg.vector_norm(torch.linalg.cross(*torch.broadcast_tensors(a, b)), dim=-1),
                        (a * b).sum(-1))
 
 
+def chord(angle_deg):
+    """Euclidean distance of two unit vectors ``angle_deg`` apart, plus a little for rounding."""
+    return 2 * math.sin(math.radians(angle_deg) / 2) + 1e-5
+
+
 def activity_entropy(localization, wanted):
-    """What giving slot i reference j adds to the mean binary cross-entropy (B, T, N, N), when slot i is then to be
-    active as ``wanted`` says, (B, T, N or 1, N)."""
+    """What assigning reference j to slot i adds to the mean binary cross-entropy, (B, T, N, N), if the slot should then
+    be as active as ``wanted``, (B, T, N or 1, N)."""
     logits = localization.activity_logits.float()
     cells = count(logits.numel(), logits)
     logits, wanted = torch.broadcast_tensors(logits.unsqueeze(-1), wanted)
     return functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none") / cells
 
 
-def chord(angle_deg):
-    """Euclidean distance of two unit vectors that are ``angle_deg`` apart, and a hair more for rounding."""
-    return 2 * math.sin(math.radians(angle_deg) / 2) + 1e-5
+def summed_in_order(pair_terms, weights, active, level, switch_cost):
+    """Terms (B, T, N, N) of assigning reference j to slot i → their sums under one order of the slots, and ``loss``.
 
-
-def summed_in_order(pair_terms, active, level, switch_cost):
-    """Named costs (B, T, N, N) of giving slot i reference j → their sums under one order of the slots, and ``loss``.
-
-    ``level``: ``fixed``, slot i is reference i; else the permutations of least cost, see PITLoss. ``switch_cost``
-    is in units of the cost of a frame.
+    ``level``: ``fixed``, slot i has reference i; otherwise the permutations of least weighted cost, see PITLoss.
+    ``switch_cost`` is in units of the loss of a frame.
     """
-    pairs = sum(pair_terms.values())
-    rows = torch.arange(pairs.shape[-1], device=pairs.device)
+    slots = torch.arange(active.shape[-1], device=active.device)
     if level == "fixed":
-        columns = rows.expand(pairs.shape[:-1])
+        columns = slots.expand(active.shape)
     else:
-        orders = all_permutations(len(rows), pairs.device).argmax(-1)  # (N!, N)
-        cost = pairs.detach()[..., rows, orders].sum(-1)  # (B, T, N!)
+        cost = weighted(pair_terms, weights)["loss"].detach()  # (B, T, N, N)
+        orders = all_permutations(len(slots), active.device).argmax(-1)  # (N!, N)
+        cost = cost[..., slots, orders].sum(-1)  # (B, T, N!)
         if level == "track":
             best = cheapest_path(cost, switch_cost / total(active).clamp(min=1) * order_changes(orders, active))
         else:
             best = (cost.sum(1, keepdim=True).expand_as(cost) if level == "sequence" else cost).argmin(-1)
         columns = orders[best]  # (B, T, N)
     terms = {name: total(pair.gather(-1, columns.unsqueeze(-1))) for name, pair in pair_terms.items()}
-    return {"loss": sum(terms.values()), **terms}
+    return weighted(terms, weights)
 
 
 class PITLoss(nn.Module):
-    """Permutation-invariant training: w_d·(squared or plain distance of active pairs) + w·(BCE of activity).
+    """Permutation-invariant training: w_d·(mean squared or plain distance of active pairs) + w·(BCE of activity).
 
-    Which slot is to answer for which reference is a permutation of the least sum (``pit_level``): one for each
-    frame; one for each sequence; or, for ``track``, one for each frame where every change of the slot of a
-    reference that goes on costs ``switch_cost`` besides. Between the frame's (a cost of 0) and a slot for
-    life (a large one), the last is CLEAR MOT's own idea: it asks nothing of a source that is born or ends.
-    Without an activity branch only the distance counts. 0 distance where no reference is active.
+    Slots and references are paired by a permutation of least cost (``pit_level``): one per frame, one per sequence, or
+    ``track``: one per frame, where each change of the slot of a reference that continues costs ``switch_cost`` as
+    well. At a cost of 0 the last is the first; at a large one each source keeps its slot for life. As in CLEAR MOT,
+    births and ends cost nothing. Without activity logits only the distance counts; it is 0 if no reference is active.
     """
 
     def __init__(self, config, slots):
         super().__init__()
         check_orders(slots, f"loss={config.loss} pit_level={config.pit_level}", over_time=config.pit_level == "track")
         self.config = config
+        self.weights = {"distance": config.pit_distance_weight, "activity": config.activity_weight}
 
     def forward(self, localization, target):
         config, active = self.config, target.activity
         gaps = pairwise_distance(localization.doa.float(), target.doa) * active.unsqueeze(-2)  # (B, T, N, N)
         costs = gaps if config.pit_distance == "plain" else gaps.square()
-        pair_terms = {"distance": config.pit_distance_weight * costs / total(active).clamp(min=1)}
+        pair_terms = {"distance": costs / total(active).clamp(min=1)}
         if localization.activity_logits is not None:
             within = gaps.detach() <= chord(config.activity_gate_deg)
-            pair_terms["activity"] = config.activity_weight * activity_entropy(
-                localization, active.unsqueeze(-2) * within)
-        return summed_in_order(pair_terms, active, config.pit_level, config.switch_cost)
+            pair_terms["activity"] = activity_entropy(localization, active.unsqueeze(-2) * within)
+        return summed_in_order(pair_terms, self.weights, active, config.pit_level, config.switch_cost)
 
 
 class SELLoss(nn.Module):
-    """BCE of activity + α·(mean great-circle distance of active references, radians; 0 where there is none).
+    """BCE of activity + α·(mean great-circle distance of active references, radians; 0 if there is none).
 
-    Slots are compared in their order (``sel_slots`` 'start': references are ordered by start time), or in the
-    order of least loss ('pit', ``pit_level`` as in PITLoss). Without an activity branch only
-    the distance counts.
+    Slots are compared in their order (``sel_slots`` 'start': references are ordered by start time) or in the order of
+    least cost ('pit', ``pit_level`` as in PITLoss). Without activity logits only the distance counts.
     """
 
     def __init__(self, config, slots):
         super().__init__()
-        self.alpha, self.switch_cost = config.alpha, config.switch_cost
+        self.weights, self.switch_cost = {"distance": config.alpha, "activity": 1.0}, config.switch_cost
         self.level = config.pit_level if config.sel_slots == "pit" else "fixed"
         if self.level != "fixed":
-            check_orders(slots, f"sel_slots=pit pit_level={self.level}", self.level == "track")
+            check_orders(slots, f"sel_slots=pit pit_level={self.level}", over_time=self.level == "track")
 
     def forward(self, localization, target):
         active = target.activity
-        references = with_inactive_up(target)  # any direction does: an inactive reference has none, nor a gradient
+        references = with_inactive_up(target)  # masked below; a zero vector has no angle
         angles = great_circle(localization.doa.float().unsqueeze(-2), references.unsqueeze(-3))  # (B, T, N, N)
-        angles = angles * active.unsqueeze(-2)
-        pair_terms = {"distance": self.alpha * angles / total(active).clamp(min=1)}
+        pair_terms = {"distance": angles * active.unsqueeze(-2) / total(active).clamp(min=1)}
         if localization.activity_logits is not None:
             pair_terms["activity"] = activity_entropy(localization, active.unsqueeze(-2))
-        return summed_in_order(pair_terms, active, self.level, self.switch_cost)
+        return summed_in_order(pair_terms, self.weights, active, self.level, self.switch_cost)

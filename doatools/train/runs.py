@@ -1,4 +1,4 @@
-"""Folders of runs: what a training leaves, which run a command line means, and what may change after training."""
+"""Folders of runs: their files, resuming them, finding the one that a command line means."""
 
 import contextlib
 import json
@@ -7,14 +7,14 @@ import sys
 from pathlib import Path
 
 from doatools.config.commandline import split_words
-from doatools.config.schema import FLAT, checked, defaults, parameter
+from doatools.config.schema import FLAT, checked, defaults, flat_name
 from doatools.errors import UserError
-from doatools.files import plain_json, replacing
+from doatools.files import has_suffix, plain_json, replacing
 from doatools.train import checkpoint
 
-# What may differ between a run and its resumption: where things are and who loads them, not what they are.
+# What may differ between a run and its resumption: where things are and what computes them, not what they are.
 FREE_ON_RESUME = {"num_workers", "compile", "dataset_dir", "feat_label_dir", "results_dir", "device"}
-# What may change after training: where things are, who computes, and how predictions are linked to tracks.
+# What may change after training: where things are, what computes, and how predictions are linked to tracks.
 CHANGEABLE = ("dataset_dir", "feat_label_dir", "results_dir", "device", "num_workers",
               *(name for name, (section, _) in FLAT.items() if section == "tracker"))
 
@@ -31,7 +31,7 @@ class Run:
         return self.last.is_file() or self.best.is_file()
 
     def clear(self):
-        """Remove what an earlier run left, so that no file describes a run that is gone."""
+        """Remove the files of an earlier run, so that none describes a run that is gone."""
         for name in ("last.pt", "best.pt", "best.onnx", "log.jsonl", "scores.json", "evaluation.json", "report.html",
                      "training_curve.png"):
             (self.folder / name).unlink(missing_ok=True)
@@ -39,7 +39,7 @@ class Run:
             shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def history(self):
-        """The logged epochs, as dicts; a line cut short by a kill is not one."""
+        """The logged epochs, as dicts; a line cut short by a kill is ignored."""
         entries = []
         if self.log.is_file():
             for line in self.log.read_text().splitlines():
@@ -53,20 +53,44 @@ class Run:
 
 
 def changed_settings(before, config):
-    """Parameters of a run (its stored ones as a Config) that differ from ``config``, {name: value before}, but for those
-    that may differ between a run and its resumption."""
-    before, now = before.flat(), config.flat()
-    return {key: before[key] for key, value in now.items()
-            if FLAT[key][0] != "simulation" and key not in FREE_ON_RESUME and before[key] != value}
+    """{name: value before} of the parameters that differ between two Configs, except for those that may differ between
+    a run and its resumption. Arrays differ by what they are, not by the name of their file."""
+    old, new = before.flat(), config.flat()
+    changed = {key: old[key] for key, value in new.items()
+               if FLAT[key][0] != "simulation" and key not in {*FREE_ON_RESUME, "array"} and old[key] != value}
+    if before.array != config.array:
+        changed["array"] = old["array"] + (" (the file has changed since)" if old["array"] == new["array"] else "")
+    return changed
+
+
+def to_resume(run, config, elsewhere):
+    """The last checkpoint of a stopped run, to be continued; ``elsewhere`` names an alternative in errors.
+
+    Raises
+    ------
+    UserError
+        The run has other settings, or belongs to the first edition.
+    """
+    saved = checkpoint.load(run.last)
+    if saved["version"] < checkpoint.VERSION:
+        raise UserError(f"{run.folder}: this run was started by an earlier version of the toolkit, which trained "
+                        f"differently, so it cannot be resumed; choose {elsewhere} (with init_weights={run.last} it "
+                        "starts from the weights of this run)")
+    changed = changed_settings(checkpoint.config_of(saved), config)
+    if changed:
+        given = ", ".join(f"{key}={value}" for key, value in changed.items())
+        raise UserError(f"{run.folder}: this run was started with {given}; resume it with the same settings, or choose "
+                        f"{elsewhere}")
+    return saved
 
 
 def check_changeable(overrides):
-    """Overrides of a trained model, checked; UserError for one that cannot change any more."""
+    """Overrides of a trained model, checked; UserError for one that can no longer change."""
     values = {}
     for key, value in overrides.items():
-        name = parameter(key)[1]
+        name = flat_name(key)
         if name not in CHANGEABLE:
-            raise UserError(f"'{key}' cannot be changed after training; here one can set {', '.join(CHANGEABLE)}")
+            raise UserError(f"'{key}' cannot be changed after training; you can set {', '.join(CHANGEABLE)}")
         values[name] = checked(name, value)
     if "dataset_dir" in values:
         values.setdefault("feat_label_dir", "")
@@ -78,12 +102,13 @@ def choose(words):
     plain, overrides = split_words(words, None, None)
     overrides = check_changeable(overrides)
     results_dir = overrides.get("results_dir", defaults()["results_dir"])
-    if plain[0] and plain[0].endswith(".pt"):
+    if plain[0] and has_suffix(plain[0], ".pt"):
         return Path(plain[0]), overrides
     if plain[0] and not plain[1]:
-        raise UserError("give a task id and a job id (1 first), a checkpoint's path, or nothing for the newest run")
+        raise UserError("give a task id and a job id (1 first), the path of a checkpoint, or nothing to use the newest "
+                        "run")
     path, quick = find_checkpoint(results_dir, f"{Path(plain[0]).stem}_{plain[1]}" if plain[0] else None)
-    print(f"checkpoint {path}" + (" (of a quick test: two epochs of two batches, do not expect much)" if quick else ""))
+    print(f"checkpoint {path}" + (" (of a quick test: 2 epochs of 2 batches, so expect little)" if quick else ""))
     return path, overrides
 
 
