@@ -199,7 +199,7 @@ def with_nan(audio):
     (lambda audio: np.clip(audio * 20, -1, 1), "clipped"),
     (lambda audio: np.clip(audio, -0.3 * audio.max(), 0.3 * audio.max()), "clipped"),
     (with_nan, "sample 1000 (0.042 s) of channel 1 is nan"),
-    (lambda audio: audio[:, :3], "3 channel(s) where 4 belong"),
+    (lambda audio: audio[:, :3], "3 channel(s), not 4"),
     (lambda audio: audio[:, [0, 0, 0, 0]], "all channels are the same"),
     (lambda audio: audio[: 10 * FS], "beyond the end of the recording")])
 def test_spoiled_audio(change, told, data, capsys):

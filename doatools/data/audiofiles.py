@@ -1,4 +1,4 @@
-"""Reading multichannel WAV files, and refusing those that would spoil what is made of them.
+"""Reading multichannel WAV files; files that would give wrong features are refused.
 
 Audio is float32 (samples, channels); integer samples are scaled to [-1, 1).
 """
@@ -11,11 +11,11 @@ import soundfile
 
 from doatools.errors import UserError
 
-SUBTYPES = ("PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")  # lossy and 8-bit ones bend the phases
+SUBTYPES = ("PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")  # lossy and 8-bit samples distort phases
 
 
 def inspect_audio(path, fs, channels):
-    """Samples a channel that ``path`` holds, from its header alone.
+    """Samples per channel in ``path``, from its header alone.
 
     Raises
     ------
@@ -32,15 +32,15 @@ def _inspect(path, fs, channels):
         raise UserError(f"{path} cannot be read as audio ({error}); get or make the file again") from None
     if info.samplerate != fs:
         raise UserError(f"{path} is sampled at {info.samplerate} Hz, not {fs} Hz: resample it "
-                        f"(sox in.wav -r {fs} out.wav), or set fs={info.samplerate} if all recordings are so")
+                        f"(sox in.wav -r {fs} out.wav), or set fs={info.samplerate} if all recordings have this rate")
     if info.channels != channels:
-        raise UserError(f"{path} has {info.channels} channel(s) where {channels} belong")
+        raise UserError(f"{path} has {info.channels} channel(s), not {channels}")
     if info.subtype not in SUBTYPES:
-        raise UserError(f"{path} holds {info.subtype} samples; only {', '.join(SUBTYPES)} keep levels and "
-                        "phases: make it again from the uncompressed recording")
+        raise UserError(f"{path} holds {info.subtype} samples; only {', '.join(SUBTYPES)} preserve levels and phases: "
+                        "make it again from the uncompressed recording")
     refuse_truncated(path)
     if info.frames == 0:
-        raise UserError(f"{path} holds no samples; take it away or make it again")
+        raise UserError(f"{path} holds no samples; remove it or make it again")
     return info
 
 
@@ -50,25 +50,25 @@ def read_audio(path, fs, channels, max_samples=-1):
     Raises
     ------
     UserError
-        As ``inspect_audio``, or a sample is NaN or infinite (the first one is named).
+        As for ``inspect_audio``; or a sample is NaN or infinite (the first one is named).
     """
     whole = _inspect(path, fs, channels).subtype == "PCM_16"
     try:
         audio, _ = soundfile.read(path, frames=max_samples, dtype="int16" if whole else "float32", always_2d=True)
     except soundfile.SoundFileError as error:
         raise UserError(f"{path} cannot be read as audio ({error}); get or make the file again") from None
-    if whole:  # scaled here to the same values, in half the time that libsndfile takes for it
+    if whole:  # the same values as by libsndfile, in half the time
         return audio * np.float32(2**-15)
     finite = np.isfinite(audio)
     if not finite.all():
         sample, channel = np.argwhere(~finite)[0]
         raise UserError(f"{path}: sample {sample} ({sample / fs:.3f} s) of channel {channel} is "
-                        f"{audio[sample, channel]}; mend the recording or take it away")
+                        f"{audio[sample, channel]}; repair the recording or remove it")
     return audio
 
 
 def refuse_truncated(path):
-    """libsndfile quietly shortens a file that ends before its header says; this compares the two."""
+    """UserError for a WAV that is shorter than its header says; libsndfile would read it without complaint."""
     with open(path, "rb") as file:
         head = file.read(12)
         if head[:4] not in (b"RIFF", b"RF64") or head[8:] != b"WAVE":
@@ -80,10 +80,10 @@ def refuse_truncated(path):
                 promised = large_size if large_size is not None else size
                 held = os.fstat(file.fileno()).st_size - file.tell()
                 if promised > held:
-                    raise UserError(f"{path} is truncated: its header promises {promised} bytes of samples, "
-                                    f"{held} are there; copy or download it again")
+                    raise UserError(f"{path} is truncated: its header promises {promised} bytes of samples, it holds "
+                                    f"{held}; copy or download it again")
                 return
             start = file.tell()
-            if name == b"ds64":  # RF64 keeps the size of files beyond 4 GiB here
+            if name == b"ds64":  # where RF64, for files beyond 4 GiB, keeps the size
                 large_size = struct.unpack("<QQ", file.read(16))[1]
             file.seek(start + size + size % 2)

@@ -1,8 +1,8 @@
 """DCASE annotation files, and folders in the layout of TAU-NIGENS Spatial Sound Events 2020 (Politis et al.).
 
 An annotation is a CSV without a header, one line per active source and frame of 100 ms: frame (from 0), class, track
-id, azimuth and elevation in degrees (azimuth counter-clockwise from the front in [-180, 180], elevation up in [-90, 90]),
-and since DCASE2023 a sixth column, the distance in cm. A silent frame has no line.
+id, azimuth and elevation in degrees (azimuth counter-clockwise from the front in [-180, 180], elevation up in
+[-90, 90]), and since DCASE2023 a sixth column, the distance in cm. A silent frame has no line.
 
 An event is a maximal run of consecutive frames with one (class, track id).
 """

@@ -1,8 +1,9 @@
-"""Dataset readers: which recordings a folder holds, which role each plays, and who sounds from where at what time.
+"""Dataset readers: which recordings a folder holds, their roles, and which source is active when and where.
 
-A reader is a class with ``frame_s``, the frame length of its annotations in s (None where they state times of any
-resolution), and the methods of ``Dcase`` below. What it reads becomes EVENT_PIECES, in seconds; labels at any hop follow
-from these (doatools/data/slots.py). A further format is one such class and one line in doatools/registry.py.
+A reader is a class with the attributes and methods of ``Dcase`` below. ``frame_s`` is the frame length of its
+annotations in s, or None for annotations that state times of any resolution. Readers return EVENT_PIECES, in seconds;
+labels at any hop are made of these (doatools/data/slots.py). To add a format, write such a class and add one line to
+doatools/registry.py.
 """
 
 from pathlib import Path
@@ -17,7 +18,7 @@ from doatools.registry import READERS
 
 
 class Dcase:
-    """TAU-NIGENS 2020 and other folders of that layout (see dcase).
+    """TAU-NIGENS 2020 and other folders in this layout (see dcase).
 
     Parameters
     ----------
@@ -36,33 +37,33 @@ class Dcase:
         return find_recordings(self.data.dataset_dir, self.array, self.data.mode, augmented)
 
     def select(self, recordings, role):
-        """Those that play a role: 'train', 'val', 'test'."""
+        """Those with a role: 'train', 'val', 'test'."""
         return select(recordings, role, self.data.mode)
 
     @staticmethod
     def read(path, seconds=None):
-        """EVENT_PIECES of an annotation; a frame that begins beyond ``seconds`` is an error (a UserError with its line)."""
+        """EVENT_PIECES of an annotation; UserError that names the line of a frame that begins after ``seconds``."""
         n_frames = None if seconds is None else int(np.ceil(seconds / FRAME_S - 1e-6))
         return pieces_of_rows(read_dcase(path, n_frames), FRAME_S)
 
     @property
     def division(self):
-        """A name for what decides which recordings train."""
+        """Names how recordings are divided into roles; normalised features are kept separately for each."""
         return f"{self.array}_{self.data.mode}"
 
     def audio_stems(self):
-        """{name of a folder of audio: stems of what it holds, in any mode}."""
+        """{name of an audio folder: stems of the recordings in it}, in all modes."""
         folders = (f"{self.array}_{part}" for part in ("dev", "eval"))
         return {folder: {path.stem for path in Path(self.data.dataset_dir, folder).glob("*")} for folder in folders}
 
     @property
     def setting(self):
-        """What decided the roles, for messages."""
+        """What decides the roles, for messages."""
         return f"mode={self.data.mode} (folds of the file names, or splits.csv)"
 
 
 class Tut2018:
-    """TUT Sound Events 2018 (see tut); ``dataset_dir`` is one of its sets, such as <data_root>/ansim."""
+    """TUT Sound Events 2018 (see tut); ``dataset_dir`` is one of its datasets, such as <data_root>/ansim."""
 
     frame_s = None
 
@@ -79,7 +80,7 @@ class Tut2018:
 
     @staticmethod
     def read(path, seconds=None):
-        """EVENT_PIECES of an annotation; what is beyond ``seconds`` is cut off."""
+        """EVENT_PIECES of an annotation, cut off at ``seconds``."""
         pieces = read_tut(path)
         if seconds is None:
             return pieces
@@ -108,24 +109,24 @@ def reader_of(config):
 
 
 def recordings_for(config, role):
-    """The recordings that play a role, of all there are; UserError if none does."""
+    """The recordings with a role; UserError if there is none."""
     reader, data = reader_of(config), config.data
     found = reader.find(augmented=data.augmented and role == "train")
-    playing = reader.select(found, role)
-    if not playing:
-        raise UserError(f"{data.dataset_dir}: none of its {len(found)} recordings serves as '{role}' in {reader.setting}")
-    if data.augmented and role == "train" and not any(recording.augmented for recording in playing):
+    chosen = reader.select(found, role)
+    if not chosen:
+        raise UserError(f"{data.dataset_dir}: none of its {len(found)} recordings is for '{role}' in {reader.setting}")
+    if data.augmented and role == "train" and not any(recording.augmented for recording in chosen):
         raise UserError(f"{data.dataset_dir} holds no mixtures, which this task also trains on: make them with python3 "
                         f"augment_files.py dataset_dir={data.dataset_dir} and extract their features, or set "
                         "augmented=False")
-    return playing
+    return chosen
 
 
 def training_recordings(config):
-    """The original (not augmented) recordings of the training splits; UserError if there is none."""
+    """The original (not augmented) training recordings; UserError if there is none."""
     reader = reader_of(config)
     training = reader.select(reader.find(), "train")
     if not training:
-        raise UserError(f"{config.data.dataset_dir} holds no training recordings in {reader.setting}: features are "
+        raise UserError(f"{config.data.dataset_dir} holds no training recordings in {reader.setting}; features are "
                         "normalised by those of folds 3-6, or of split 'train' in splits.csv")
     return training

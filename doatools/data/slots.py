@@ -1,6 +1,6 @@
-"""Events over time: at the frames of a hop, and one direction per slot and frame.
+"""Labels: events at the frames of any hop, and one direction per slot and frame.
 
-T frames, N slots. The slot of an event is chosen when the annotation is used, never stored.
+T frames, N slots. Slots are assigned when labels are used and never stored.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ LISTED = 20  # files that an error names one by one
 
 
 def pieces_of_rows(rows, frame_s):
-    """EVENT_ROWS at frames of ``frame_s`` → EVENT_PIECES, one a row."""
+    """EVENT_ROWS at frames of ``frame_s`` → EVENT_PIECES, one per row."""
     pieces = np.empty(len(rows), EVENT_PIECES)
     pieces["start"], pieces["end"] = rows["frame"] * frame_s, (rows["frame"] + 1) * frame_s
     for name in ("event", "class", "track", "azimuth", "elevation"):
@@ -25,7 +25,7 @@ def pieces_of_rows(rows, frame_s):
 def rows_at(pieces, hop_s):
     """EVENT_PIECES → EVENT_ROWS at frames of ``hop_s``, sorted by frame and within a frame in the order of the pieces.
 
-    Frame k is active if the piece starts before (k + 1)·hop and ends after k·hop; borders count to 1e-6 of a frame.
+    A piece is active in frame k if it starts before (k + 1)·hop and ends after k·hop, both to within 1e-6 of a frame.
     """
     first = np.floor(pieces["start"] / hop_s + 1e-6).astype(int)
     counts = np.maximum(np.ceil(pieces["end"] / hop_s - 1e-6).astype(int) - first, 0)
@@ -43,27 +43,27 @@ def count_overlap(rows):
 
 
 def refuse_overflow(overlaps, max_sources):
-    """``overlaps``: {annotation: the most sources at once}; UserError that lists those beyond max_sources."""
+    """UserError that lists the ``overlaps``, {annotation: the most sources at once}, beyond ``max_sources``."""
     beyond = {path: count for path, count in overlaps.items() if count > max_sources}
     if beyond:
         named = "".join(f"\n  {path}: {count}" for path, count in list(beyond.items())[:LISTED])
         more = f"\n  and {len(beyond) - LISTED} more" if len(beyond) > LISTED else ""
         raise UserError(f"{len(beyond)} recording(s) have more than max_sources={max_sources} sources at "
-                        f"once; set max_sources={max(beyond.values())}, or overflow=drop to train without "
-                        f"the later born:{named}{more}")
+                        f"once; set max_sources={max(beyond.values())}, or overflow=drop to train without those that "
+                        f"began last:{named}{more}")
 
 
 def assign_slots(rows, n_frames, max_sources, how="track", overflow="error"):
-    """EVENT_ROWS → one direction a slot and label frame.
+    """EVENT_ROWS → one direction per slot and frame.
 
     Parameters
     ----------
-    rows : EVENT_ROWS; those at or beyond ``n_frames`` are left out
+    rows : EVENT_ROWS; those at or after ``n_frames`` are left out
     n_frames, max_sources : int, T and N
-    how : 'track': a new event takes the lowest free slot and keeps it for life | 'frame': slots are filled by
-        the order of lines in each frame (a source then changes slot when one before it ends) | 'start': by the
-        order of birth in each frame (the same holds)
-    overflow : 'error' | 'drop' events that find no slot (of those at once, the later born)
+    how : 'track': a new event takes the lowest free slot and keeps it | 'frame': in each frame, slots are filled in the
+        order of lines (so a source changes its slot when one before it ends) | 'start': the same in the order of start
+        times
+    overflow : 'error' | 'drop' events that find no slot (of simultaneous ones, those that began last)
 
     Returns
     -------
@@ -84,7 +84,7 @@ def assign_slots(rows, n_frames, max_sources, how="track", overflow="error"):
         frame = np.argmax(np.bincount(rows["frame"]) > max_sources)
         raise UserError(f"more than {max_sources} sources at once, first in frame {frame}")
     if how == "start":
-        rows = rows[np.lexsort((rows["event"], rows["frame"]))]  # events are numbered by birth
+        rows = rows[np.lexsort((rows["event"], rows["frame"]))]  # events are numbered by start time
     slot = _slots_by_track(rows, max_sources) if how == "track" else _slots_by_frame(rows)
     kept = slot < max_sources
     rows, slot = rows[kept], slot[kept]
@@ -94,13 +94,13 @@ def assign_slots(rows, n_frames, max_sources, how="track", overflow="error"):
 
 
 def _slots_by_track(rows, max_sources):
-    """The slot of each row; ``max_sources`` where its event found none."""
+    """The slot of each row; ``max_sources`` if its event found none."""
     n_events = rows["event"].max() + 1
     last = np.zeros(n_events, int)
     np.maximum.at(last, rows["event"], rows["frame"])
-    busy_until = np.full(max_sources, -1)  # the last frame of each slot's latest event
+    busy_until = np.full(max_sources, -1)  # the last frame of the latest event in each slot
     slot_of = np.full(n_events, max_sources)
-    events, first_row = np.unique(rows["event"], return_index=True)  # events are numbered by birth
+    events, first_row = np.unique(rows["event"], return_index=True)  # in the order of start times
     for event, frame in zip(events, rows["frame"][first_row]):
         free = np.flatnonzero(busy_until < frame)
         if free.size:

@@ -5,7 +5,7 @@ sources and splits s = 1, 2, 3, ``wav_ov{o}_split{s}_30db/*.wav`` and ``desc_ov{
 which begin with train_ or test_. Recordings are first-order ambisonics (ACN, SN3D), 44.1 kHz, about 30 s.
 
 An annotation has the header ``sound_event_recording,start_time,end_time,ele,azi,dist`` and one line per event, in
-seconds and degrees. Note that the elevation precedes the azimuth (counter-clockwise, as in geometry). Events are static.
+seconds and degrees. The elevation precedes the azimuth (counter-clockwise, as in geometry). Events are static.
 
 Fold k of three: all recordings of split k are for testing; in the two other splits, train_ recordings are for training
 and test_ recordings for validation.
