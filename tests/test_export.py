@@ -1,4 +1,4 @@
-"""Exported networks answer as torch does, for any batch and length, and localize without torch."""
+"""Exported networks predict what torch predicts, for any batch and length, and localize without torch."""
 
 import json
 import subprocess
@@ -11,9 +11,10 @@ import soundfile
 from helpers import FS, foa_wave
 
 import export_doanet
-from cls_feature_class import FeatureClass, Scaler
+from cls_feature_class import build_features
 from doanet_parameters import get_params
 from doatools.train import checkpoint
+from doatools.types import Scaler
 from inference import load_localizer, track_file
 from localizer import Localizer
 
@@ -25,12 +26,12 @@ ROOT = Path(__file__).resolve().parent.parent
 def save(path, **params):
     """An untrained checkpoint; batch norms are given statistics to fold."""
     import torch
-    params = get_params(label_sequence_length=10, nb_cnn2d_filt=4, rnn_size=4, fnn_size=4, quick_test=False,
+    config = get_params(label_sequence_length=10, nb_cnn2d_filt=4, rnn_size=4, fnn_size=4, quick_test=False,
                         **params)
-    features = FeatureClass(params)
+    features = build_features(config)
     size = features.nb_feature_channels * features.nb_bands
     rng = np.random.default_rng(0)
-    localizer = Localizer(params, Scaler(rng.uniform(-30, 0, size), rng.uniform(1, 10, size)))
+    localizer = Localizer(config, Scaler(rng.uniform(-30, 0, size), rng.uniform(1, 10, size)))
     for name, value in localizer.model.named_buffers():
         if name.endswith(("running_mean", "running_var")):
             value.copy_(torch.rand(value.shape, generator=torch.Generator().manual_seed(0)) + 0.5)
@@ -46,8 +47,8 @@ def exported(tmp_path_factory):
     return path, path.with_suffix(".onnx")
 
 
-@pytest.mark.parametrize("params", [{}, {"dataset": "mic"}, {"activity": False}, {"self_attn": True}])
-def test_answers_are_those_of_torch_for_any_batch_and_length(params, tmp_path, capsys):
+@pytest.mark.parametrize("params", [{}, {"array": "mic"}, {"array": "respeaker_6mic"}, {"activity": False}, {"self_attn": True}])
+def test_predictions_are_those_of_torch_for_any_batch_and_length(params, tmp_path, capsys):
     path = save(tmp_path / "a.pt", **params)
     assert export_doanet.main([str(path), "--out", str(tmp_path / "b.onnx")]) == 0
     assert capsys.readouterr().out.count("largest difference") == 9
@@ -55,15 +56,16 @@ def test_answers_are_those_of_torch_for_any_batch_and_length(params, tmp_path, c
     rng = np.random.default_rng(1)
     for batch, frames in ((1, 5), (3, 50), (7, 135)):
         features = rng.standard_normal((batch, plain.features.nb_feature_channels, frames, 64)).astype(np.float32)
-        for expected, answer in zip(plain.predict(features), ours.predict(features)):
-            assert (expected is None) == (answer is None)
-            assert expected is None or np.abs(expected - answer).max() < 1e-4
+        expected, found = plain.predict(features), ours.predict(features)
+        assert np.abs(expected.doa - found.doa).max() < 1e-4
+        assert (expected.probability is None) == (found.probability is None)
+        assert expected.probability is None or np.abs(expected.probability - found.probability).max() < 1e-4
 
 
-def test_what_stands_in_the_file_is_enough_to_use_it(exported):
+def test_the_file_holds_all_that_is_needed_to_use_it(exported):
     path, onnx = exported
     plain, ours = Localizer.from_checkpoint(path), load_localizer(onnx)
-    assert ours.params == plain.params and ours.array == plain.array
+    assert ours.config == plain.config and ours.config.array.name == plain.config.array.name
     assert np.array_equal(ours.scaler.mean, plain.scaler.mean) and np.array_equal(ours.scaler.scale, plain.scaler.scale)
     about = onnxruntime.InferenceSession(onnx).get_modelmeta().custom_metadata_map
     assert json.loads(about["doanet"])["params"]["fs"] == 24000 and "unit vectors" in about["reading"]
@@ -79,10 +81,10 @@ def test_tracks_are_those_of_torch_and_torch_is_not_even_loaded(exported, tmp_pa
     done = subprocess.run([sys.executable, "-c", command, *words], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     tracks = json.loads((tmp_path / "a.json").read_text())["tracks"]
-    told = sorted((frame, track["track"], azimuth) for track in tracks
+    found = sorted((frame, track["track"], azimuth) for track in tracks
                   for frame, azimuth in zip(track["frame"], track["azimuth"]))
-    assert len(rows) and [one[:2] for one in told] == rows[["frame", "track"]].tolist()
-    assert np.allclose([one[2] for one in told], rows["azimuth"], atol=0.01)
+    assert len(rows) and [one[:2] for one in found] == rows[["frame", "track"]].tolist()
+    assert np.allclose([one[2] for one in found], rows["azimuth"], atol=0.01)
 
 
 def test_a_network_of_one_length_is_exported_for_that_length(tmp_path, capsys):
@@ -97,8 +99,8 @@ def test_mistakes(exported, tmp_path, capsys, monkeypatch):
     for words in ([path, "--out", tmp_path / "a.txt"], [tmp_path / "none.pt"]):
         assert export_doanet.main(list(map(str, words))) == 2
     assert "ends with .onnx" in capsys.readouterr().err
-    for name, told in (("none.onnx", "no such file"), ("bad.onnx", "not a readable ONNX file")):
-        with pytest.raises(ValueError, match=told):
+    for name, message in (("none.onnx", "no such file"), ("bad.onnx", "not a readable ONNX file")):
+        with pytest.raises(ValueError, match=message):
             load_localizer(tmp_path / name)
     monkeypatch.setattr(export_doanet, "TOLERANCE", -1)
     assert export_doanet.main([str(path), "--out", str(tmp_path / "a.onnx")]) == 2

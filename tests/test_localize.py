@@ -1,4 +1,4 @@
-"""From sound to tracks: windows, the ladder, files of every kind, streams, and every mistake told in one line."""
+"""From sound to tracks: windows, the chain of generators, files of every kind, streams, and errors in one line."""
 
 import io
 import json
@@ -15,29 +15,30 @@ import soundfile
 from helpers import FRAME, FS, WAVES, foa_wave
 
 import localize
-from cls_feature_class import FeatureClass, Scaler
+from cls_feature_class import build_features
 from doanet_parameters import get_params
 from doatools.data import sound_input
 from doatools.data.dcase import read_dcase
 from doatools.errors import UserError
-from doatools.spatial.arrays import ARRAYS
 from doatools.spatial.geometry import angular_distance, unit_vectors
 from doatools.spatial.rotations import scaled_map
-from doatools.track.rotated import TurnedCopies
-from doatools.track.slots import mixed
-from doatools.track.summary import summarize
-from doatools.track.windows import Merger, Windows
+from doatools.track.rotated import RotatedCopies
+from doatools.track.slots import weighted_mean
+from doatools.track.summary import at_frames, summarize
+from doatools.track.windows import Windows, merged
 from doatools.train import checkpoint
+from doatools.types import Predictions, Scaler
 from inference import (
     TRACK_ROWS,
     Course,
-    CourseStream,
-    TrackStream,
     load_localizer,
     localize_audio,
+    localize_blocks,
     localize_features,
+    stream_latency_s,
     track_audio,
     track_file,
+    track_sound,
 )
 from localizer import Localizer
 
@@ -46,35 +47,38 @@ TINY = {"label_sequence_length": 10, "nb_cnn2d_filt": 4, "rnn_size": 4, "fnn_siz
 
 
 def tiny_localizer(**params):
-    """An untrained network of any answers."""
-    params = get_params(**TINY, **params)
-    features = FeatureClass(params)
+    """An untrained network."""
+    config = get_params(**{**TINY, **params})
+    features = build_features(config)
     size = features.nb_feature_channels * features.nb_bands
-    return Localizer(params, Scaler(np.full(size, -20.0), np.full(size, 10.0)))
+    return Localizer(config, Scaler(np.full(size, -20.0), np.full(size, 10.0)))
+
+
+def save(path, localizer):
+    checkpoint.save(path, {**localizer.content("32-true", ""), "model": localizer.model.state_dict()})
+    return path
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     """Paths of untrained checkpoints, {name: path}."""
-    folder, paths = tmp_path_factory.mktemp("checkpoints"), {}
-    for name, params in {"foa": {"top_db": 0.0}, "mic": {"dataset": "mic", "top_db": 0.0}, "floor": {}}.items():
-        localizer = tiny_localizer(**params)
-        paths[name] = folder / f"{name}.pt"
-        checkpoint.save(paths[name], {**localizer.content("32-true", ""), "model": localizer.model.state_dict()})
-    return paths
+    folder = tmp_path_factory.mktemp("checkpoints")
+    return {name: save(folder / f"{name}.pt", tiny_localizer(**params)) for name, params in {
+        "foa": {"top_db": 0.0}, "mic": {"array": "mic", "top_db": 0.0}, "floor": {},
+        "ring": {"array": "respeaker_6mic", "top_db": 0.0}}.items()}
 
 
 class IntensityLocalizer:
     """Not learned: slot 1 follows the intensity vector while there is sound; slots are exchanged in odd windows."""
 
     def __init__(self, **params):
-        self.params = get_params(top_db=0.0, **params)
-        self.features, self.array = FeatureClass(self.params), ARRAYS["foa"]
+        self.config = get_params(top_db=0.0, **params)
+        self.features = build_features(self.config)
         self.scaler = Scaler(np.zeros(7 * 64), np.ones(7 * 64))
         self.windows = 0
 
     def predict(self, features):
-        frames = features[0].reshape(7, -1, 5, 64)  # (C, T, 5, F)
+        frames = features[0].reshape(7, -1, self.features.ratio, 64)  # (C, T, ratio, F)
         power = 10 ** (frames[0] / 10)
         y, z, x = (power * frames[4:]).sum((2, 3))  # (T,) each
         doa = np.stack([x, y, z], -1)
@@ -83,64 +87,69 @@ class IntensityLocalizer:
         self.windows += 1
         order = [0, 1] if self.windows % 2 else [1, 0]
         doa, probability = np.stack([doa, -doa], 1), np.stack([active, 0.2 * active], 1)
-        return doa[None, :, order].astype(np.float32), probability[None, :, order]
+        return Predictions(doa[None, :, order].astype(np.float32), probability[None, :, order])
 
 
 def noise(seconds, level=0.05, seed=0):
     return level * np.random.default_rng(seed).standard_normal(round(seconds * FS))
 
 
-def in_pieces(stream, audio, sizes):
-    """All that a stream gives for audio cut into pieces of these sizes, over and over."""
-    parts, at, turn = [], 0, 0
+def in_pieces(audio, sizes):
+    """Audio cut into blocks of these sizes, over and over."""
+    at, number = 0, 0
     while at < len(audio):
-        size = sizes[turn % len(sizes)]
-        parts.append(stream.feed(audio[at : at + size]))
-        at, turn = at + size, turn + 1
-    return [*parts, stream.finish()]
+        size = sizes[number % len(sizes)]
+        yield audio[at : at + size]
+        at, number = at + size, number + 1
 
 
-# --- turned copies -------------------------------------------------------------------------------------------
+# --- test-time rotation --------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("dataset", ["foa", "mic"])
-def test_copies_make_any_network_follow_their_turns_exactly(dataset):
+@pytest.mark.parametrize("array", ["foa", "mic"])
+def test_copies_make_any_network_follow_their_rotations_exactly(array):
     """A quarter of ambisonics; a quarter, mirrored up and down, of the tetrahedron, but for the lag it lacks."""
-    copies = TurnedCopies(tiny_localizer(dataset=dataset, top_db=0.0, max_sources=1))
-    turns, maps = copies.features.turns()
-    generator = [[0, -1, 0], [1, 0, 0], [0, 0, 1 if dataset == "foa" else -1]]
-    number = next(k for k, turn in enumerate(turns) if turn.tolist() == generator)
-    features = np.random.default_rng(2).standard_normal((1, copies.features.nb_feature_channels, 50, 64))
-    if dataset == "mic":
+    localizer = tiny_localizer(array=array, top_db=0.0, max_sources=1)
+    rotations, maps = localizer.features.rotations()
+    copies = RotatedCopies(localizer.predict, rotations, maps, localizer.scaler)
+    generator = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1 if array == "foa" else -1]])
+    number = next(k for k, rotation in enumerate(rotations) if np.array_equal(rotation, generator))
+    features = np.random.default_rng(2).standard_normal((1, localizer.features.nb_feature_channels, 50, 64))
+    if array == "mic":
         features[:, 4:, :, 0] = features[:, 4:, :, 1] = features[:, 4:, :, -1]
-    turned = copies._turned(features.astype(np.float32), *scaled_map(maps[number], copies.scaler.mean,
-                                                                      copies.scaler.scale))
-    doa, probability = copies.predict(features.astype(np.float32))
-    turned_doa, turned_probability = copies.predict(turned)
-    np.testing.assert_allclose(turned_doa, doa @ np.transpose(generator), atol=1e-3)
-    np.testing.assert_allclose(turned_probability, probability, atol=1e-5)
+    scaler = localizer.scaler
+    rotated = copies._rotated(features.astype(np.float32), *scaled_map(maps[number], scaler.mean, scaler.scale))
+    original, other = copies(features.astype(np.float32)), copies(rotated)
+    np.testing.assert_allclose(other.doa, original.doa @ generator.T, atol=1e-3)
+    np.testing.assert_allclose(other.probability, original.probability, atol=1e-5)
 
 
 def test_the_mean_of_copies_puts_slots_in_order_and_weighs_by_probability():
     front, left = np.eye(3)[:2]
     halves = [np.full((1, 1, 1), 0.5)] * 2
-    one = np.array([[[front, left]]]), np.array([[[1.0, 0.5]]])
-    other = np.array([[[left, front]]]), np.array([[[0.1, 0.8]]])
-    doa, probability = mixed((one, other), halves)
-    np.testing.assert_allclose(doa, [[[front, left]]])
-    np.testing.assert_allclose(probability, [[[0.9, 0.3]]])
-    apart = np.array([[[left, left]]]), np.array([[[0.5, 0.5]]])
-    doa, _ = mixed((one, apart), halves)
-    np.testing.assert_allclose(doa[0, 0, 0], unit_vectors(np.degrees(np.arctan(0.5)), 0), atol=1e-12)
-    one, weight = (part[:, :, :1] for part in one)
-    doa, _ = mixed(((one, weight), (-one, weight)), halves)  # no direction is left: the first answer's
-    assert np.array_equal(doa, one)
+    one = Predictions(np.array([[[front, left]]]), np.array([[[1.0, 0.5]]]))
+    other = Predictions(np.array([[[left, front]]]), np.array([[[0.1, 0.8]]]))
+    mean = weighted_mean((one, other), halves)
+    np.testing.assert_allclose(mean.doa, [[[front, left]]])
+    np.testing.assert_allclose(mean.probability, [[[0.9, 0.3]]])
+    apart = Predictions(np.array([[[left, left]]]), np.array([[[0.5, 0.5]]]))
+    mean = weighted_mean((one, apart), halves)
+    np.testing.assert_allclose(mean.doa[0, 0, 0], unit_vectors(np.degrees(np.arctan(0.5)), 0), atol=1e-12)
+    one = Predictions(one.doa[:, :, :1], one.probability[:, :, :1])
+    mean = weighted_mean((one, Predictions(-one.doa, one.probability)), halves)  # no direction is left: the first's
+    assert np.array_equal(mean.doa, one.doa)
 
 
-def test_only_networks_trained_with_turns_are_asked_four_times(tmp_path, saved):
-    localizer = tiny_localizer(top_db=0.0, turn_augment=True)
-    path = tmp_path / "turns.pt"
-    checkpoint.save(path, {**localizer.content("32-true", ""), "model": localizer.model.state_dict()})
-    assert [isinstance(load_localizer(*words), TurnedCopies)
+def test_further_outputs_are_put_in_order_and_averaged_by_probability():
+    front, left = np.eye(3)[:2]
+    one = Predictions(np.array([[[front, left]]]), np.array([[[1.0, 0.5]]]), {"radius": np.array([[[4.0, 8.0]]])})
+    other = Predictions(np.array([[[left, front]]]), np.array([[[0.1, 0.25]]]), {"radius": np.array([[[2.0, 1.0]]])})
+    mean = weighted_mean((one, other), [np.full((1, 1, 1), 0.5)] * 2)
+    np.testing.assert_allclose(mean.others["radius"], [[[(4 + 0.25 * 1) / 1.25, (0.5 * 8 + 0.1 * 2) / 0.6]]])
+
+
+def test_only_networks_trained_with_rotations_predict_rotated_copies(tmp_path, saved):
+    path = save(tmp_path / "rotated.pt", tiny_localizer(top_db=0.0, rotation_augment=True))
+    assert [isinstance(load_localizer(*words).predict, RotatedCopies)
             for words in ((path,), (path, True), (saved["foa"],))] == [True, False, False]
     audio = foa_wave(noise(4), 30, 10).astype(np.float32)
     plain, copies = (localize_audio(load_localizer(path, fast), audio) for fast in (True, False))
@@ -158,76 +167,113 @@ def test_windows_of_permuted_slots_give_back_the_course(length, latency, slots):
     frames = length + 7 * windows.hop
     azimuth = np.arange(slots) * 360 / slots + 0.3 * np.arange(frames)[:, None]
     doa, probability = unit_vectors(azimuth, 10 * np.ones_like(azimuth)), np.full((frames, slots), 0.9)
-    merger, parts = Merger(windows), []
-    for start in range(0, frames - length + 1, windows.hop):
-        order = rng.permutation(slots) if start else np.arange(slots)
-        part = slice(start, start + length)
-        parts.append(merger.add(doa[part][:, order], probability[part][:, order]))
-        final = sum(len(part[0]) for part in parts)
-        assert start + length - final == windows.margin + windows.fade  # told as soon as no later window is used
-        assert windows.latency_s == pytest.approx((windows.hop + windows.margin + windows.fade) * 0.1)
-    parts.append(merger.rest())
-    merged = [np.concatenate(part) for part in zip(*parts)]
-    assert np.allclose(merged[0], doa, atol=1e-6) and np.allclose(merged[1], probability)
+    whole, final = Predictions(doa, probability), 0
+
+    def answers():
+        nonlocal final
+        for start in range(0, frames - length + 1, windows.hop):
+            order = rng.permutation(slots) if start else np.arange(slots)
+            yield whole.frames(slice(start, start + length)).permuted(order)
+            # final as soon as no later window is used
+            assert start + length - final == windows.margin + windows.fade
+            assert windows.latency_s == pytest.approx((windows.hop + windows.margin + windows.fade) * 0.1)
+
+    parts = []
+    for part in merged(answers(), windows):
+        parts.append(part)
+        final += len(part)
+    together = Predictions.join(parts)
+    assert np.allclose(together.doa, doa, atol=1e-6) and np.allclose(together.probability, probability)
 
 
-def test_windows_fade_from_one_answer_to_the_next():
+def test_windows_are_cross_faded():
     """0.1 and 0.9 of two windows of 10 frames, one of which is margin and one fading: the fade is half way."""
-    merger, doa = Merger(Windows(10, 0.1)), np.tile([1.0, 0, 0], (10, 1, 1))
-    first, _ = merger.add(doa, np.full((10, 1), 0.1))[1], merger.windows
-    second = merger.add(doa, np.full((10, 1), 0.9))[1]
-    assert first[:, 0].tolist() == [0.1] * 8
-    assert second[:, 0].tolist() == pytest.approx([0.5, 0.9, 0.9, 0.9, 0.9])
+    doa = np.tile([1.0, 0, 0], (10, 1, 1))
+    answers = [Predictions(doa, np.full((10, 1), probability)) for probability in (0.1, 0.9)]
+    first, second, rest = merged(answers, Windows(10, 0.1))
+    assert first.probability[:, 0].tolist() == [0.1] * 8
+    assert second.probability[:, 0].tolist() == pytest.approx([0.5, 0.9, 0.9, 0.9, 0.9])
+    assert rest.probability[:, 0].tolist() == [0.9, 0.9]
 
 
-def test_a_latency_that_cannot_be_is_refused():
+def test_an_impossible_latency_is_refused():
     with pytest.raises(UserError, match="allow latencies from"):
         Windows(50, 0.1, 0.5)
     with pytest.raises(UserError, match="allow latencies from"):
         Windows(50, 0.1, 4.5)
 
 
-# --- the ladder ----------------------------------------------------------------------------------------------
+# --- the chain -----------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("top_db", [0.0, 80.0])
 @pytest.mark.parametrize("samples", [1, FRAME, 10 * FRAME, 10 * FRAME + 1, 34 * FRAME - 100])
-def test_pieces_of_any_size_are_answered_as_the_whole(samples, top_db):
+def test_blocks_of_any_size_give_what_the_whole_gives(samples, top_db):
     localizer = tiny_localizer(top_db=top_db)
     audio = foa_wave(noise(4), 30, 10).astype(np.float32)[:samples]
     whole = localize_audio(localizer, audio)
     assert len(whole.doa) == -(-samples // FRAME) == len(whole.spectrum)
     for sizes in ([997], [1, 5000, 0, 24000]):
-        course = Course.join(in_pieces(CourseStream(localizer), audio, sizes))
-        for ours, theirs in zip(course, whole):
-            assert np.array_equal(ours, theirs)
+        same_course(Course.join(localize_blocks(localizer, in_pieces(audio, sizes))), whole)
     if samples % FRAME == 0:
-        features = FeatureClass(localizer.params | {"top_db": 0.0}).extract(audio)
-        for ours, theirs in zip(localize_features(localizer, features), whole):
+        features = build_features(localizer.config.replaced(top_db=0.0)).extract(audio)
+        found = localize_features(localizer, features)
+        for ours, theirs in ((found.doa, whole.doa), (found.probability, whole.probability),
+                             (found.spectrum, whole.spectrum)):
             assert np.allclose(ours, theirs, atol=1e-6)
 
 
+def same_course(one, other):
+    """Equal to the bit."""
+    assert np.array_equal(one.doa, other.doa) and np.array_equal(one.probability, other.probability)
+    assert np.array_equal(one.spectrum, other.spectrum)
+
+
+@pytest.mark.parametrize("samples", [1, FRAME + 1, 3 * FRAME - 1])
+def test_blocks_of_one_sample_and_recordings_shorter_than_a_window(samples):
+    """A window has ten label frames here."""
+    localizer = tiny_localizer(top_db=0.0)
+    audio = foa_wave(noise(1), 30, 10).astype(np.float32)[:samples]
+    whole = localize_audio(localizer, audio)
+    assert len(whole.doa) == -(-samples // FRAME)
+    same_course(Course.join(localize_blocks(localizer, in_pieces(audio, [1]))), whole)
+    padded = np.zeros((FRAME * len(whole.doa), 4), np.float32)
+    padded[:samples] = audio
+    same_course(localize_audio(localizer, padded), whole)
+
+
+@pytest.mark.parametrize("blocks", [[], [np.zeros((0, 4), np.float32)] * 3])
+def test_an_empty_recording_has_no_frames(blocks):
+    localizer = tiny_localizer()
+    assert list(localize_blocks(localizer, iter(blocks))) == []
+    course = localize_audio(localizer, np.zeros((0, 4), np.float32))
+    assert course.doa.shape == (0, 2, 3) and course.probability.shape == (0, 2) and course.spectrum.shape == (0, 64)
+    assert len(track_audio(localizer, np.zeros((0, 4), np.float32))) == 0
+    assert len(localize_features(localizer, np.zeros((0, 7 * 64), np.float32)).doa) == 0
+
+
 def test_a_model_of_chunks_is_refused():
-    params = get_params("configs/cnn.yaml", dataset_dir="none")
-    localizer = Localizer(params, Scaler.identity(8 * params["num_fft_bins"] // 2))
+    config = get_params("configs/cnn.yaml", dataset_dir="none")
+    localizer = Localizer(config, Scaler.identity(8 * config.features.num_fft_bins // 2))
     with pytest.raises(UserError, match="in chunks"):
-        CourseStream(localizer)
+        localize_audio(localizer, np.zeros((100, 4), np.float32))
 
 
 def test_one_window_is_the_network_itself():
     localizer = tiny_localizer(top_db=80.0)
     audio = foa_wave(noise(1), 30, 10).astype(np.float32)
     features = localizer.scaler.apply(localizer.features.extract(audio))  # with the floor of the whole recording
-    doa, probability = localizer.predict(localizer.features.as_channels(features)[None])
+    expected = localizer.predict(localizer.features.as_channels(features)[None]).sequence(0)
     course = localize_audio(localizer, audio)
-    assert np.allclose(course.doa, doa[0], atol=1e-6) and np.allclose(course.probability, probability[0], atol=1e-6)
+    assert np.allclose(course.doa, expected.doa, atol=1e-6)
+    assert np.allclose(course.probability, expected.probability, atol=1e-6)
 
 
 def test_folded_batch_norms_change_nothing(saved):
     rng = np.random.default_rng(0)
     plain = Localizer.from_checkpoint(saved["foa"])
     features = rng.standard_normal((2, 7, 50, 64))
-    for ours, theirs in zip(load_localizer(saved["foa"]).predict(features), plain.predict(features)):
-        assert np.allclose(ours, theirs, atol=1e-5)
+    ours, theirs = load_localizer(saved["foa"]).predict(features), plain.predict(features)
+    assert np.allclose(ours.doa, theirs.doa, atol=1e-5) and np.allclose(ours.probability, theirs.probability, atol=1e-5)
 
 
 def two_events():
@@ -238,20 +284,21 @@ def two_events():
     return audio.astype(np.float32)
 
 
-def assert_two_events(rows, turned=0, hop=0.1):
+def assert_two_events(rows, rotated=0, hop=0.1):
+    """The tracks of ``two_events``, rotated by so many degrees."""
     first, second = summarize(rows, hop)
     assert (first.track, second.track) == (1, 2)
-    for told, start, stop, azimuth, elevation in ((first, 1, 5, 60, 20), (second, 7, 13, -100, -30)):
-        assert abs(told.start_s - start) < 0.15 and abs(told.end_s - stop) < 0.15
-        own = rows[rows["track"] == told.track]
+    for found, start, stop, azimuth, elevation in ((first, 1, 5, 60, 20), (second, 7, 13, -100, -30)):
+        assert abs(found.start_s - start) < 0.15 and abs(found.end_s - stop) < 0.15
+        own = rows[rows["track"] == found.track]
         angle = angular_distance(unit_vectors(own["azimuth"], own["elevation"]),
-                                 unit_vectors(azimuth + turned, elevation))
+                                 unit_vectors(azimuth + rotated, elevation))
         assert np.median(angle) < 1
 
 
 @pytest.mark.parametrize("path, behind", [((-59, -175, 175, 62), True), ((-59, 0, 62), False), ((35, -12), False),
                                           ((170, -170), True), ((20, 26), False)])
-def test_a_summary_tells_where_a_track_went(path, behind):
+def test_a_summary_says_where_a_track_went(path, behind):
     course = np.interp(np.linspace(0, len(path) - 1, 200), np.arange(len(path)), np.unwrap(path, period=360))
     rows = np.zeros(200, TRACK_ROWS)
     rows["frame"], rows["track"], rows["azimuth"] = np.arange(200), 1, (course + 180) % 360 - 180
@@ -266,10 +313,10 @@ def test_known_sources_become_tracks_that_keep_their_number_over_windows(latency
     assert_two_events(track_audio(IntensityLocalizer(), two_events(), latency_s=latency))
 
 
-def test_a_turned_field_turns_the_tracks_and_its_level_does_not_matter():
+def test_tracks_rotate_with_the_sound_field_and_its_level_does_not_matter():
     audio = two_events()
-    turned = audio[:, [0, 3, 2, 1]] * np.float32([1, 1, 1, -1])  # y' = x, x' = -y: by 90 degrees
-    assert_two_events(track_audio(IntensityLocalizer(), turned), turned=90)
+    rotated = audio[:, [0, 3, 2, 1]] * np.float32([1, 1, 1, -1])  # y' = x, x' = -y: by 90 degrees
+    assert_two_events(track_audio(IntensityLocalizer(), rotated), rotated=90)
     for gain in (0.1, 10):
         assert_two_events(track_audio(IntensityLocalizer(), np.float32(gain) * audio))
 
@@ -287,33 +334,40 @@ def test_any_rate_format_and_order_of_channels(rate, suffix, order, tmp_path):
     recorded = track_file(IntensityLocalizer(), tmp_path / f"a{suffix}", order)
     assert recorded.seconds == pytest.approx(14)
     assert recorded.spectrogram.shape == (140, 64)
-    told = " ".join(recorded.notes)
-    assert ("resampled" in told) == (rate != FS) and ("lossy" in told) == (suffix == ".ogg")
+    notes = " ".join(recorded.notes)
+    assert ("resampled" in notes) == (rate != FS) and ("lossy" in notes) == (suffix == ".ogg")
     assert_two_events(recorded.rows)
     if order == "fuma" and suffix == ".wav":  # read as ACN
         assert "--foa-order fuma" in " ".join(track_file(IntensityLocalizer(), tmp_path / "a.wav").notes)
 
 
-def test_streamed_tracks_are_those_of_the_file_within_the_told_latency():
-    stream, audio = TrackStream(IntensityLocalizer(), latency_s=2.0), two_events()
-    assert stream.latency_s == pytest.approx(2.0)
-    rows, heard = [], 0
-    for start in range(0, len(audio), FRAME):
-        rows.append(stream.feed(audio[start : start + FRAME]))
-        heard += 0.1
-        if heard >= 5:  # the first window
-            assert heard - stream.frames * 0.1 < stream.latency_s + 1e-6
-    rows.append(stream.finish())
-    assert stream.frames == 140
+def test_streamed_tracks_are_those_of_the_file_within_the_stated_latency():
+    localizer, audio, heard = IntensityLocalizer(), two_events(), 0.0
+
+    def blocks():
+        nonlocal heard
+        for block in in_pieces(audio, [FRAME]):
+            heard += 0.1
+            yield block
+
+    latency, first = stream_latency_s(localizer, 2.0)
+    assert latency == pytest.approx(2.0) and first == pytest.approx(5.0)
+    rows, final = [], 0
+    for piece in track_sound(localizer, sound_input.Sound("pipe", FS, 4, blocks()), latency_s=2.0):
+        # What was final before this piece had to suffice for all that had been heard but the latency.
+        assert heard < first or heard - 0.1 - final * 0.1 < latency + 1e-6
+        final = piece.frames
+        rows.append(piece.rows)
+    assert final == 140
     assert np.array_equal(np.concatenate(rows), track_audio(IntensityLocalizer(), audio, latency_s=2.0))
 
 
 def test_blips_are_left_out_and_a_track_begins_where_it_was_first_seen():
-    for frames, told in ((2, 0), (3, 3), (8, 8)):
+    for frames, reported in ((2, 0), (3, 3), (8, 8)):
         audio = np.zeros((6 * FS, 4), np.float32)
         audio[2 * FS : 2 * FS + frames * FRAME - 1000] = foa_wave(noise(1), 0, 0)[: frames * FRAME - 1000]
         rows = track_audio(IntensityLocalizer(), audio)
-        assert len(rows) == told and set(rows["track"]) <= {1} and (not told or rows["frame"][0] == 20)
+        assert len(rows) == reported and set(rows["track"]) <= {1} and (not reported or rows["frame"][0] == 20)
 
 
 def test_silence_holds_no_source_whatever_a_network_says():
@@ -333,7 +387,7 @@ def recording(tmp_path):
 
 
 def fails(capsys, *words):
-    """What the script tells on stderr before it exits with 2."""
+    """The error of the script, which exits with 2."""
     assert localize.main(list(map(str, words))) == 2
     return capsys.readouterr().err.partition("error: ")[2]
 
@@ -354,9 +408,9 @@ def test_a_recording_becomes_a_csv_a_picture_and_a_summary(recording, saved, cap
 def test_json_and_another_folder(recording, saved, tmp_path):
     words = ["--checkpoint", str(saved["foa"]), "--format", "json", "--no-plot", "--threshold", "0"]
     assert localize.main([str(recording), *words, "--out", str(tmp_path / "out")]) == 0
-    told = json.loads((tmp_path / "out" / "one.json").read_text())
-    assert told["seconds"] == 6 and told["frame_s"] == 0.1
-    track = told["tracks"][0]
+    found = json.loads((tmp_path / "out" / "one.json").read_text())
+    assert found["seconds"] == 6 and found["frame_s"] == 0.1
+    track = found["tracks"][0]
     assert track["track"] == 1 and len(track["frame"]) == len(track["azimuth"]) == len(track["probability"])
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["one.json"]
 
@@ -389,7 +443,7 @@ def test_short_silent_and_empty_recordings(name, saved, tmp_path, capsys):
     assert "none.wav holds no samples" in capsys.readouterr().err
 
 
-def test_what_may_be_of_another_array_is_told_or_refused(saved, tmp_path, capsys):
+def test_recordings_of_another_array_are_noticed_or_refused(saved, tmp_path, capsys):
     for name, other in (("foa", "mic"), ("mic", "foa")):
         soundfile.write(tmp_path / f"{name}.wav", WAVES[name](noise(1), 45, 30), FS)
         words = [str(tmp_path / f"{name}.wav"), "--no-plot", "--checkpoint", str(saved[other]), "--overwrite"]
@@ -479,14 +533,14 @@ def test_stream_prints_what_the_file_gives(recording, saved):
     header, *lines = out.decode().split()
     assert header == "time,track,azimuth,elevation,probability"
     rows = track_file(load_localizer(saved["foa"]), recording, threshold=0.4).rows
-    told = np.array([(round(float(time) * 10), 0, int(track), *map(float, rest)) for time, track, *rest in
+    printed = np.array([(round(float(time) * 10), 0, int(track), *map(float, rest)) for time, track, *rest in
                      (line.split(",") for line in lines) if track], TRACK_ROWS)
-    assert len(rows) and np.array_equal(told[["frame", "track"]], rows[["frame", "track"]])
-    assert np.allclose(told["azimuth"], rows["azimuth"], atol=0.051)
+    assert len(rows) and np.array_equal(printed[["frame", "track"]], rows[["frame", "track"]])
+    assert np.allclose(printed["azimuth"], rows["azimuth"], atol=0.051)
     assert {line.split(",")[0] for line in lines} == {f"{frame / 10:.1f}" for frame in range(60)}
 
 
-def test_stream_ends_cleanly_when_its_reader_or_its_user_has_had_enough(recording, saved):
+def test_a_stream_ends_cleanly_when_its_reader_or_its_user_stops_it(recording, saved):
     audio, _ = soundfile.read(recording, dtype="int16")
     with streaming(saved["foa"], "--format", "json") as process:
         process.stdin.write(audio.tobytes())

@@ -1,4 +1,4 @@
-"""The models that come with the toolkit: what they must stand, in rooms and with sounds that no training met."""
+"""The shipped models, in rooms and with sounds that no training has seen."""
 
 import dataclasses
 from pathlib import Path
@@ -10,27 +10,27 @@ from scipy.optimize import linear_sum_assignment
 from cls_metric import FrameScores
 from doanet_parameters import get_params
 from doatools.simulate.rooms import Renderer
-from doatools.simulate.scenes import compose, render
+from doatools.simulate.scenes import compose, render, rules_of
 from doatools.simulate.sounds import GeneratedSounds
-from doatools.spatial.arrays import ARRAYS
+from doatools.spatial.arrays import find_array
 from doatools.spatial.geometry import angular_distance, unit_vectors
 from inference import load_localizer, track_audio
 
 MODELS = Path(__file__).resolve().parent.parent / "models"
 FS, SECONDS, SEED = 24000, 40.0, 4321
-FOA, MIC = ARRAYS["foa"], ARRAYS["mic"]
-TURNED_MIC = dataclasses.replace(MIC, capsules_deg=tuple((az - 90, el) for az, el in MIC.capsules_deg))
+FOA, MIC = find_array("foa"), find_array("mic")
+ROTATED_MIC = dataclasses.replace(MIC, capsules_deg=tuple((az - 90, el) for az, el in MIC.capsules_deg))
 
 
 @pytest.fixture(scope="module")
 def scene():
-    """What the arrays hear, {"foa" | "mic" | "mic turned": (samples, 4)}, and the labels."""
-    params = get_params(sim_recording_len_s=SECONDS, sim_snr_db=[20, 20], seed=SEED)
+    """What the arrays hear, {"foa" | "mic" | "mic rotated": (samples, 4)}, and the labels."""
+    config = get_params(sim_recording_len_s=SECONDS, sim_snr_db=[20, 20], seed=SEED)
     sounds = GeneratedSounds(SEED, FS)
-    scene = compose(params, 1, 0, sounds.classes(1))
+    scene = compose(rules_of(config), 1, 0, sounds.classes(1))
     heard = {name: render(scene, sounds, Renderer(arrays, FS)).T
-             for name, arrays in (("both", (FOA, MIC)), ("turned", (FOA, TURNED_MIC)))}
-    heard = {"foa": heard["both"][:, :4], "mic": heard["both"][:, 4:], "mic turned": heard["turned"][:, 4:]}
+             for name, arrays in (("both", (FOA, MIC)), ("rotated", (FOA, ROTATED_MIC)))}
+    heard = {"foa": heard["both"][:, :4], "mic": heard["both"][:, 4:], "mic rotated": heard["rotated"][:, 4:]}
     return heard, scene.labels()
 
 
@@ -57,9 +57,9 @@ def compared(rows, references):
     return scores.compute()
 
 
-def turn_of(rows, before, about):
-    """By how much tracks turned, nearest pairs of each frame: mean turn, and mean angle from ``about``, degrees."""
-    turns, angles = [], []
+def rotation_of(rows, before, about):
+    """By how much tracks rotated, nearest pairs of each frame: mean rotation, and mean angle from ``about``, degrees."""
+    rotations, angles = [], []
     back = np.deg2rad(about)
     matrix = np.array([[np.cos(back), -np.sin(back), 0], [np.sin(back), np.cos(back), 0], [0, 0, 1]])
     for doa, identity, was, was_identity in zip(*frames_of(rows), *frames_of(before)):
@@ -67,8 +67,8 @@ def turn_of(rows, before, about):
         cost = angular_distance(now[:, None], expected[None])
         for i, j in zip(*linear_sum_assignment(cost)):
             angles.append(cost[i, j])
-            turns.append(complex(*now[i, :2]) * complex(*expected[j, :2]).conjugate())
-    return about + np.angle(np.mean(turns), deg=True), np.mean(angles)
+            rotations.append(complex(*now[i, :2]) * complex(*expected[j, :2]).conjugate())
+    return about + np.angle(np.mean(rotations), deg=True), np.mean(angles)
 
 
 def test_sources_are_found(shipped, scene):
@@ -78,13 +78,13 @@ def test_sources_are_found(shipped, scene):
     assert figures["LE"] < 8 and figures["LF"] > 92
 
 
-def test_a_field_turned_by_a_quarter_turns_the_tracks(shipped, scene):
+def test_tracks_rotate_with_the_sound_field(shipped, scene):
     name, localizer = shipped
     audio = scene[0][name]
-    turned = audio[:, [0, 3, 2, 1]] * np.float32([1, 1, 1, -1]) if name == "foa" else scene[0]["mic turned"]
-    turn, angle = turn_of(track_audio(localizer, turned), track_audio(localizer, audio), 90)
-    print(name, f"turned by {turn:.1f} degrees, single frames {angle:.1f} degrees from 90")
-    assert abs(turn - 90) < 3 and angle < (1 if name == "foa" else 8)  # ambisonics: the four copies are the same
+    rotated = audio[:, [0, 3, 2, 1]] * np.float32([1, 1, 1, -1]) if name == "foa" else scene[0]["mic rotated"]
+    rotation, angle = rotation_of(track_audio(localizer, rotated), track_audio(localizer, audio), 90)
+    print(name, f"rotated by {rotation:.1f} degrees, single frames {angle:.1f} degrees from 90")
+    assert abs(rotation - 90) < 3 and angle < (1 if name == "foa" else 8)  # ambisonics: the four copies are the same
 
 
 @pytest.mark.parametrize("gain_db", [-20, 20])
