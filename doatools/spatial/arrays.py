@@ -138,7 +138,7 @@ class Array:
     @property
     def planar(self):
         """Whether the array cannot distinguish above from below, so that elevations are known up to their sign."""
-        return self.mirror is not None and abs(self.mirror[2]) > 1 - 1e-9
+        return bool(self.mirror is not None and abs(self.mirror[2]) > 1 - 1e-9)
 
     @property
     def max_delay_s(self):
