@@ -31,7 +31,7 @@ def build_parser():
                         "without dataset_dir, a dataset is simulated (" + " ".join(SIMULATED) + ")")
     parser.add_argument("--seeds", type=int, default=5, metavar="N", help="trainings per precision (default 5)")
     parser.add_argument("--epochs", type=int, default=20, metavar="N", help="epochs of each (default 20)")
-    parser.add_argument("--last", type=int, default=5, metavar="N", help="last epochs to average figures over (default 5)")
+    parser.add_argument("--last", type=int, default=5, metavar="N", help="last epochs to average over (default 5)")
     return parser
 
 

@@ -247,7 +247,8 @@ def test_dmot_is_the_plain_one_where_hnet_associates_no_inactive_reference():
     association = torch.sigmoid(hnet(pairwise_distance(localization.doa, references)))
     right = ((association > 0.5) & (target.activity.unsqueeze(-2) == 0)).sum((1, 2, 3)) == 0  # (B,)
     assert right.sum() > 8 and (target.activity == 0).sum() > 100
-    doa, logits, target = localization.doa[right], localization.activity_logits[right], Target(*(t[right] for t in target))
+    doa, logits = localization.doa[right], localization.activity_logits[right]
+    target = Target(target.doa[right], target.activity[right])
     gradients = []
     for value in (plain_dmot(hnet, doa, logits, target), loss_of("dmot")(Localization(doa, logits), target)["loss"]):
         gradients.append((value, *torch.autograd.grad(value, localization.doa, retain_graph=True)))
@@ -264,7 +265,8 @@ def test_inactive_references_are_never_associated(association):
     assert (found.sum(-2)[target.activity > 0] > 0.5).float().mean() > 0.95
 
 
-@pytest.mark.parametrize("overrides", [*({"loss": loss} for loss in LOSSES), *({"association": a} for a in ASSOCIATIONS)])
+@pytest.mark.parametrize("overrides", [
+    *({"loss": loss} for loss in LOSSES), *({"association": one} for one in ASSOCIATIONS)])
 def test_the_direction_of_an_inactive_reference_changes_nothing(overrides):
     localization, target = random_pair(batch=3, frames=8)
     elsewhere = Target(torch.where(target.activity[..., None] > 0, target.doa, X), target.activity)

@@ -12,11 +12,14 @@ import compare_runs
 import run
 import train_doanet
 import visualize_doanet_output
+from cls_metric import frame_figures
+from doanet_parameters import get_params
 from doatools.report.cross_validation import read_rows, table
 from doatools.spatial.geometry import unit_vectors
 from doatools.train import checkpoint
-from doatools.train.loop import Run, make_schedule
-from localizer import Track, frame_figures
+from doatools.train.loop import make_schedule
+from doatools.train.runs import Run
+from doatools.types import Predictions, Result
 
 # 32 bins and 8 hidden units of the 1024 and 128 published
 CONFIG = """
@@ -81,7 +84,7 @@ def test_all_folds_results_and_what_is_skipped(config, root, tmp_path, capsys):
     before = {path: path.read_bytes() for path in (files[0], files[2], log / "SELDNet_ansim_fold2" / "best.pt")}
     assert run.main(words(config, root, log, "max_epochs=1", "--tmp_dir", str(tmp_path / "tmp"))) == 0
     told = capsys.readouterr().out
-    assert told.count("finished before") == 2 and "goes on after epoch 1" in told
+    assert told.count("finished before") == 2 and "continues after epoch 1" in told
     assert json.loads(files[1].read_text()) == rows
     assert all(path.read_bytes() == content for path, content in before.items())
     assert run.main(words(config, root, log, "max_epochs=3")) == 0
@@ -119,7 +122,8 @@ def test_the_best_epoch_is_that_of_the_least_validation_loss(config, root, tmp_p
 
 def test_the_learning_rate_warms_up_by_epochs():
     optimizer = torch.optim.AdamW([torch.zeros(1, requires_grad=True)], lr=0.05)
-    schedule = make_schedule(optimizer, {"lr_schedule": "warmup", "learning_rate": 0.05, "num_epochs_warmup": 5}, 3)
+    training = get_params(lr_schedule="warmup", learning_rate=0.05, num_epochs_warmup=5).training
+    schedule = make_schedule(optimizer, training, 8, 3)
     rates = []
     for _ in range(8 * 3):
         rates.append(schedule.get_last_lr()[0])
@@ -130,16 +134,15 @@ def test_the_learning_rate_warms_up_by_epochs():
 
 
 def test_an_elevation_error_at_azimuth_90_counts_in_full():
-    def track(azimuth, elevation, active=1.0, present=0):
-        one = unit_vectors(np.array([[azimuth]]), np.array([[elevation]]))
-        return Track("a", one, np.array([[active]]), unit_vectors(np.array([[90.0]]), np.array([[0.0]])),
-                     np.array([[present]]))
-    assert frame_figures([track(90.0, 30.0)]) == {"DOA error": pytest.approx(30), "frame recall": 100}
-    assert frame_figures([track(90.0, 90.0)])["DOA error"] == pytest.approx(90)
-    silent = frame_figures([track(90.0, 30.0, active=0.0)])
+    def result(azimuth, elevation, active=1.0, present=0):
+        predictions = Predictions(unit_vectors(np.array([[azimuth]]), np.array([[elevation]])), np.array([[active]]))
+        return Result("a", predictions, unit_vectors(np.array([[90.0]]), np.array([[0.0]])), np.array([[present]]))
+    assert frame_figures([result(90.0, 30.0)]) == {"DOA error": pytest.approx(30), "frame recall": 100}
+    assert frame_figures([result(90.0, 90.0)])["DOA error"] == pytest.approx(90)
+    silent = frame_figures([result(90.0, 30.0, active=0.0)])
     assert np.isnan(silent["DOA error"]) and silent["frame recall"] == 0
     # Frames with a source on one side only are left out of the mean.
-    both = [track(90.0, 30.0), track(90.0, 30.0, active=0.0), track(90.0, 30.0, present=-1)]
+    both = [result(90.0, 30.0), result(90.0, 30.0, active=0.0), result(90.0, 30.0, present=-1)]
     assert frame_figures(both)["DOA error"] == pytest.approx(30)
 
 
