@@ -30,7 +30,13 @@ from doatools.data.readers import reader_of, training_recordings
 from doatools.data.slots import rows_at
 from doatools.errors import UserError
 from doatools.registry import FEATURES
-from doatools.spatial.rotations import capsule_channel_map, foa_channel_map, phase_channel_map, rotations_of
+from doatools.spatial.rotations import (
+    capsule_channel_map,
+    foa_channel_map,
+    phase_channel_map,
+    rotations_of,
+    vectors_channel_map,
+)
 from doatools.types import Scaler
 
 FORMAT = 2  # of the files on disk; raise it when their content changes for the same parameters
@@ -59,6 +65,7 @@ class MelFeatures:
     chunked = False  # whether frames see nothing of the sequence before theirs
     offset = EPS  # added to samples
     dtype = np.float32  # on disk
+    vectors = ()  # first channel of each triple (y, z, x) that points at sources
 
     def __init__(self, config, array):
         self.fs, self.array, self.bands = config.fs, array, config.nb_mel_bins
@@ -98,6 +105,7 @@ class FoaFeatures(MelFeatures):
     """Log-mels of first-order ambisonics and the intensity vector, which points at the source."""
 
     channels, mel_channels, log_mels = 7, 7, 4
+    vectors = (4,)
     # What pictures show: channel, label, colours.
     pictured = ((0, "mel band", "log-mel of W (dB)", "magma"),
                 (4, "mel band", "intensity along y, left > 0", "RdBu_r"))
@@ -168,6 +176,44 @@ class MicFeatures(MelFeatures):
             out[channel, :, before:] = (even - odd)[:, : out.shape[-1] - before]
 
 
+class VectorFeatures(MelFeatures):
+    """Log-mels of M capsules, and two vectors that point at the source: C = M + 6, whatever the array.
+
+    The capsules' mean W and the gradient of the sound field along y, z and x (least squares over the positions) are what an
+    ambisonic encoder without filters makes of them. Where wavelengths are long, the gradient is 90 degrees ahead of W in the
+    direction of the source, so that Im(conj(W)·[Y, Z, X]) points at it; where a sphere or a cardioid casts a shadow,
+    Re(conj(W)·[Y, Z, X]) does as well. Planar arrays have no gradient along z.
+    """
+
+    def __init__(self, config, array):
+        super().__init__(config, array)
+        if array.kind == "ambisonic":
+            raise UserError(f"features=vectors are of capsules; array '{array.name}' is ambisonic (features=foa)")
+        count = array.channels
+        self.log_mels, self.channels, self.mel_channels = count, count + 6, count + 6
+        self.vectors = (count, count + 3)
+        self.pictured = ((0, "mel band", "log-mel of capsule 1 (dB)", "magma"),
+                         (count + 3, "mel band", "phase gradient along y, left > 0", "RdBu_r"))
+        places = array.positions - array.positions.mean(0)
+        places = places / np.sqrt((places**2).sum(1).mean())
+        self.encoder = np.linalg.pinv(places, rcond=1e-3)[[1, 2, 0]].astype(np.complex64)  # (3, M): y, z, x
+
+    def channel_map(self, rotation):
+        return vectors_channel_map(rotation, self.array)
+
+    def __call__(self, spectra, power, out):
+        """Spectra (M, B, K) complex64, their power (M, B, K) float32 → out (M + 6, B, F) float32."""
+        self.to_bands(power, out[: self.log_mels])
+        mean = spectra.mean(0)  # (B, K)
+        gradient = np.tensordot(self.encoder, spectra, 1)  # (3, B, K)
+        energy = (gradient.real**2 + gradient.imag**2).sum(0)
+        energy /= 3
+        energy += mean.real**2 + mean.imag**2 + EPS
+        products = mean.conj() * gradient * (1 / energy)
+        self.to_bands(np.ascontiguousarray(products.real), out[self.log_mels : self.log_mels + 3])
+        self.to_bands(np.ascontiguousarray(products.imag), out[self.log_mels + 3 :])
+
+
 class MagnitudePhase:
     """Magnitudes and phases as of scipy.signal.stft of a chunk that is cut out first: zeros lie before its start.
 
@@ -176,6 +222,7 @@ class MagnitudePhase:
     """
 
     mel_channels = log_mels = 0
+    vectors = ()
     normalised = False
     chunked = True
     offset = 0.0
@@ -291,8 +338,9 @@ class FeatureClass:
 
     def rotations(self):
         """Rotations of the sound field that these features can follow, (K, 3, 3), and their K ChannelMaps."""
-        rotations = rotations_of(self.array)
-        return rotations, [self.kind.channel_map(rotation) for rotation in rotations]
+        pairs = [(rotation, self.kind.channel_map(rotation)) for rotation in rotations_of(self.array)]
+        rotations, maps = zip(*((rotation, one) for rotation, one in pairs if one is not None))
+        return np.stack(rotations), list(maps)
 
     def as_channels(self, features):
         """Features on disk (..., T, C*F) → (..., C, T, F), a view."""

@@ -67,6 +67,7 @@ class Registry:
 
 MODELS = Registry("model", {
     "doanet": ("doanet_model:DOAnet", "DOAnet"),
+    "bearing": ("bearing_model:BearingNet", "BearingNet"),
     "adrenaline": ("adrenaline_model:ADRENALINE", "ADRENALINE"),
     "seldnet": ("adrenaline_model:SELDnet", "SELDnet"),
     "cnn": ("adrenaline_model:CNN", "CNN"),
@@ -74,6 +75,7 @@ MODELS = Registry("model", {
 FEATURES = Registry("feature set", {
     "foa": ("cls_feature_class:FoaFeatures", "log-mel and intensity vector"),
     "mic": ("cls_feature_class:MicFeatures", "log-mel and GCC-PHAT"),
+    "vectors": ("cls_feature_class:VectorFeatures", "log-mel and gradient vectors"),
     "magphase": ("cls_feature_class:MagnitudePhase", "magnitude and phase"),
 })
 LOSSES = Registry("loss", {

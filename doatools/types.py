@@ -55,6 +55,7 @@ class Shape(NamedTuple):
     frames: int  # T of a training sequence
     slots: int  # N
     activity: bool  # whether it predicts which slots are active
+    vectors: tuple = ()  # first channel of each triple (y, z, x) of features that points at sources
 
 
 class Localization(NamedTuple):
