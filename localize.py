@@ -1,6 +1,7 @@
-"""Find the sound sources in recordings: who sounds when and from where. Or, with --stream, as they are heard."""
+"""Find the sound sources in recordings: when each is active, and in which direction. With --stream, in live sound."""
 
 import argparse
+import dataclasses
 import os
 import sys
 import time
@@ -10,6 +11,7 @@ from doatools.errors import UserError, exits_cleanly
 from doatools.types import ACTIVE_ABOVE
 
 MODELS = Path(__file__).resolve().parent / "models"
+SHIPPED = ("foa", "mic")  # arrays with a model: models/doanet_<array>.pt
 FOA_ORDERS = ("acn", "fuma")
 
 
@@ -18,26 +20,26 @@ def build_parser():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="example: python3 localize.py recording.wav      -> recording.csv, recording.png, a summary\n"
                "         arecord -t raw -f S16_LE -r 48000 -c 4 | python3 localize.py --stream --rate 48000\n"
-               "A CSV line is: frame of 100 ms, 0, track, azimuth, elevation (degrees, azimuth counter-clockwise).")
-    parser.add_argument("recordings", nargs="*", type=Path, help="audio files, or folders that hold some")
+               "Lines of CSVs: frame of 100 ms, 0, track, azimuth, elevation (degrees, azimuth counter-clockwise).")
+    parser.add_argument("recordings", nargs="*", type=Path, help="audio files, or folders of them")
     parser.add_argument("--checkpoint", type=Path,
-                        help="best.pt of a training, or an .onnx of export_doanet.py (default: the shipped model)")
-    parser.add_argument("--array", metavar="NAME|FILE", help="what recorded it: foa, mic, or a YAML file such as "
-                        "arrays/respeaker_6mic.yaml (default: what the model reads, foa)")
+                        help="best.pt of a training, or .onnx of export_doanet.py (default: the shipped model)")
+    parser.add_argument("--array", metavar="NAME|FILE", help="the microphone array: foa, mic, or a YAML file such as "
+                        "arrays/respeaker_6mic.yaml (default: that of the model, foa)")
     parser.add_argument("--foa-order", choices=FOA_ORDERS, default="acn",
-                        help="ambisonics: W, Y, Z, X with SN3D gains, or FuMa: W, X, Y, Z with W 3 dB lower")
+                        help="ambisonic channels: acn (AmbiX: W, Y, Z, X) or fuma (W, X, Y, Z, W 3 dB lower)")
     parser.add_argument("--threshold", type=float, default=ACTIVE_ABOVE,
-                        help=f"probability from which a source counts (default {ACTIVE_ABOVE})")
+                        help=f"activity probability above which a source is reported (default {ACTIVE_ABOVE})")
     parser.add_argument("--latency", type=float, metavar="S",
-                        help="largest latency of a stream; less costs more computation (files use the same windows)")
+                        help="longest latency of a stream; a shorter one costs more computation (also for files)")
     parser.add_argument("--fast", action="store_true",
-                        help="no test-time rotation: up to four times faster, errors larger by about a degree")
-    parser.add_argument("--format", choices=("csv", "json"), default="csv", help="of the tracks")
-    parser.add_argument("--no-plot", action="store_true", help="draw no picture")
-    parser.add_argument("--out", type=Path, help="folder of the results (default: beside each recording)")
-    parser.add_argument("--overwrite", action="store_true", help="replace files of the results' names")
+                        help="no test-time rotation: up to four times faster, errors about a degree larger")
+    parser.add_argument("--format", choices=("csv", "json"), default="csv", help="of the tracks (default csv)")
+    parser.add_argument("--no-plot", action="store_true", help="do not draw a picture")
+    parser.add_argument("--out", type=Path, help="folder for the results (default: next to each recording)")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing files")
     parser.add_argument("--stream", action="store_true", help="read WAV or raw 16-bit PCM from standard input")
-    parser.add_argument("--rate", type=int, help="of raw PCM, Hz (default: the model's)")
+    parser.add_argument("--rate", type=int, help="sample rate of raw PCM, Hz (default: that of the model)")
     return parser
 
 
@@ -65,7 +67,7 @@ def main(argv=None):
 
 
 def plan(args):
-    """{recording: (path of its tracks, path of its picture or None)}; UserError before any work is done."""
+    """{recording: (file for its tracks, file for its picture or None)}; UserError before any work is done."""
     from doatools.data import sound_input
     from doatools.files import has_suffix
     outputs, taken = {}, {}
@@ -80,8 +82,8 @@ def plan(args):
             base = (args.out or one.parent) / one.stem
             table, picture = base.with_name(f"{one.stem}.{args.format}"), base.with_name(f"{one.stem}.png")
             if taken.setdefault(table.absolute(), one) != one:
-                raise UserError(f"{one} and {taken[table.absolute()]} would both become {table}; name one at a time, "
-                                "or different --out folders")
+                raise UserError(f"{one} and {taken[table.absolute()]} would both become {table}; give one at a time, "
+                                "with different --out folders")
             outputs[one] = table, None if args.no_plot else picture
     existing = [path for pair in outputs.values() for path in pair if path and path.exists()]
     if existing and not args.overwrite:
@@ -91,7 +93,7 @@ def plan(args):
 
 
 def open_localizer(args):
-    """The localizer asked for, with notes on what to know about it."""
+    """The localizer that the command line asks for; prints notes about it."""
     from doatools.spatial.arrays import find_array
     from inference import load_localizer
     array = find_array(args.array) if args.array else None
@@ -103,27 +105,27 @@ def open_localizer(args):
     if config.array.kind != "ambisonic":
         note(f"directions are right only for {config.array.describe()}")
     if config.array.planar:
-        note("this array is planar: it hears no difference between above and below, so elevations are in the upper half")
+        note("this array is planar and cannot distinguish above from below: elevations are in the upper half")
     if config.features.top_db > 0:
-        note(f"this model's features have a floor {config.features.top_db:g} dB below a recording's maximum; "
-             "the maximum so far takes its place (models trained with top_db=0 need none)")
+        note(f"the features of this model have a floor {config.features.top_db:g} dB below the maximum of a recording; "
+             "here it follows the maximum so far (models trained with top_db=0 have no floor)")
     if config.run.quick_test:
-        note("this model is of a quick test: do not expect much")
+        note("this model comes from a quick test; its predictions mean nothing")
     return localizer
 
 
 def model_for(array):
     """The shipped model of an array; UserError if there is none."""
     from doatools.spatial.arrays import find_array
-    shipped = {name: MODELS / f"doanet_{name}.pt" for name in ("foa", "mic")}
-    for name, path in shipped.items():
-        if array == find_array(name):
-            if not path.is_file():
-                raise UserError(f"{path} is missing; give a model by --checkpoint: best.pt of a training, or an exported "
-                                ".onnx")
+    for name in SHIPPED:
+        path = MODELS / f"doanet_{name}.pt"
+        if array == find_array(name) and path.is_file():
             return path
-    raise UserError(f"no model for the array '{array.name}' comes with the toolkit (there are models for "
-                    f"{' and '.join(shipped)}); train one: README, 'Train your own', and give it by --checkpoint")
+        if array == find_array(name):
+            raise UserError(f"{path} is missing; give a model by --checkpoint: best.pt of a training, or an exported "
+                            ".onnx")
+    raise UserError(f"no model is shipped for the array '{array.name}' (only for {' and '.join(SHIPPED)}); train one "
+                    "(README, 'Train your own') and give it by --checkpoint")
 
 
 def note(text):
@@ -131,65 +133,78 @@ def note(text):
 
 
 def localize(localizer, path, table, picture, args):
-    """One recording → its files and summary."""
-    from tqdm import tqdm
-
-    from doatools.data.dcase import FRAME_S, write_dcase
-    from doatools.files import write_json
-    from doatools.track.summary import as_values, at_frames, summary_lines
-    from inference import track_file
-    shown = "{desc}: {n:.0f}/{total:.0f} s |{bar}| {remaining} left"
-    with tqdm(desc=path.name, total=0, leave=False, bar_format=shown) as bar:
-        def progress(seconds, of):
-            bar.total = of
-            bar.update(seconds)
-        recorded = track_file(localizer, path, args.foa_order, args.threshold, args.latency, progress)
-    hop = localizer.config.features.label_hop_len_s
-    if args.format == "csv":
-        write_dcase(table, at_frames(recorded.rows, hop, FRAME_S))  # whose frames are 100 ms, whatever the model's
-    else:
-        write_json(table, {"recording": path.name, "seconds": recorded.seconds, "frame_s": hop,
-                           "notes": recorded.notes, "tracks": as_values(recorded.rows)}, indent=None)
+    """Localize one recording, write its files and print its summary."""
+    from doatools.data import sound_input
+    from doatools.track.summary import summary_lines
+    from inference import track_recording
+    sound = sound_input.open_file(path)
+    shown = dataclasses.replace(sound, blocks=with_progress(sound, path.name))
+    recorded = track_recording(localizer, shown, args.foa_order, args.threshold, args.latency)
+    hop_s = localizer.config.features.label_hop_len_s
+    write_tracks(table, path.name, recorded, hop_s)
     if picture:
-        from doatools.report import plots  # takes a second that --no-plot saves
+        from doatools.report import plots  # imports matplotlib, which takes a second
         plots.tracks(picture, path.name, recorded.rows, recorded.spectrogram, localizer.features.frequencies,
-                     recorded.seconds, hop)
+                     recorded.seconds, hop_s)
     print(f"{path}: {recorded.seconds:.1f} s -> {', '.join(str(one) for one in (table, picture) if one)}")
-    print("\n".join(summary_lines(recorded.rows, hop)), flush=True)
+    print("\n".join(summary_lines(recorded.rows, hop_s)), flush=True)
     for text in recorded.notes:
         note(text)
 
 
+def with_progress(sound, name):
+    """The blocks of a Sound, with a progress bar in seconds."""
+    from tqdm import tqdm
+    text = "{desc}: {n:.0f}/{total:.0f} s |{bar}| {remaining} left"
+    with tqdm(desc=name, total=sound.seconds, leave=False, bar_format=text) as bar:
+        for block in sound.blocks:
+            yield block
+            bar.update(len(block) / sound.rate)
+
+
+def write_tracks(path, name, recorded, hop_s):
+    """Write the tracks of a Recorded: a DCASE CSV, whose frames are 100 ms long, or JSON with frames of hop_s."""
+    from doatools.data.dcase import FRAME_S, write_dcase
+    from doatools.files import write_json
+    from doatools.track.rows import as_values, at_frames
+    if path.suffix == ".csv":
+        write_dcase(path, at_frames(recorded.rows, hop_s, FRAME_S, recorded.seconds))
+    else:
+        write_json(path, {"recording": name, "seconds": recorded.seconds, "frame_s": hop_s, "notes": recorded.notes,
+                          "tracks": as_values(recorded.rows)}, indent=None)
+
+
 def stream(localizer, args):
-    """Standard input → a line for each track and frame; a frame without a source is a line with its time alone."""
+    """Standard input → a line per track and frame; the line of a frame without a source holds the time alone."""
     from doatools.data import sound_input
-    from doatools.track.summary import frame_lines
+    from doatools.track.rows import frame_lines
     from inference import fitted, stream_latency_s, track_sound
     if sys.stdin.isatty():
         raise UserError("--stream reads sound from standard input: pipe it in (see --help)")
-    source = sound_input.open_stream(sys.stdin.buffer, args.rate or localizer.features.fs, localizer.config.array.channels)
+    rate, channels = args.rate or localizer.features.fs, localizer.config.array.channels
+    source = sound_input.open_stream(sys.stdin.buffer, rate, channels)
     sound = fitted(localizer, source, args.foa_order)
     latency, first = stream_latency_s(localizer, args.latency)
-    pieces = track_sound(localizer, sound, args.threshold, args.latency)
+    parts = track_sound(localizer, sound, args.threshold, args.latency)
     for text in sound.notes:
         note(text)
-    note(f"{source.rate} Hz; a frame is reported at most {latency:.1f} s after its start (the first ones {first:.1f} s), "
-         "computation apart")
-    frames, hop, started = 0, localizer.config.features.label_hop_len_s, time.process_time()
+    note(f"{source.rate} Hz; a frame is reported at most {latency:.1f} s after its start (the first ones {first:.1f} "
+         "s), plus computation")
+    frames, hop_s, started = 0, localizer.config.features.label_hop_len_s, time.process_time()
     try:
         if args.format == "csv":
             print("time,track,azimuth,elevation,probability", flush=True)
-        for piece in pieces:
-            for frame in range(frames, piece.frames):
-                print(frame_lines(frame * hop, piece.rows[piece.rows["frame"] == frame], args.format), flush=True)
-            frames = piece.frames
-    except BrokenPipeError:  # whoever read the lines has had enough
+        for part in parts:
+            for frame in range(frames, part.frames):
+                print(frame_lines(frame * hop_s, part.rows[part.rows["frame"] == frame], args.format), flush=True)
+            frames = part.frames
+    except BrokenPipeError:  # the reader has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
         note("stopped")
         return 130
-    note(f"{frames * hop:.1f} s heard, {time.process_time() - started:.1f} s of computation")
+    note(f"{frames * hop_s:.1f} s heard, {time.process_time() - started:.1f} s of computation")
     return 0
 
 
