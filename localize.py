@@ -165,9 +165,9 @@ def with_progress(sound, name):
 def write_tracks(path, name, recorded, hop_s):
     """Write the tracks of a Recorded: a DCASE CSV, whose frames are 100 ms long, or JSON with frames of hop_s."""
     from doatools.data.dcase import FRAME_S, write_dcase
-    from doatools.files import write_json
+    from doatools.files import has_suffix, write_json
     from doatools.track.rows import as_values, at_frames
-    if path.suffix == ".csv":
+    if has_suffix(path, ".csv"):
         write_dcase(path, at_frames(recorded.rows, hop_s, FRAME_S, recorded.seconds))
     else:
         write_json(path, {"recording": name, "seconds": recorded.seconds, "frame_s": hop_s, "notes": recorded.notes,
