@@ -3,7 +3,7 @@ PYTHON ?= python3
 RUN := .venv/bin/python
 DEMO := dataset_dir=datasets/demo
 
-.PHONY: demo test slow lint bench clean
+.PHONY: demo test slow browser lint bench clean
 
 # Task 1 (ambisonics, dMOT loss with activity branch) on 48 minutes of simulated rooms, trained for real.
 demo: .venv/installed
@@ -18,6 +18,10 @@ test: .venv/installed-dev
 
 slow: .venv/installed-dev
 	$(RUN) -m pytest -m slow
+
+# The pages, in a headless Chromium (apt install chromium, or CHROMIUM=/path/to/chrome).
+browser: .venv/installed-dev
+	$(RUN) -m pytest -m slow tests/test_recording_page_browser.py tests/test_live_browser.py
 
 lint: .venv/installed-dev
 	$(RUN) -m ruff check .

@@ -35,7 +35,7 @@ from doatools.registry import TRACKERS
 from doatools.spatial.arrays import Array
 from doatools.spatial.geometry import azimuth_elevation
 from doatools.track.rotated import RotatedCopies
-from doatools.track.summary import Spectrogram, doubts
+from doatools.track.summary import COLUMNS, Spectrogram, doubts
 from doatools.track.windows import Windows, merged
 from doatools.types import ACTIVE_ABOVE, Predictions, Scaler
 
@@ -358,8 +358,12 @@ class Recorded(NamedTuple):
     notes: list  # sentences for the user
 
 
-def track_file(localizer, path, foa_order="acn", threshold=ACTIVE_ABOVE, latency_s=None, progress=None):
-    """A recording of any length, block by block → Recorded; ``progress`` is called with a block's and all seconds.
+def track_file(localizer, path, foa_order="acn", threshold=ACTIVE_ABOVE, latency_s=None, progress=None, on_audio=None,
+               columns=COLUMNS):
+    """A recording of any length, block by block → Recorded.
+
+    ``progress`` is called with a block's and all seconds, ``on_audio`` with each block of samples as the localizer reads
+    them; the spectrogram has at most ``columns``.
 
     Raises
     ------
@@ -367,8 +371,8 @@ def track_file(localizer, path, foa_order="acn", threshold=ACTIVE_ABOVE, latency
         The file is unreadable, empty or damaged, or its channels cannot be those of the localizer's array.
     """
     sound = fitted(localizer, sound_input.open_file(path), foa_order)
-    watched = _Watched(sound, progress)
-    spectrogram = Spectrogram(sound.seconds / localizer.config.features.label_hop_len_s)
+    watched = _Watched(sound, progress, on_audio)
+    spectrogram = Spectrogram(sound.seconds / localizer.config.features.label_hop_len_s, columns)
     rows = []
     for piece in track_sound(localizer, watched, threshold, latency_s):
         rows.append(piece.rows)
@@ -382,15 +386,17 @@ def track_file(localizer, path, foa_order="acn", threshold=ACTIVE_ABOVE, latency
 class _Watched:
     """The blocks of a Sound, with what is to be known of all of them once they have passed."""
 
-    def __init__(self, sound, progress):
+    def __init__(self, sound, progress, on_audio):
         self.samples, self.loudest, self.energy = 0, 0.0, np.zeros(sound.channels)
-        self.blocks = self._pass(sound, progress)
+        self.blocks = self._pass(sound, progress, on_audio)
 
-    def _pass(self, sound, progress):
+    def _pass(self, sound, progress, on_audio):
         for block in sound.blocks:
             self.samples += len(block)
             self.energy += np.einsum("tc,tc->c", block, block)
             self.loudest = max(self.loudest, float(np.abs(block).max(initial=0)))
+            if on_audio:
+                on_audio(block)
             yield block
             if progress:
                 progress(len(block) / sound.rate, sound.seconds)

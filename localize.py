@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from doatools.errors import UserError, exits_cleanly
 from doatools.types import ACTIVE_ABOVE
@@ -34,6 +35,10 @@ def build_parser():
                         help="no test-time rotation: up to four times faster, errors larger by about a degree")
     parser.add_argument("--format", choices=("csv", "json"), default="csv", help="of the tracks")
     parser.add_argument("--no-plot", action="store_true", help="draw no picture")
+    parser.add_argument("--plot-format", choices=("png", "svg", "pdf"), default="png", help="of the pictures")
+    parser.add_argument("--html", action="store_true",
+                        help="also write a page that plays the recording while its sources move")
+    parser.add_argument("--reference", type=Path, metavar="CSV", help="true directions to compare with on the page")
     parser.add_argument("--out", type=Path, help="folder of the results (default: beside each recording)")
     parser.add_argument("--overwrite", action="store_true", help="replace files of the results' names")
     parser.add_argument("--stream", action="store_true", help="read WAV or raw 16-bit PCM from standard input")
@@ -49,13 +54,15 @@ def main(argv=None):
     if args.stream == bool(args.recordings):
         raise UserError("give recordings, or --stream to read one from standard input (see --help)")
     outputs = plan(args) if args.recordings else {}
+    if args.reference and (len(outputs) != 1 or not args.html):
+        raise UserError("--reference compares one recording with its true directions, on a page: add --html")
     localizer = open_localizer(args)
     if args.stream:
         return stream(localizer, args)
     failed = []
-    for path, (table, picture) in outputs.items():
+    for path, files in outputs.items():
         try:
-            localize(localizer, path, table, picture, args)
+            localize(localizer, path, files, args)
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             failed.append(str(path))
@@ -64,8 +71,19 @@ def main(argv=None):
     return 1 if failed else 0
 
 
+class Outputs(NamedTuple):
+    """The files of one recording."""
+
+    table: Path
+    picture: Path | None
+    page: Path | None
+
+    def wanted(self):
+        return [path for path in self if path]
+
+
 def plan(args):
-    """{recording: (path of its tracks, path of its picture or None)}; UserError before any work is done."""
+    """{recording: Outputs}; UserError before any work is done."""
     from doatools.data import sound_input
     from doatools.files import has_suffix
     outputs, taken = {}, {}
@@ -78,12 +96,13 @@ def plan(args):
                 raise UserError(f"{path} holds no audio file ({' '.join(sound_input.SUFFIXES)})")
         for one in dict.fromkeys(found):
             base = (args.out or one.parent) / one.stem
-            table, picture = base.with_name(f"{one.stem}.{args.format}"), base.with_name(f"{one.stem}.png")
+            table = base.with_name(f"{one.stem}.{args.format}")
             if taken.setdefault(table.absolute(), one) != one:
                 raise UserError(f"{one} and {taken[table.absolute()]} would both become {table}; name one at a time, "
                                 "or different --out folders")
-            outputs[one] = table, None if args.no_plot else picture
-    existing = [path for pair in outputs.values() for path in pair if path and path.exists()]
+            outputs[one] = Outputs(table, None if args.no_plot else base.with_name(f"{one.stem}.{args.plot_format}"),
+                                   base.with_name(f"{one.stem}.html") if args.html else None)
+    existing = [path for files in outputs.values() for path in files.wanted() if path.exists()]
     if existing and not args.overwrite:
         raise UserError(f"{existing[0]}{f' (and {len(existing) - 1} more)' if existing[1:] else ''} exists: "
                         "add --overwrite to replace it, or --out FOLDER to write elsewhere")
@@ -130,7 +149,7 @@ def note(text):
     print(f"note: {text}", file=sys.stderr)
 
 
-def localize(localizer, path, table, picture, args):
+def localize(localizer, path, files, args):
     """One recording → its files and summary."""
     from tqdm import tqdm
 
@@ -138,26 +157,64 @@ def localize(localizer, path, table, picture, args):
     from doatools.files import write_json
     from doatools.track.summary import as_values, at_frames, summary_lines
     from inference import track_file
+    hop = localizer.config.features.label_hop_len_s
+    page = PageOf(localizer, path, args.reference) if files.page else None
     shown = "{desc}: {n:.0f}/{total:.0f} s |{bar}| {remaining} left"
     with tqdm(desc=path.name, total=0, leave=False, bar_format=shown) as bar:
         def progress(seconds, of):
             bar.total = of
             bar.update(seconds)
-        recorded = track_file(localizer, path, args.foa_order, args.threshold, args.latency, progress)
-    hop = localizer.config.features.label_hop_len_s
+        wanted = {"on_audio": page.add, "columns": page.COLUMNS} if page else {}
+        recorded = track_file(localizer, path, args.foa_order, args.threshold, args.latency, progress, **wanted)
     if args.format == "csv":
-        write_dcase(table, at_frames(recorded.rows, hop, FRAME_S))  # whose frames are 100 ms, whatever the model's
+        write_dcase(files.table, at_frames(recorded.rows, hop, FRAME_S))  # whose frames are 100 ms, whatever the model's
     else:
-        write_json(table, {"recording": path.name, "seconds": recorded.seconds, "frame_s": hop,
-                           "notes": recorded.notes, "tracks": as_values(recorded.rows)}, indent=None)
-    if picture:
+        write_json(files.table, {"recording": path.name, "seconds": recorded.seconds, "frame_s": hop,
+                                 "notes": recorded.notes, "tracks": as_values(recorded.rows)}, indent=None)
+    if files.picture:
         from doatools.report import plots  # takes a second that --no-plot saves
-        plots.tracks(picture, path.name, recorded.rows, recorded.spectrogram, localizer.features.frequencies,
+        plots.tracks(files.picture, path.name, recorded.rows, recorded.spectrogram, localizer.features.frequencies,
                      recorded.seconds, hop)
-    print(f"{path}: {recorded.seconds:.1f} s -> {', '.join(str(one) for one in (table, picture) if one)}")
+    if page:
+        page.write(files.page, recorded)
+    print(f"{path}: {recorded.seconds:.1f} s -> {', '.join(map(str, files.wanted()))}")
     print("\n".join(summary_lines(recorded.rows, hop)), flush=True)
     for text in recorded.notes:
         note(text)
+
+
+class PageOf:
+    """The page of one recording: its first channel is compressed block by block while it is being localized."""
+
+    COLUMNS = 6000  # of the spectrogram, which can be zoomed
+
+    def __init__(self, localizer, path, reference):
+        from doatools.report.recording_page import Compressor
+        self._localizer, self._name = localizer, path.name
+        self._reference = None if reference is None else read_reference(reference, localizer.config)
+        self._sound = Compressor(localizer.features.fs)
+
+    def add(self, block):
+        self._sound.feed(block[:, 0])
+
+    def write(self, path, recorded):
+        from doatools.report.recording_page import Page, write
+        features = self._localizer.features
+        write(path, Page(self._name, self._sound.finish(), features.fs, self._localizer.config.features.label_hop_len_s,
+                         recorded.rows, recorded.spectrogram, features.frequencies, recorded.seconds, recorded.notes,
+                         self._reference))
+
+
+def read_reference(path, config):
+    """A DCASE CSV at the model's frames; elevations are folded as those of a planar array are."""
+    import numpy as np
+
+    from doatools.data.dcase import FRAME_S, read_dcase
+    from doatools.data.slots import pieces_of_rows, rows_at
+    rows = rows_at(pieces_of_rows(read_dcase(path), FRAME_S), config.features.label_hop_len_s)
+    if config.array.planar:
+        rows["elevation"] = np.abs(rows["elevation"])
+    return rows
 
 
 def stream(localizer, args):

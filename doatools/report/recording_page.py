@@ -1,6 +1,6 @@
 """One self-contained HTML page per recording: hear it while its sources move on a sphere, a map and over time.
 
-The page is ``recording_page.html`` beside this module with ``scene_view.js`` (all drawing) inside; it works from
+The page is ``recording_page.html`` with ``scene_view.js`` (all drawing) and ``scene_view.css`` inside; it works from
 ``file://`` and requests nothing, which its content security policy enforces: only the two scripts and the style of the
 template, known by their hashes, are ever applied. Data are base64 columns in JSON, the sound is MP3: every browser
 plays it, at a constant bit rate so that a position is found exactly in hours of it.
@@ -27,7 +27,7 @@ from doatools.match.assignment import assign_with_cost
 from doatools.spatial.geometry import pairwise_angles, unit_vectors
 
 TEMPLATE = Path(__file__).with_name("recording_page.html")
-SCENE_VIEW = Path(__file__).with_name("scene_view.js")
+SCENE_VIEW, SCENE_STYLE = (Path(__file__).with_name(f"scene_view.{kind}") for kind in ("js", "css"))
 
 KBIT_S = 48  # of the sound: 22 MB per hour, 29 MB within the page
 MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
@@ -83,7 +83,9 @@ def render(page):
     sound = page.audio
     if not isinstance(sound, Sound):
         sound = Sound(b"", "", 0.0) if sound is None else compress([sound], page.fs)
-    return filled(secured(template()), {
+    text = template()
+    return filled(text, {
+        "policy": policy(text),
         "title": html.escape(page.title),
         "data": script_json(page_data(page, sound)),
         "sound": base64.b64encode(sound.data).decode(),
@@ -92,9 +94,10 @@ def render(page):
 
 # --- the template ----------------------------------------------------------------------------------------------
 
-def template():
-    """The template with the drawing code inside."""
-    return filled(TEMPLATE.read_text(encoding="utf-8"), {"scene_view": SCENE_VIEW.read_text(encoding="utf-8")})
+def template(path=TEMPLATE):
+    """A template with the code and the style of drawing inside."""
+    return filled(path.read_text(encoding="utf-8"), {"scene_view": SCENE_VIEW.read_text(encoding="utf-8"),
+                                                     "scene_style": SCENE_STYLE.read_text(encoding="utf-8")})
 
 
 def filled(text, parts):
@@ -102,13 +105,17 @@ def filled(text, parts):
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts.get(match[1], match[0]), text)
 
 
-def secured(text):
-    """The template with the policy that lets its own scripts and style through, and nothing else."""
+def policy(text, connect=""):
+    """The content security policy that lets a template's own scripts and style through, and nothing else.
+
+    ``connect``: the addresses that the page may connect to, separated by spaces.
+    """
     hashes = {tag: " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()}'"
                             for code in re.findall(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL))
               for tag in ("script", "style")}
-    return filled(text, {"policy": f"default-src 'none'; script-src {hashes['script']}; style-src {hashes['style']}; "
-                                   "img-src data:; media-src blob: data:; base-uri 'none'; form-action 'none'"})
+    rules = {"default-src": "'none'", "script-src": hashes["script"], "style-src": hashes["style"], "img-src": "data:",
+             "media-src": "blob: data:", "connect-src": connect, "base-uri": "'none'", "form-action": "'none'"}
+    return "; ".join(f"{name} {allowed}" for name, allowed in rules.items() if allowed)
 
 
 def script_json(value):
