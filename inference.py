@@ -316,6 +316,11 @@ def stream_latency_s(localizer, latency_s=None):
     return windows.latency_s + held, windows.length * hop
 
 
+def least_latency_s(localizer):
+    """The shortest latency that ``track_sound`` can be asked for."""
+    return make_windows(localizer).least_latency_s + (CONFIRMED - 1) * localizer.config.features.label_hop_len_s
+
+
 def track_audio(localizer, audio, fs=None, threshold=ACTIVE_ABOVE, latency_s=None):
     """Audio (samples, channels) at ``fs`` Hz (default: the localizer's) → TRACK_ROWS."""
     pieces = track_sound(localizer, _sound_of(localizer, audio, fs), threshold, latency_s)

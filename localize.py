@@ -1,4 +1,4 @@
-"""Find the sound sources in recordings: who sounds when and from where. Or, with --stream, as they are heard."""
+"""Find the sound sources in recordings: who sounds when and from where. Or as they are heard: --stream, --live."""
 
 import argparse
 import os
@@ -12,6 +12,7 @@ from doatools.types import ACTIVE_ABOVE
 
 MODELS = Path(__file__).resolve().parent / "models"
 FOA_ORDERS = ("acn", "fuma")
+CARD = "the sound card"
 
 
 def build_parser():
@@ -19,6 +20,7 @@ def build_parser():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="example: python3 localize.py recording.wav      -> recording.csv, recording.png, a summary\n"
                "         arecord -t raw -f S16_LE -r 48000 -c 4 | python3 localize.py --stream --rate 48000\n"
+               "         python3 localize.py --live                   -> a view in the browser of what a sound card hears\n"
                "A CSV line is: frame of 100 ms, 0, track, azimuth, elevation (degrees, azimuth counter-clockwise).")
     parser.add_argument("recordings", nargs="*", type=Path, help="audio files, or folders that hold some")
     parser.add_argument("--checkpoint", type=Path,
@@ -42,7 +44,17 @@ def build_parser():
     parser.add_argument("--out", type=Path, help="folder of the results (default: beside each recording)")
     parser.add_argument("--overwrite", action="store_true", help="replace files of the results' names")
     parser.add_argument("--stream", action="store_true", help="read WAV or raw 16-bit PCM from standard input")
-    parser.add_argument("--rate", type=int, help="of raw PCM, Hz (default: the model's)")
+    parser.add_argument("--rate", type=int, help="of raw PCM or of the sound card, Hz (default: the model's)")
+    live = parser.add_argument_group("live view")
+    live.add_argument("--live", nargs="?", const=CARD, metavar="FILE",
+                      help="serve a view of what a sound card hears, of a FILE in real time, or of standard input (-)")
+    live.add_argument("--device", help="of the sound card: number or part of its name, see: python3 -m sounddevice")
+    live.add_argument("--channels", metavar="1,2,3,4", help="of the sound card, in the order of the array's (default: "
+                      "the first ones)")
+    live.add_argument("--port", type=int, default=8765, help="of the view and of ws://.../tracks (default 8765)")
+    live.add_argument("--tcp-port", type=int, metavar="PORT", help="also send tracks as JSON lines over TCP")
+    live.add_argument("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 lets other machines look, too "
+                      "(default: this machine alone)")
     return parser
 
 
@@ -51,8 +63,10 @@ def main(argv=None):
     args = build_parser().parse_args(argv)
     if not 0 <= args.threshold <= 1:
         raise UserError(f"--threshold is a probability from 0 to 1, not {args.threshold:g}")
-    if args.stream == bool(args.recordings):
-        raise UserError("give recordings, or --stream to read one from standard input (see --help)")
+    if bool(args.recordings) + args.stream + bool(args.live) != 1:
+        raise UserError("give recordings, or --stream to read one from standard input, or --live (see --help)")
+    if args.live:
+        return live(args)
     outputs = plan(args) if args.recordings else {}
     if args.reference and (len(outputs) != 1 or not args.html):
         raise UserError("--reference compares one recording with its true directions, on a page: add --html")
@@ -248,6 +262,83 @@ def stream(localizer, args):
         return 130
     note(f"{frames * hop:.1f} s heard, {time.process_time() - started:.1f} s of computation")
     return 0
+
+
+def live(args):
+    """Serve the view and the tracks of a live sound until it ends or Ctrl-C is pressed."""
+    from doatools.live import server
+    server.import_aiohttp()
+    listeners = server.listen(args.host, args.port), None  # before the model is loaded: a port may be in use
+    if args.tcp_port is not None:
+        listeners = listeners[0], server.listen(args.host, args.tcp_port, "--tcp-port")
+    localizer = open_localizer(args)
+    source = live_source(args, localizer)
+    about, frames = live_frames_of(localizer, source, args)
+    serving = server.LiveServer(listeners, about, frames, args.host)
+    announce(serving, about)
+    started, stopped = (time.monotonic(), time.process_time()), False
+    try:
+        serving.run()
+    except KeyboardInterrupt:
+        stopped = True
+    passed, computed = time.monotonic() - started[0], time.process_time() - started[1]
+    note(f"{serving.latencies.count * about['frame_s']:.1f} s heard in {passed:.1f} s, {computed:.1f} s of computation")
+    if serving.latencies.count:
+        note(f"latency from a sample to its message: {serving.latencies}")
+    if source.lost:
+        note(f"{source.lost / source.rate:.1f} s of sound lost: computation is too slow; try --fast or a larger --latency")
+    return 130 if stopped else 0
+
+
+def live_frames_of(localizer, source, args):
+    """What a viewer is told first, and the Frames of a Sound."""
+    from doatools.live.feed import Arrivals, live_frames
+    from inference import fitted, least_latency_s, stream_latency_s, track_sound
+    arrivals, hop = Arrivals(source.rate), localizer.config.features.label_hop_len_s
+    source.blocks = arrivals.watched(source.blocks)
+    sound = fitted(localizer, source, args.foa_order)
+    latency = args.latency or least_latency_s(localizer)
+    frames = live_frames(track_sound(localizer, sound, args.threshold, latency), arrivals, hop)
+    expected, first = stream_latency_s(localizer, latency)
+    about = {"title": Path(source.name).name, "summary": f"{localizer.config.array.name}, {source.rate} Hz",
+             "frame_s": hop, "latency_s": expected, "first_s": first, "notes": sound.notes,
+             "bands_hz": [round(float(hertz), 1) for hertz in localizer.features.frequencies]}
+    return about, frames
+
+
+def live_source(args, localizer):
+    """The Sound of --live."""
+    from doatools.data import sound_input
+    channels, rate = localizer.config.array.channels, args.rate or localizer.features.fs
+    if args.live == CARD:
+        return sound_input.open_card(channels, rate, args.device, picked_channels(args.channels, channels))
+    if args.device or args.channels:
+        raise UserError("--device and --channels are of a sound card: leave out FILE")
+    if args.live == "-":
+        return sound_input.open_stream(sys.stdin.buffer, rate, channels)
+    return sound_input.paced(sound_input.open_file(args.live))
+
+
+def picked_channels(text, count):
+    """'2,3,4,5' → [2, 3, 4, 5], or None; UserError unless they are ``count`` different numbers from 1 on."""
+    if text is None:
+        return None
+    words = text.split(",")
+    if len(set(words)) != count or not all(word.isdecimal() and int(word) > 0 for word in words):
+        raise UserError(f"--channels takes {count} different numbers from 1 on, separated by commas, not '{text}'")
+    return [int(word) for word in words]
+
+
+def announce(serving, about):
+    """Print where the view is."""
+    for text in about["notes"]:
+        note(text)
+    for kind, address in serving.addresses().items():
+        print(f"{kind}: {address}", flush=True)
+    if not serving.loopback:
+        note("other machines can connect: whoever reaches this address sees the sources")
+    note(f"a frame is sent at most {about['latency_s']:.1f} s after its start (the first ones {about['first_s']:.1f} s), "
+         "computation apart; Ctrl-C ends")
 
 
 if __name__ == "__main__":

@@ -124,6 +124,12 @@ const SceneView = (() => {
       }
     }
 
+    /* Of an empty one: the next column is ``column``, and what is before it is not known. */
+    startAt(column) {
+      this.tiles = Array(Math.floor(column / TILE)).fill(null);
+      this.append(new Uint8Array(column % TILE * this.bandsHz.length));
+    }
+
     forgetBefore(seconds) {
       const gone = Math.floor(seconds / this.columnS / TILE);
       for (let k = 0; k < Math.min(gone, this.tiles.length); k++) this.tiles[k] = null;
@@ -799,6 +805,7 @@ const SceneView = (() => {
       this.hover = null;
       this.hidden = new Set();
       this.highlight = null;
+      this.levels = [0, 255];  // that have the first and the last colour
       this.turn = {yaw: -28, pitch: 24};
       [this.from, this.to] = [0, Math.max(scene.seconds, NEAREST_S)];
       this.kept = new Map();   // panel → canvas of all that does not move
@@ -855,7 +862,15 @@ const SceneView = (() => {
 
     readTheme() {
       this.look = readLook(document.documentElement);
-      this.scene.spectrogram.setColours(this.look.levels);
+      this.setLevels(...this.levels);
+    }
+
+    /* The levels that have the first and the last colour. */
+    setLevels(low, high) {
+      this.levels = [low, high];
+      const share = level => Math.min(Math.max((level - low) / Math.max(high - low, 1), 0), 1);
+      const table = this.look.levels.map((_, level) => this.look.levels[Math.round(255 * share(level))]);
+      this.scene.spectrogram.setColours(table);
       this.refresh();
     }
 
