@@ -12,7 +12,6 @@ from doatools.types import ACTIVE_ABOVE
 
 MODELS = Path(__file__).resolve().parent / "models"
 FOA_ORDERS = ("acn", "fuma")
-CARD = "the sound card"
 
 
 def build_parser():
@@ -46,7 +45,7 @@ def build_parser():
     parser.add_argument("--stream", action="store_true", help="read WAV or raw 16-bit PCM from standard input")
     parser.add_argument("--rate", type=int, help="of raw PCM or of the sound card, Hz (default: the model's)")
     live = parser.add_argument_group("live view")
-    live.add_argument("--live", nargs="?", const=CARD, metavar="FILE",
+    live.add_argument("--live", nargs="?", const="card", metavar="FILE",
                       help="serve a view of what a sound card hears, of a FILE in real time, or of standard input (-)")
     live.add_argument("--device", help="of the sound card: number or part of its name, see: python3 -m sounddevice")
     live.add_argument("--channels", metavar="1,2,3,4", help="of the sound card, in the order of the array's (default: "
@@ -66,7 +65,8 @@ def main(argv=None):
     if bool(args.recordings) + args.stream + bool(args.live) != 1:
         raise UserError("give recordings, or --stream to read one from standard input, or --live (see --help)")
     if args.live:
-        return live(args)
+        from live import serve
+        return serve(args, open_localizer)
     outputs = plan(args) if args.recordings else {}
     if args.reference and (len(outputs) != 1 or not args.html):
         raise UserError("--reference compares one recording with its true directions, on a page: add --html")
@@ -172,7 +172,11 @@ def localize(localizer, path, files, args):
     from doatools.track.summary import as_values, at_frames, summary_lines
     from inference import track_file
     hop = localizer.config.features.label_hop_len_s
-    page = PageOf(localizer, path, args.reference) if files.page else None
+    page = None
+    if files.page:
+        from doatools.report import recording_page
+        reference = args.reference and recording_page.read_reference(args.reference, localizer.config)
+        page = recording_page.Writer(path.name, localizer.features, hop, reference)
     shown = "{desc}: {n:.0f}/{total:.0f} s |{bar}| {remaining} left"
     with tqdm(desc=path.name, total=0, leave=False, bar_format=shown) as bar:
         def progress(seconds, of):
@@ -195,40 +199,6 @@ def localize(localizer, path, files, args):
     print("\n".join(summary_lines(recorded.rows, hop)), flush=True)
     for text in recorded.notes:
         note(text)
-
-
-class PageOf:
-    """The page of one recording: its first channel is compressed block by block while it is being localized."""
-
-    COLUMNS = 6000  # of the spectrogram, which can be zoomed
-
-    def __init__(self, localizer, path, reference):
-        from doatools.report.recording_page import Compressor
-        self._localizer, self._name = localizer, path.name
-        self._reference = None if reference is None else read_reference(reference, localizer.config)
-        self._sound = Compressor(localizer.features.fs)
-
-    def add(self, block):
-        self._sound.feed(block[:, 0])
-
-    def write(self, path, recorded):
-        from doatools.report.recording_page import Page, write
-        features = self._localizer.features
-        write(path, Page(self._name, self._sound.finish(), features.fs, self._localizer.config.features.label_hop_len_s,
-                         recorded.rows, recorded.spectrogram, features.frequencies, recorded.seconds, recorded.notes,
-                         self._reference))
-
-
-def read_reference(path, config):
-    """A DCASE CSV at the model's frames; elevations are folded as those of a planar array are."""
-    import numpy as np
-
-    from doatools.data.dcase import FRAME_S, read_dcase
-    from doatools.data.slots import pieces_of_rows, rows_at
-    rows = rows_at(pieces_of_rows(read_dcase(path), FRAME_S), config.features.label_hop_len_s)
-    if config.array.planar:
-        rows["elevation"] = np.abs(rows["elevation"])
-    return rows
 
 
 def stream(localizer, args):
@@ -262,83 +232,6 @@ def stream(localizer, args):
         return 130
     note(f"{frames * hop:.1f} s heard, {time.process_time() - started:.1f} s of computation")
     return 0
-
-
-def live(args):
-    """Serve the view and the tracks of a live sound until it ends or Ctrl-C is pressed."""
-    from doatools.live import server
-    server.import_aiohttp()
-    listeners = server.listen(args.host, args.port), None  # before the model is loaded: a port may be in use
-    if args.tcp_port is not None:
-        listeners = listeners[0], server.listen(args.host, args.tcp_port, "--tcp-port")
-    localizer = open_localizer(args)
-    source = live_source(args, localizer)
-    about, frames = live_frames_of(localizer, source, args)
-    serving = server.LiveServer(listeners, about, frames, args.host)
-    announce(serving, about)
-    started, stopped = (time.monotonic(), time.process_time()), False
-    try:
-        serving.run()
-    except KeyboardInterrupt:
-        stopped = True
-    passed, computed = time.monotonic() - started[0], time.process_time() - started[1]
-    note(f"{serving.latencies.count * about['frame_s']:.1f} s heard in {passed:.1f} s, {computed:.1f} s of computation")
-    if serving.latencies.count:
-        note(f"latency from a sample to its message: {serving.latencies}")
-    if source.lost:
-        note(f"{source.lost / source.rate:.1f} s of sound lost: computation is too slow; try --fast or a larger --latency")
-    return 130 if stopped else 0
-
-
-def live_frames_of(localizer, source, args):
-    """What a viewer is told first, and the Frames of a Sound."""
-    from doatools.live.feed import Arrivals, live_frames
-    from inference import fitted, least_latency_s, stream_latency_s, track_sound
-    arrivals, hop = Arrivals(source.rate), localizer.config.features.label_hop_len_s
-    source.blocks = arrivals.watched(source.blocks)
-    sound = fitted(localizer, source, args.foa_order)
-    latency = args.latency or least_latency_s(localizer)
-    frames = live_frames(track_sound(localizer, sound, args.threshold, latency), arrivals, hop)
-    expected, first = stream_latency_s(localizer, latency)
-    about = {"title": Path(source.name).name, "summary": f"{localizer.config.array.name}, {source.rate} Hz",
-             "frame_s": hop, "latency_s": expected, "first_s": first, "notes": sound.notes,
-             "bands_hz": [round(float(hertz), 1) for hertz in localizer.features.frequencies]}
-    return about, frames
-
-
-def live_source(args, localizer):
-    """The Sound of --live."""
-    from doatools.data import sound_input
-    channels, rate = localizer.config.array.channels, args.rate or localizer.features.fs
-    if args.live == CARD:
-        return sound_input.open_card(channels, rate, args.device, picked_channels(args.channels, channels))
-    if args.device or args.channels:
-        raise UserError("--device and --channels are of a sound card: leave out FILE")
-    if args.live == "-":
-        return sound_input.open_stream(sys.stdin.buffer, rate, channels)
-    return sound_input.paced(sound_input.open_file(args.live))
-
-
-def picked_channels(text, count):
-    """'2,3,4,5' → [2, 3, 4, 5], or None; UserError unless they are ``count`` different numbers from 1 on."""
-    if text is None:
-        return None
-    words = text.split(",")
-    if len(set(words)) != count or not all(word.isdecimal() and int(word) > 0 for word in words):
-        raise UserError(f"--channels takes {count} different numbers from 1 on, separated by commas, not '{text}'")
-    return [int(word) for word in words]
-
-
-def announce(serving, about):
-    """Print where the view is."""
-    for text in about["notes"]:
-        note(text)
-    for kind, address in serving.addresses().items():
-        print(f"{kind}: {address}", flush=True)
-    if not serving.loopback:
-        note("other machines can connect: whoever reaches this address sees the sources")
-    note(f"a frame is sent at most {about['latency_s']:.1f} s after its start (the first ones {about['first_s']:.1f} s), "
-         "computation apart; Ctrl-C ends")
 
 
 if __name__ == "__main__":

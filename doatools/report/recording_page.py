@@ -22,12 +22,15 @@ import numpy as np
 import soundfile
 import soxr
 
+from doatools.data.dcase import FRAME_S, read_dcase
+from doatools.data.slots import pieces_of_rows, rows_at
 from doatools.files import replacing
 from doatools.match.assignment import assign_with_cost
 from doatools.spatial.geometry import pairwise_angles, unit_vectors
 
 TEMPLATE = Path(__file__).with_name("recording_page.html")
-SCENE_VIEW, SCENE_STYLE = (Path(__file__).with_name(f"scene_view.{kind}") for kind in ("js", "css"))
+SCENE_VIEW = Path(__file__).with_name("scene_view.js")
+SCENE_STYLE = Path(__file__).with_name("scene_view.css")
 
 KBIT_S = 48  # of the sound: 22 MB per hour, 29 MB within the page
 MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
@@ -70,6 +73,42 @@ class Page:
     seconds: float
     notes: list = field(default_factory=list)  # sentences for the user
     reference: np.ndarray | None = None
+
+
+class Writer:
+    """The page of a recording that is being localized: its first channel is compressed block by block meanwhile.
+
+    Parameters
+    ----------
+    title : str
+    features : has ``fs`` and ``frequencies``, Hz
+    frame_s : float, of the rows of tracks and of the reference
+    reference : as for Page
+    """
+
+    COLUMNS = COLUMNS
+
+    def __init__(self, title, features, frame_s, reference=None):
+        self._title, self._features, self._frame_s, self._reference = title, features, frame_s, reference
+        self._sound = Compressor(features.fs)
+
+    def add(self, block):
+        """The next samples (n, channels)."""
+        self._sound.feed(block[:, 0])
+
+    def write(self, path, recorded):
+        """``recorded`` has rows, spectrogram, seconds and notes."""
+        write(path, Page(self._title, self._sound.finish(), self._features.fs, self._frame_s, recorded.rows,
+                         recorded.spectrogram, self._features.frequencies, recorded.seconds, recorded.notes,
+                         self._reference))
+
+
+def read_reference(path, config):
+    """A DCASE CSV at the frames of a Config; elevations are folded as those of a planar array are."""
+    rows = rows_at(pieces_of_rows(read_dcase(path), FRAME_S), config.features.label_hop_len_s)
+    if config.array.planar:
+        rows["elevation"] = np.abs(rows["elevation"])
+    return rows
 
 
 def write(path, page):
