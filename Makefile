@@ -30,7 +30,7 @@ bench: .venv/installed-dev
 	$(RUN) benchmarks/run.py
 
 clean:
-	rm -rf .venv datasets/demo results/1_demo .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build *.egg-info datasets/demo results/1_demo .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/installed: requirements.txt

@@ -26,6 +26,7 @@ from doanet_parameters import get_params
 from doatools.config.schema import FLAT, defaults
 from doatools.data import audiofiles
 from doatools.data.cache import digest, is_fresh, stamp
+from doatools.data.mel import mel_filters, mel_frequencies
 from doatools.data.readers import reader_of, training_recordings
 from doatools.data.slots import rows_at
 from doatools.errors import UserError
@@ -69,8 +70,7 @@ class MelFeatures:
         """Mel filters, float32, 0 Hz to fs/2, Slaney's scale and norm: (bins, bands, weights) of neighbouring bands.
 
         A band holds few bins: for each group, only the bins that any of its bands holds are summed."""
-        import librosa.filters  # takes a second, which callers that only ask for shapes and paths need not wait
-        mel = librosa.filters.mel(sr=self.fs, n_fft=self.n_fft, n_mels=self.bands).T
+        mel = mel_filters(self.fs, self.n_fft, self.bands).T
         groups = []
         for first in range(0, self.bands, BAND_GROUP):
             bands = slice(first, first + BAND_GROUP)
@@ -251,8 +251,7 @@ class FeatureClass:
     @property
     def frequencies(self):
         """Centres of the mel bands, Hz, (F,)."""
-        import librosa
-        return librosa.mel_frequencies(self.nb_bands + 2, fmin=0, fmax=self.fs / 2)[1:-1]
+        return mel_frequencies(self.nb_bands + 2, self.fs / 2)[1:-1]
 
     def inspect_audio(self, path):
         """Samples of a recording, from its header; the errors of ``read_audio`` that need no sample."""

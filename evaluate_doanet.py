@@ -5,15 +5,13 @@ import shlex
 import sys
 from pathlib import Path
 
-from doanet_parameters import add_override_argument, get_params, split_words
-from doatools.config.schema import FLAT, checked, defaults
+from doatools.config.commandline import add_override_argument, split_words
 from doatools.errors import UserError, exits_cleanly
 from doatools.files import has_suffix, write_json
 from doatools.registry import BASELINES
 
-# The parameters that a baseline reads.
-OF_BASELINES = ("dataset_dir", "array", "mode", "fs", "max_audio_len_s", "max_sources",
-                *(name for name, (section, _) in FLAT.items() if section == "tracker"))
+# The parameters that a baseline reads, and those of its tracker.
+OF_BASELINES = ("dataset_dir", "array", "mode", "fs", "max_audio_len_s", "max_sources")
 
 
 def build_parser():
@@ -95,6 +93,7 @@ def find_system(args, own_identities):
     overrides = split_words(args.overrides)[1]
     if args.baseline and not {"array", "dataset"} & overrides.keys():
         overrides["array"] = "foa" if args.baseline == "intensity" else "mic"
+    from doanet_parameters import get_params
     config = get_params(**overrides)
     out = Path(config.run.results_dir) / f"evaluation_{name}"
     from evaluation import by_baseline, by_csvs, references_of_dataset, references_of_folder
@@ -107,8 +106,9 @@ def find_system(args, own_identities):
 
 def parameters_used(args, values):
     """Names of the parameters that the scores depend on."""
+    from doatools.config.schema import FLAT, defaults
     if args.baseline:
-        return OF_BASELINES
+        return [*OF_BASELINES, *(name for name, (section, _) in FLAT.items() if section == "tracker")]
     if args.predictions:
         return [key for key, value in values.items() if value != defaults()[key]]
     return [key for key in values if FLAT[key][0] != "simulation"]
@@ -116,6 +116,7 @@ def parameters_used(args, values):
 
 def find_other(args, found, config, own_identities):
     """Results of what --against names, on the recordings of ``found``."""
+    from doatools.config.schema import checked
     from doatools.train.runs import CHANGEABLE, check_changeable
     from evaluation import by_baseline, by_checkpoint, by_csvs
     other, (_, overrides) = Path(args.against), split_words(args.overrides, None, None)

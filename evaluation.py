@@ -11,7 +11,6 @@ import joblib
 import numpy as np
 from tqdm import tqdm
 
-from cls_data_generator import SequenceDataset, make_loader
 from cls_feature_class import FeatureFiles
 from cls_metric import FrameScores, Scores, figures
 from doatools.data import dcase
@@ -25,10 +24,7 @@ from doatools.report.breakdowns import break_down
 from doatools.report.intervals import compare, jackknife, total
 from doatools.spatial.geometry import azimuth_elevation
 from doatools.track.trackers import link
-from doatools.train.loop import make_fabric
 from doatools.types import Predictions, Result
-from localizer import open_checkpoint
-from trainer import find_results
 
 CLASS = 0  # of a prediction in a CSV: sources are localized, not classified
 
@@ -76,6 +72,7 @@ def _csvs(folder):
 
 def by_checkpoint(path, overrides):
     """What a trained model finds in its test recordings, linked as its parameters say → (results, Config)."""
+    from localizer import open_checkpoint  # imports PyTorch, which CSVs and baselines do not need
     localizer, precision = open_checkpoint(path, overrides)
     results, _ = predict(localizer, precision)
     return [linked(result, localizer.config.tracker) for result in results], localizer.config
@@ -83,6 +80,9 @@ def by_checkpoint(path, overrides):
 
 def predict(localizer, precision):
     """Predictions of every test recording → (list of Result, the data set)."""
+    from cls_data_generator import SequenceDataset, make_loader
+    from doatools.train.loop import make_fabric
+    from trainer import find_results
     config = localizer.config
     dataset = SequenceDataset(config, "test", scaler=localizer.scaler)
     fabric = make_fabric(config.device, precision if config.device.device == "auto" else None)

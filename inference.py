@@ -32,7 +32,8 @@ from doatools.data import sound_input
 from doatools.errors import UserError
 from doatools.files import has_suffix
 from doatools.registry import TRACKERS
-from doatools.spatial.arrays import Array
+from doatools.shipped import shipped_model
+from doatools.spatial.arrays import Array, find_array
 from doatools.spatial.geometry import azimuth_elevation
 from doatools.track.rotated import RotatedCopies
 from doatools.track.summary import COLUMNS, Spectrogram, doubts
@@ -47,11 +48,13 @@ TRACK_ROWS = np.dtype([("frame", "i4"), ("class", "i4"), ("track", "i4"), ("azim
 
 # --- localizers ------------------------------------------------------------------------------------------------
 
-def load_localizer(path, fast=False):
+def load_localizer(path=None, fast=False):
     """A localizer of a checkpoint (.pt) or of what export_doanet.py made of one (.onnx).
 
-    One that was trained with rotations predicts means over rotated copies, unless ``fast``.
+    One that was trained with rotations predicts means over rotated copies, unless ``fast``. Without a path it is that of
+    the shipped model for first-order ambisonics.
     """
+    path = path or shipped_model(find_array("foa"))
     if has_suffix(path, ".onnx"):
         localizer = OnnxLocalizer(path)
     else:

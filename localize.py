@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from doatools.errors import UserError, exits_cleanly
-from doatools.types import ACTIVE_ABOVE
 
-MODELS = Path(__file__).resolve().parent / "models"
 FOA_ORDERS = ("acn", "fuma")
+ACTIVE_ABOVE = 0.5  # that of doatools.types, whose import takes longer than --help should
 
 
 def build_parser():
@@ -125,10 +124,11 @@ def plan(args):
 
 def open_localizer(args):
     """The localizer asked for, with notes on what to know about it."""
+    from doatools.shipped import shipped_model
     from doatools.spatial.arrays import find_array
     from inference import load_localizer
     array = find_array(args.array) if args.array else None
-    path = args.checkpoint or model_for(array or find_array("foa"))
+    path = args.checkpoint or shipped_model(array or find_array("foa"))
     localizer = load_localizer(path, args.fast)
     config = localizer.config
     if array and config.array != array:
@@ -143,20 +143,6 @@ def open_localizer(args):
     if config.run.quick_test:
         note("this model is of a quick test: do not expect much")
     return localizer
-
-
-def model_for(array):
-    """The shipped model of an array; UserError if there is none."""
-    from doatools.spatial.arrays import find_array
-    shipped = {name: MODELS / f"doanet_{name}.pt" for name in ("foa", "mic")}
-    for name, path in shipped.items():
-        if array == find_array(name):
-            if not path.is_file():
-                raise UserError(f"{path} is missing; give a model by --checkpoint: best.pt of a training, or an exported "
-                                ".onnx")
-            return path
-    raise UserError(f"no model for the array '{array.name}' comes with the toolkit (there are models for "
-                    f"{' and '.join(shipped)}); train one: README, 'Train your own', and give it by --checkpoint")
 
 
 def note(text):
