@@ -1,4 +1,4 @@
-"""ADRENALINE, and the two networks it is measured against, SELDnet and a CNN: from spectra to directions.
+"""ADRENALINE, and the two networks it was compared with, SELDnet and a CNN: from spectra to directions.
 
 Dims: B batch, C feature channels, T label frames of a chunk (one feature frame each), F frequency bins, N slots,
 H recurrent units of one direction, D = 2H. Features (B, C, T, F) → Localization of doa (B, T, N, 3), unit
@@ -21,14 +21,14 @@ from doatools.errors import UserError
 from doatools.types import Localization
 
 MAPS = 64  # of each convolution
-POOLS = (8, 8, 2)  # over frequency, one for each block; what is left over at the end is pooled as well
+POOLS = (8, 8, 2)  # over frequency, one for each block; incomplete windows at the end are pooled as well
 
 
 class ConvBlock(nn.Module):
     """3×3 convolution with replicated borders, batch norm, max-pool over frequency, ReLU, dropout.
 
-    Pooling stands before the ReLU: a maximum and a monotone function commute, and the ReLU then touches
-    an eighth of the values.
+    Pooling precedes the ReLU: a maximum and a monotone function commute, and the ReLU then processes an eighth of the
+    values.
     """
 
     def __init__(self, in_maps, pool, dropout):
@@ -86,7 +86,7 @@ class OutputLayer(nn.Module):
             return self.localization(functional.linear(x.float(), *self.fused()), **extras)
 
     def localization(self, values, **extras):
-        """Values of the fused layer (B, T, 3N) → Localization; slots without an activity branch all count."""
+        """Values of the fused layer (B, T, 3N) → Localization."""
         logits, angles = values[..., :self.slots], values[..., self.slots:].unflatten(-1, (self.slots, 2))
         azimuth, elevation = angles.unbind(-1)  # (B, T, N)
         flat = elevation.cos()
@@ -121,12 +121,12 @@ class SELDnet(nn.Module):
 
 
 class Decoder(nn.Module):
-    """GRU that attends to all encoder frames at each step and is fed its own last answer.
+    """GRU that attends to all encoder frames at each step and whose last output is part of its input.
 
-    Step t: attention = softmax over encoder frames of ⟨W·encoded, state⟩ / √H with the last layer's state before
+    Step t: attention = softmax over encoder frames of ⟨W·encoded, state⟩ / √H with the state of the last layer before
     the step; input = [logits, az1, el1, az2, …] of step t - 1 (zeros at first) and the attended mean of the encoded
-    frames. What the encoded frames alone decide is computed for all of them before the first step: W·encoded,
-    and their part of the first layer's gates, so that the attended mean is taken of gates.
+    frames. Whatever depends on the encoded frames alone is computed for all of them before the first step: W·encoded,
+    and their part of the gates of the first layer, so that the attended mean is taken of these gates.
     """
 
     def __init__(self, shape, config):
@@ -139,26 +139,26 @@ class Decoder(nn.Module):
     def forward(self, encoded, state):
         """Encoded frames (B, T, D) and first states, layers of (B, D) → Localization."""
         layers = self.gru.all_weights  # of each: input weight (3D, in), state weight (3D, D), their biases
-        from_answer, from_context = layers[0][0].split([self.feedback, encoded.shape[-1]], dim=1)
+        from_output, from_context = layers[0][0].split([self.feedback, encoded.shape[-1]], dim=1)
         keys = (self.key(encoded) * (encoded.shape[-1] / 2) ** -0.5).mT  # (B, D, T)
         gates_of_frames = functional.linear(encoded, from_context, layers[0][2])  # (B, T, 3D)
         out_weight, out_bias = self.output.fused()
-        state, answers, attention = list(state), [], []
+        state, outputs, attention = list(state), [], []
         for step in range(encoded.shape[1]):
             weight = torch.softmax(state[-1].unsqueeze(1) @ keys, -1)  # (B, 1, T)
             gates = (weight @ gates_of_frames).squeeze(1)  # (B, 3D)
             if step:
-                gates = gates + functional.linear(answers[-1], from_answer)
+                gates = gates + functional.linear(outputs[-1], from_output)
             state[0] = _gru_cell(gates, state[0], *layers[0][1::2])
             for i, (w_in, w_state, b_in, b_state) in enumerate(layers[1:], start=1):
                 state[i] = _gru_cell(functional.linear(state[i - 1], w_in, b_in), state[i], w_state, b_state)
-            answers.append(functional.linear(state[-1], out_weight, out_bias))
+            outputs.append(functional.linear(state[-1], out_weight, out_bias))
             attention.append(weight)
-        return self.output.localization(torch.stack(answers, 1), attention=torch.cat(attention, 1))
+        return self.output.localization(torch.stack(outputs, 1), attention=torch.cat(attention, 1))
 
 
 def _gru_cell(gates, state, weight, bias):
-    """Gates of the input (B, 3D), in PyTorch's order reset, update, new, and the state (B, D) → next state."""
+    """Gates of the input (B, 3D), in PyTorch's order (reset, update, new), and the state (B, D) → next state."""
     own = functional.linear(state, weight, bias)
     size = state.shape[-1]
     reset, update = torch.sigmoid(gates[:, :2 * size] + own[:, :2 * size]).chunk(2, -1)

@@ -1,11 +1,11 @@
 """Features and labels on disk → batches.
 
-A sequence is label_sequence_length consecutive label frames of one recording; sequences do not overlap, and a
-recording's last one is padded with zero features and inactive labels. Recordings are as long as they are: each has its own
-number of sequences, in the order of the recordings. B sequences in a batch, L label frames, T = L·ratio feature frames, C
-channels, F bands, N slots.
+A sequence is label_sequence_length consecutive label frames of one recording. Sequences do not overlap; the last one of
+a recording is padded with zero features and inactive labels. Recordings can have different lengths: each has its own
+number of sequences, in the order of the recordings. B sequences in a batch, L label frames, T = L·ratio feature frames,
+C channels, F bands, N slots.
 
-The order of samples follows from (seed, epoch) alone, whatever the number of workers or processes.
+The order of samples follows from (seed, epoch) alone, for any number of workers and processes.
 """
 
 import dataclasses
@@ -31,20 +31,20 @@ class SequenceDataset(Dataset):
     config : Config
     role : str
     scaler : Scaler or None
-        Normalise by this one (a checkpoint's) instead of the training splits' own.
+        Normalise by this one (of a checkpoint) instead of that of the training recordings.
 
     Attributes
     ----------
     recordings : list of Recording
     scaler : Scaler that normalises the features
-    held : int, label frames per frame of annotations and scores
-    frame_s : float, frame length of annotations and scores
+    held : int, label frames per frame of scores
+    frame_s : float, length of a frame of scores
 
     Raises
     ------
     UserError
-        No recordings play the role; features are missing or out of date; more than max_sources sources at
-        once with overflow='error'.
+        No recording has the role; features are missing or out of date; there are more than max_sources sources at once
+        with overflow='error'.
     """
 
     def __init__(self, config, role, scaler=None):
@@ -75,12 +75,12 @@ class SequenceDataset(Dataset):
         return {name: values[0] for name, values in batch.items()} | {"index": int(index)}
 
     def __getitems__(self, indices):
-        """A whole batch: features (B, C, T, F), doa (B, L, N, 3), activity (B, L, N), and index (B,), of numpy, which
-        stays on the host wherever a batch goes."""
+        """A batch: features (B, C, T, F), doa (B, L, N, 3), activity (B, L, N); and index (B,), a numpy array, which
+        stays on the host."""
         return self.as_batch(*self.stored(indices), indices)
 
     def stored(self, indices):
-        """Features as they are on disk (B, T, C*F), doa and activity of sequences."""
+        """Features as on disk (B, T, C*F), doa and activity of sequences."""
         n_channels, n_bands = self._shape
         rows = np.empty((len(indices), self._length * self._ratio, n_channels * n_bands), self._dtype)
         for row, index in zip(rows, indices):
@@ -89,42 +89,43 @@ class SequenceDataset(Dataset):
         return torch.from_numpy(rows), self._doa[index], self._activity[index]
 
     def as_batch(self, rows, doa, activity, indices):
-        """What ``stored`` gives, on any device, → a batch."""
+        """The return values of ``stored``, on any device → a batch."""
         features = rows.float().unflatten(-1, self._shape)  # (B, T, C, F)
         return {"features": features.transpose(1, 2), "doa": doa, "activity": activity, "index": np.asarray(indices)}
 
     @property
     def nbytes(self):
-        """Of the features of all sequences."""
+        """Bytes of the features of all sequences."""
         return len(self) * self._length * self._ratio * math.prod(self._shape) * np.dtype(self._dtype).itemsize
 
     @property
     def digest(self):
-        """A short name for the recordings and their labels."""
+        """A hash of the recordings' names and labels."""
         summed = hashlib.sha256()
         for recording, rows in zip(self.recordings, self._rows):
             summed.update(recording.stem.encode() + rows.tobytes())
         return summed.hexdigest()[:32]
 
     def sequences_of(self, recording):
-        """Indices of the sequences of a recording, by its number."""
+        """Indices of the sequences of a recording (an index of ``recordings``)."""
         return range(self._first[recording], self._first[recording + 1])
 
     def locate(self, index):
-        """A sequence → (its recording's index, its first label frame, how many of its frames are real)."""
+        """A sequence → (index of its recording, its first label frame, how many of its frames are not padding)."""
         recording = int(np.searchsorted(self._first, index, side="right")) - 1
         first = (int(index) - int(self._first[recording])) * self._length
         return recording, first, min(self._length, self._frames[recording] - first)
 
     def describe(self, indices):
-        """Sequences → 'fold1_room1_mix001_ov1 frames 50-99' each."""
+        """Sequences → descriptions such as 'fold1_room1_mix001_ov1 frames 50-99'."""
         return [f"{self.recordings[recording].stem} frames {first}-{first + valid - 1}"
                 for recording, first, valid in map(self.locate, indices)]
 
     def references(self, recording):
-        """All references of a recording, also those beyond max_sources; M at once at most (at least 1).
+        """All references of a recording, including those beyond max_sources, at T frames of scores.
 
-        Returns (doa (T, M, 3), zeros where inactive; event (T, M), -1 where inactive), T frames of scores.
+        Returns doa (T, M, 3), zeros where inactive, and event (T, M), -1 where inactive; M is the most sources at once,
+        at least 1.
         """
         rows = self._rows[recording]
         return assign_slots(rows, self._frames[recording] // self.held, max(1, count_overlap(rows)))
@@ -135,9 +136,9 @@ class SequenceDataset(Dataset):
         return self.scaler.apply(features) if self._scale_on_reading else features
 
     def results(self, sequences, pooled=True):
-        """Predicted Sequences put together to whole recordings, at the frames of scores → list of Result.
+        """Predicted Sequences, joined to recordings, at the frames of scores → list of Result.
 
-        Where these hold several label frames, predictions are averaged; with ``pooled=False`` label frames stay as they are.
+        Predictions of the label frames within a frame of scores are averaged, unless ``pooled`` is False.
         """
         held = self.held if pooled else 1
         pieces = {}
@@ -158,21 +159,21 @@ class SequenceDataset(Dataset):
         return results
 
     def _header(self, path):
-        """Of a feature file: bytes before its data, and label frames that it holds."""
+        """Of a feature file: the offset of its data in bytes, and its number of label frames."""
         features = np.load(path, mmap_mode="r")
         return features.offset, len(features) // self._ratio
 
     def _read(self, index, out):
-        """The features of a sequence into ``out`` (T, C*F).
+        """Read the features of a sequence into ``out`` (T, C*F).
 
-        Plain reads rather than memory maps: as fast, and no file stays open however many there are.
+        Plain reads are as fast as memory maps, and no file stays open, however many recordings there are.
         """
         recording, first, valid = self.locate(index)
         rows = out[: valid * self._ratio]
         with open(self._paths[recording], "rb", buffering=0) as file:
             file.seek(self._headers[recording] + first * self._ratio * out.itemsize * out.shape[1])
             if file.readinto(rows) != rows.nbytes:
-                raise UserError(f"{self._paths[recording]} is cut short; delete it, then extract features")
+                raise UserError(f"{self._paths[recording]} is truncated; delete it and extract features again")
         if self._scale_on_reading:
             rows[:] = self.scaler.apply(rows)
         out[valid * self._ratio :] = 0
@@ -195,8 +196,8 @@ class SequenceDataset(Dataset):
 class EpochSampler:
     """Batches of indices for one of ``world`` processes, the same samples in the same order for any number.
 
-    A batch of ``batch_size`` is split evenly over the processes. The last, smaller one is kept; if it is
-    smaller than ``world`` it joins the one before, so that no process is left without a sample.
+    Batches of ``batch_size`` are split evenly over the processes. The last, smaller batch is kept; if it is smaller
+    than ``world``, it is joined to the batch before, so that each process has a sample.
     """
 
     def __init__(self, size, batch_size, shuffle, seed, rank=0, world=1, max_batches=None):
@@ -231,16 +232,16 @@ def make_loader(dataset, config, train, rank=0, world=1, max_batches=None):
     Parameters
     ----------
     rank, world : int
-        This process and how many share each batch.
+        Number of this process, and of processes that share each batch.
     max_batches : int or None
-        Stop an epoch there (quick test).
+        Batches of an epoch (for a quick test).
     """
     sampler = EpochSampler(len(dataset), config.batches.batch_size, train, config.run.seed,
                            rank, world, max_batches)
     return DataLoader(dataset, batch_sampler=sampler, collate_fn=_as_it_is, num_workers=config.batches.num_workers,
                       persistent_workers=config.batches.num_workers > 0,
                       pin_memory=torch.cuda.is_available() and config.device.device in ("auto", "cuda"),
-                      generator=torch.Generator())  # its own: iterating takes nothing from the global one
+                      generator=torch.Generator())  # its own, so that iterating does not change the global one
 
 
 def _as_it_is(batch):

@@ -1,15 +1,16 @@
-"""Audio → features, annotations → labels, scaling, and where all of it is on disk.
+"""Audio → features, annotations → labels, scaling, and the files of all three.
 
 T feature frames (20 ms hop), C feature channels, F bands, K = n_fft/2 + 1 bins, M audio channels. On disk a row is one
-frame, channel-major: (T, C*F), channel 0's F bands, channel 1's, and so on. Frame t is centred at sample t*hop. Audio is
-float32 (samples, M) in [-1, 1). Each recording has files of its own length.
+frame, channel-major: (T, C*F), the F bands of channel 0, of channel 1, and so on. Frame t is centred at sample t*hop.
+Audio is float32 (samples, M) in [-1, 1). Files are as long as their recordings.
 
 Feature sets (Adavanne et al., differentiable tracking-based training, and the DCASE2020 baseline):
 foa: log-mels of W, Y, Z, X (ACN, SN3D), then the mel-weighted active intensity along y, z, x: C = 7;
-mic: log-mels of the M capsules, then the GCC-PHAT of the pairs 01, 02, …, 12, … at F lags around zero: C = M + M(M-1)/2;
+mic: log-mels of the M capsules, then the GCC-PHAT of the pairs 01, 02, …, 12, … at F lags around 0: C = M + M(M-1)/2;
 magphase (ADRENALINE, Schymura et al., EUSIPCO 2020): magnitudes, then phases of the M channels in all bins but that of
-0 Hz: C = 2M, as they come, not normalised.
-A further feature set is one class like these and one line in doatools/registry.py.
+0 Hz: C = 2M, not normalised;
+vectors: log-mels of the M capsules, then two vectors that point at the source, for any array: C = M + 6.
+To add a feature set, write one class like these and add one line to doatools/registry.py.
 """
 
 import functools
@@ -31,18 +32,24 @@ from doatools.data.readers import reader_of, training_recordings
 from doatools.data.slots import rows_at
 from doatools.errors import UserError
 from doatools.registry import FEATURES
-from doatools.spatial.rotations import capsule_channel_map, foa_channel_map, phase_channel_map, rotations_of
+from doatools.spatial.rotations import (
+    capsule_channel_map,
+    foa_channel_map,
+    phase_channel_map,
+    rotations_of,
+    vectors_channel_map,
+)
 from doatools.types import Scaler
 
-FORMAT = 2  # of the files on disk; raise it when their content changes for the same parameters
-EPS = 1e-8  # added to every sample, and to the energy that intensities are divided by
-AMIN = 1e-10  # the least power a log is taken of (-100 dB)
-BLOCK = 64  # frames worked on at once: keeps a recording's spectra out of memory, and in the cache
-BAND_GROUP = 16  # mel bands summed at once
+FORMAT = 2  # of the files on disk; increase it when their content changes for the same parameters
+EPS = 1e-8  # added to each sample, and to the energy that intensities are divided by
+AMIN = 1e-10  # smallest power before the logarithm (-100 dB)
+BLOCK = 64  # frames per block: spectra of one block fit into the processor's cache
+BAND_GROUP = 16  # mel bands that are summed together
 
 
 class MelFeatures:
-    """What mel-band features have in common; on disk they are float32, and normalised for training.
+    """The common part of mel-band features; on disk they are float32, and normalised for training.
 
     Parameters
     ----------
@@ -52,14 +59,15 @@ class MelFeatures:
     Attributes
     ----------
     channels, bands : int, C and F
-    mel_channels : the first feature channels, whose bands are mel bands
-    log_mels : the first feature channels, which are powers until they are converted to dB
+    mel_channels : int, number of channels, from the first, whose bands are mel bands
+    log_mels : int, number of channels, from the first, that are powers and then converted to dB
     """
 
     normalised = True
-    chunked = False  # whether frames see nothing of the sequence before theirs
+    chunked = False  # whether each sequence is extracted by itself, without the samples before it
     offset = EPS  # added to samples
     dtype = np.float32  # on disk
+    vectors = ()  # the first channel of each triple (y, z, x) that points at sources
 
     def __init__(self, config, array):
         self.fs, self.array, self.bands = config.fs, array, config.nb_mel_bins
@@ -69,7 +77,8 @@ class MelFeatures:
     def groups(self):
         """Mel filters, float32, 0 Hz to fs/2, Slaney's scale and norm: (bins, bands, weights) of neighbouring bands.
 
-        A band holds few bins: for each group, only the bins that any of its bands holds are summed."""
+        A band covers few bins, so for each group only the bins that its bands cover are summed.
+        """
         mel = mel_filters(self.fs, self.n_fft, self.bands).T
         groups = []
         for first in range(0, self.bands, BAND_GROUP):
@@ -80,17 +89,17 @@ class MelFeatures:
         return groups
 
     def prepare(self):
-        """Make now what the first extraction would make."""
+        """Compute the tables that the first extraction would compute."""
         _ = self.groups
 
     def to_bands(self, values, out):
-        """Values of bins (..., B, K) → their sums weighted by the mel filters, out (..., B, F)."""
+        """Values per bin (..., B, K) → sums weighted by the mel filters, out (..., B, F)."""
         for bins, bands, weights in self.groups:
             np.matmul(values[..., bins], weights, out=out[..., bands])
 
     @staticmethod
     def shown(features):
-        """Features (C, T, F) as a picture shows them."""
+        """Features (C, T, F) as plotted."""
         return features
 
 
@@ -98,16 +107,17 @@ class FoaFeatures(MelFeatures):
     """Log-mels of first-order ambisonics and the intensity vector, which points at the source."""
 
     channels, mel_channels, log_mels = 7, 7, 4
-    # What pictures show: channel, label, colours.
+    vectors = (4,)
+    # What is plotted: channel, label, colours.
     pictured = ((0, "mel band", "log-mel of W (dB)", "magma"),
                 (4, "mel band", "intensity along y, left > 0", "RdBu_r"))
 
-    channel_map = staticmethod(foa_channel_map)  # of a rotation of the sound field
+    channel_map = staticmethod(foa_channel_map)  # rotation of the sound field → ChannelMap
 
     def __init__(self, config, array):
         super().__init__(config, array)
         if array.kind != "ambisonic":
-            raise UserError(f"features=foa are of ambisonic channels; array '{array.name}' has capsules (features=mic)")
+            raise UserError(f"features=foa are for ambisonics; array '{array.name}' has capsules (features=mic)")
 
     def __call__(self, spectra, power, out):
         """Spectra (4, B, K) complex64, their power (4, B, K) float32 → out (7, B, F) float32."""
@@ -129,14 +139,14 @@ class MicFeatures(MelFeatures):
     def __init__(self, config, array):
         super().__init__(config, array)
         if array.kind == "ambisonic":
-            raise UserError(f"features=mic are of capsules; array '{array.name}' is ambisonic (features=foa)")
+            raise UserError(f"features=mic are for capsules; array '{array.name}' is ambisonic (features=foa)")
         self.mel_channels = self.log_mels = array.channels
         self.pairs = list(itertools.combinations(range(array.channels), 2))
         self.channels = array.channels + len(self.pairs)
         needed = array.max_delay_s * config.fs
         if needed > self.bands // 2:
-            raise UserError(f"array '{array.name}': sound takes up to {needed:.0f} samples from one capsule to another, more "
-                            f"than the {self.bands // 2} lags of nb_mel_bins={self.bands}; set nb_mel_bins="
+            raise UserError(f"array '{array.name}': sound takes up to {needed:.0f} samples from capsule to capsule, "
+                            f"more than the {self.bands // 2} lags of nb_mel_bins={self.bands}; set nb_mel_bins="
                             f"{2 * math.ceil(needed / 16) * 16} or a lower fs")
 
     def channel_map(self, rotation):
@@ -161,21 +171,60 @@ class MicFeatures(MelFeatures):
         real, imag = spectra.real * scale, spectra.imag * scale  # phases: their products are those of conj(X_m) X_n
         before = out.shape[-1] - out.shape[-1] // 2  # lags -before … F-before-1
         for channel, (m, n) in enumerate(self.pairs, start=self.log_mels):
-            # Few lags are wanted: sums of cosines and sines, even and odd in the lag, in place of inverse FFTs.
+            # Few lags are needed: sums of cosines and sines, even and odd in the lag, instead of inverse FFTs.
             even = (real[m] * real[n] + imag[m] * imag[n]) @ self.waves[0]  # (B, F/2 + 1)
             odd = (real[m] * imag[n] - imag[m] * real[n]) @ self.waves[1]
             out[channel, :, :before] = (even + odd)[:, before:0:-1]
             out[channel, :, before:] = (even - odd)[:, : out.shape[-1] - before]
 
 
-class MagnitudePhase:
-    """Magnitudes and phases as of scipy.signal.stft of a chunk that is cut out first: zeros lie before its start.
+class VectorFeatures(MelFeatures):
+    """Log-mels of M capsules, and two vectors that point at the source: C = M + 6 for any array.
 
-    Half precision on disk: its spacing below 6e-5 is 6e-8, less than what 16-bit samples leave of quantisation
-    noise in a bin (3e-7), above it 0.1 % of a magnitude; and 0.002 rad of a phase.
+    An ambisonic encoder without filters computes W, the mean of the capsules, and [Y, Z, X], the gradient of the sound
+    field (least squares over the positions). At long wavelengths, the gradient is 90 degrees ahead of W in the
+    direction of the source, so Im(conj(W)·[Y, Z, X]) points at it; where a sphere or a cardioid casts a shadow, so does
+    Re(conj(W)·[Y, Z, X]). Planar arrays have no gradient along z.
+    """
+
+    def __init__(self, config, array):
+        super().__init__(config, array)
+        if array.kind == "ambisonic":
+            raise UserError(f"features=vectors are for capsules; array '{array.name}' is ambisonic (features=foa)")
+        count = array.channels
+        self.log_mels, self.channels, self.mel_channels = count, count + 6, count + 6
+        self.vectors = (count, count + 3)
+        self.pictured = ((0, "mel band", "log-mel of capsule 1 (dB)", "magma"),
+                         (count + 3, "mel band", "phase gradient along y, left > 0", "RdBu_r"))
+        places = array.positions - array.positions.mean(0)
+        places = places / np.sqrt((places**2).sum(1).mean())
+        self.encoder = np.linalg.pinv(places, rcond=1e-3)[[1, 2, 0]].astype(np.complex64)  # (3, M): y, z, x
+
+    def channel_map(self, rotation):
+        return vectors_channel_map(rotation, self.array)
+
+    def __call__(self, spectra, power, out):
+        """Spectra (M, B, K) complex64, their power (M, B, K) float32 → out (M + 6, B, F) float32."""
+        self.to_bands(power, out[: self.log_mels])
+        mean = spectra.mean(0)  # (B, K)
+        gradient = np.tensordot(self.encoder, spectra, 1)  # (3, B, K)
+        energy = (gradient.real**2 + gradient.imag**2).sum(0)
+        energy /= 3
+        energy += mean.real**2 + mean.imag**2 + EPS
+        products = mean.conj() * gradient * (1 / energy)
+        self.to_bands(np.ascontiguousarray(products.real), out[self.log_mels : self.log_mels + 3])
+        self.to_bands(np.ascontiguousarray(products.imag), out[self.log_mels + 3 :])
+
+
+class MagnitudePhase:
+    """Magnitudes and phases as computed by scipy.signal.stft from each chunk by itself, with zeros before its start.
+
+    Half precision on disk: its spacing is 6e-8 below 6e-5, less than the quantisation noise of 16-bit samples in a bin
+    (3e-7), and above that 0.1 % of a magnitude; for phases it is at most 0.002 rad.
     """
 
     mel_channels = log_mels = 0
+    vectors = ()
     normalised = False
     chunked = True
     offset = 0.0
@@ -195,11 +244,11 @@ class MagnitudePhase:
 
     def channel_map(self, rotation):
         if self.array.kind != "ambisonic":
-            raise UserError("features=magphase can be rotated for ambisonic recordings only")
+            raise UserError("features=magphase can be rotated only for ambisonic recordings")
         return phase_channel_map(rotation)
 
     def prepare(self):
-        """Nothing to make."""
+        """There are no tables."""
 
     def shown(self, features):
         half = self.channels // 2
@@ -225,11 +274,10 @@ class FeatureClass:
     ----------
     config : FeatureConfig
     array : Array
-        What recorded them.
     name : str
-        Of FEATURES.
+        Name in FEATURES.
     sequence_length : int
-        Label frames of a training sequence: feature sets that are chunked see nothing before its start.
+        Label frames of a training sequence; chunked feature sets are extracted from each sequence by itself.
 
     Attributes
     ----------
@@ -254,20 +302,20 @@ class FeatureClass:
         return mel_frequencies(self.nb_bands + 2, self.fs / 2)[1:-1]
 
     def inspect_audio(self, path):
-        """Samples of a recording, from its header; the errors of ``read_audio`` that need no sample."""
+        """Samples of a recording, from its header; the errors of ``read_audio`` that do not depend on samples."""
         return audiofiles.inspect_audio(path, self.fs, self.array.channels)
 
     def read_audio(self, path, max_samples=-1):
-        """The first ``max_samples`` (-1: all), float32 (samples, M); UserError for a file that is unfit."""
+        """The first ``max_samples`` (-1: all), float32 (samples, M); UserError for an unsuitable file."""
         return audiofiles.read_audio(path, self.fs, self.array.channels, max_samples)
 
     def extract(self, audio):
         """Audio (samples, M) of any length → features (samples // hop, C*F), float32, not normalised."""
         n_frames = len(audio) // self.hop
         features = np.empty((n_frames, self.nb_feature_channels, self.nb_bands), np.float32)
-        # The samples of a block of frames, from half a window before its first; zeros before the recording's start,
-        # so that frame 0 is centred at sample 0. The windows fill the FFT from its start rather than its middle: a
-        # delay all channels share, which no feature sees.
+        # The samples of a block of frames, from half a window before the first one; before the start of the recording
+        # these are zeros, so frame 0 is centred at sample 0. Windows are placed at the start of the FFT, not in its
+        # middle: a delay common to all channels, which no feature depends on.
         samples = np.zeros((self.array.channels, (BLOCK + 1) * self.hop), np.float32)
         frames = sliding_window_view(samples, 2 * self.hop, axis=1)[:, :: self.hop]  # (M, BLOCK, 2 hop)
         padded = np.zeros((self.array.channels, BLOCK, self.n_fft), np.float32)
@@ -278,7 +326,7 @@ class FeatureClass:
             np.add(used, np.float32(self.kind.offset), out=samples[:, known : known + used.shape[1]])
             windowed = padded[:, :count]
             np.multiply(frames[:, :count], self.window, out=windowed[..., : 2 * self.hop])
-            if self.chunk:  # the first frame of a chunk begins half a window before it
+            if self.chunk:  # the first frame of a chunk begins half a window before the chunk
                 windowed[:, -start % self.chunk :: self.chunk, : self.hop] = 0
             spectra = scipy.fft.rfft(windowed, axis=-1)  # (M, B, K) complex64
             power = spectra.real**2
@@ -289,26 +337,27 @@ class FeatureClass:
         return features.reshape(n_frames, self.nb_feature_channels * self.nb_bands)  # (T, C*F)
 
     def rotations(self):
-        """Rotations of the sound field that these features can follow, (K, 3, 3), and their K ChannelMaps."""
-        rotations = rotations_of(self.array)
-        return rotations, [self.kind.channel_map(rotation) for rotation in rotations]
+        """Rotations that map the array onto itself and have a ChannelMap (K, 3, 3), and their K ChannelMaps."""
+        pairs = [(rotation, self.kind.channel_map(rotation)) for rotation in rotations_of(self.array)]
+        rotations, maps = zip(*((rotation, one) for rotation, one in pairs if one is not None))
+        return np.stack(rotations), list(maps)
 
     def as_channels(self, features):
         """Features on disk (..., T, C*F) → (..., C, T, F), a view."""
         return features.reshape(*features.shape[:-1], self.nb_feature_channels, -1).swapaxes(-3, -2)
 
     def padded(self, audio, label_frames):
-        """Audio (samples, M) padded or cut to whole label frames.
+        """Audio (samples, M) padded or cut to ``label_frames``.
 
-        The published features pad with noise of 1e-8, which keeps the phases of silence from pointing
-        anywhere. Ours is drawn from a fixed seed: a recording has one set of features, not one a run.
+        As in the published features, the padding is noise of 1e-8, so that the phases of silence have no direction. It
+        is drawn with a fixed seed, so that extraction gives the same features each time.
         """
         wanted = label_frames * self.ratio * self.hop
         missing = wanted - len(audio)
         if missing <= 0:
             return audio[:wanted]
         noise = np.random.default_rng(0).random((missing, audio.shape[1]), np.float32)
-        return np.concatenate([audio, np.float32(-self.kind.offset) * noise])  # extract adds it: noise in (0, 1e-8]
+        return np.concatenate([audio, np.float32(-self.kind.offset) * noise])  # extract adds the offset: (0, 1e-8]
 
     def _to_decibels(self, mels):
         """In place: powers (T, M, F) → dB, no lower than top_db below their channel's maximum."""
@@ -325,12 +374,12 @@ def _hann(length):
 
 
 class FeatureFiles:
-    """Where each recording's features and labels are, how labels are read, and what all of it was made from.
+    """The files of features and labels: their paths, how labels are read, and what everything is made from.
 
-    In the feature folder: ``foa_dev/{stem}.npy`` features as extracted, a folder for each of audio;
-    ``foa_dev_label/{stem}.npy`` EVENT_ROWS at the frames of scores (100 ms);
-    ``foa_dev_norm/{stem}.npy`` normalised features and ``foa_dev_scaler.npz``, for each division of the recordings (by mode
-    or fold). Features that are not those of the array by default have their name after it: ``foa_dev_magphase``.
+    In the feature folder, for recordings in ``foa_dev``: ``foa_dev/{stem}.npy``, features as extracted;
+    ``foa_dev_label/{stem}.npy``, EVENT_ROWS at the frames of scores (100 ms); ``foa_dev_norm/{stem}.npy`` and
+    ``foa_dev_scaler.npz``, normalised features and their scaler, for each division of the recordings into roles (by
+    mode or fold). Other features than those of the array have their name in the path: ``foa_dev_magphase``.
     """
 
     def __init__(self, config):
@@ -338,8 +387,8 @@ class FeatureFiles:
         self.reader = reader_of(config)
         self.feature_class = build_features(config)
         self.folder = Path(config.data.feature_dir)
-        usual = config.replaced(features="").features_name
-        self.suffix = "" if self.feature_class.name == usual else f"_{self.feature_class.name}"
+        _refuse_drift(config.features)
+        self.suffix = "" if self.feature_class.name == config.array_features else f"_{self.feature_class.name}"
         self.name = f"{self.reader.division}{self.suffix}"
         hop_s = config.score_hop_s
         self.label_suffix = "_label" if hop_s == 0.1 else f"_label_{1000 * hop_s:g}ms"
@@ -348,12 +397,12 @@ class FeatureFiles:
     # --- lengths and labels ------------------------------------------------------------------------------------
 
     def samples_used(self, samples):
-        """Of a recording of ``samples``: those up to max_audio_len_s."""
+        """Those of a recording's ``samples`` that max_audio_len_s leaves."""
         limit = self.config.data.max_audio_len_s
         return min(samples, round(limit * self.feature_class.fs)) if limit else samples
 
     def score_frames(self, samples):
-        """Frames of labels and scores in ``samples``; the last one may be partly beyond the end."""
+        """Frames of labels and scores in ``samples``; the last one can extend beyond the end."""
         return math.ceil(self.samples_used(samples) / (self.feature_class.fs * self.config.score_hop_s) - 1e-6)
 
     def label_frames(self, samples):
@@ -363,7 +412,7 @@ class FeatureFiles:
     def read_labels(self, recording, samples=None):
         """EVENT_ROWS of a recording at the frames of scores, up to max_audio_len_s; UserError for a bad annotation.
 
-        ``samples`` of its audio, where these have been read already. Elevations are folded where the array is planar.
+        ``samples``: the length of its audio, if it is known. For planar arrays, elevations are folded.
         """
         samples = self.feature_class.inspect_audio(recording.audio) if samples is None else samples
         pieces = self.reader.read(recording.annotation, samples / self.feature_class.fs)
@@ -392,10 +441,10 @@ class FeatureFiles:
                 else Scaler.identity(made.nb_feature_channels * made.nb_bands))
 
     def write_scaler(self, path, count, total, squares):
-        """From sums over the training recordings' rows."""
+        """From sums over the rows of the training recordings."""
         Scaler.from_sums(count, total, squares).save(path)
 
-    # --- what files were made from -----------------------------------------------------------------------------
+    # --- what files are made from ------------------------------------------------------------------------------
 
     def features_made_from(self, recording):
         made = self.feature_class
@@ -411,11 +460,19 @@ class FeatureFiles:
                 "audio": stamp(recording.audio)}
 
     def scaler_made_from(self, training):
-        """``training``: the original recordings that means and scales are taken of."""
+        """``training``: the original recordings that means and scales are computed from."""
         return {"features": digest([[r.stem, self.features_made_from(r)] for r in training])}
 
     def normalised_made_from(self, recording, scaler_made_from):
         return {"features": digest(self.features_made_from(recording)), "scaler": digest(scaler_made_from)}
+
+
+def _refuse_drift(config):
+    """UserError for a hop that is no whole number of samples: frames would drift against the annotation."""
+    samples = config.fs * config.hop_len_s
+    if abs(samples - config.hop) > 1e-6 * samples:
+        raise UserError(f"hop_len_s={config.hop_len_s:g} is {samples:g} samples at fs={config.fs}, so features would "
+                        "drift against the labels; choose a hop of whole samples, or resample the recordings")
 
 
 def check_up_to_date(config, recordings, normalised=True):
@@ -436,11 +493,11 @@ def check_up_to_date(config, recordings, normalised=True):
 
 
 def data_words(config):
-    """The key=value words that, after the task id, lead any script to the same recordings and features."""
+    """The key=value words that, together with the task id, select the same recordings and features in any script."""
     given = {"dataset_dir": config.data.dataset_dir, "format": config.data.format}
     try:
         usual = get_params(config.task_id, **given)
-    except UserError:  # of a checkpoint whose configuration is elsewhere by now
+    except UserError:  # of a checkpoint whose YAML file no longer exists
         usual = get_params("1", **given)
     usual = usual.flat() | {key: defaults()[key] for key in given}
     keys = [name for name, (section, _) in FLAT.items()

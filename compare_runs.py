@@ -1,6 +1,6 @@
-"""A Markdown table of finished runs: what they differ in, their scores on the test fold, seconds an epoch.
+"""Print a Markdown table of finished runs: the settings in which they differ, test scores, seconds per epoch.
 
-Runs are folders that train_doanet.py wrote, or results files (JSON) of run.py, which have a table of their own.
+Runs are folders written by train_doanet.py, or result files (JSON) of run.py, which have their own table.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from doatools.errors import UserError, exits_cleanly
 from doatools.files import has_suffix
 from doatools.registry import MODELS
 
-# What does not tell one experiment from another: where things are, who computes them, and the seed.
+# Settings that do not distinguish experiments: where things are, what computes them, and the seed.
 INCIDENTAL = {"seed", "dataset_dir", "feat_label_dir", "results_dir", "hnet_weights", "num_workers"}
 
 
@@ -24,10 +24,10 @@ def build_parser():
         epilog="example: python3 compare_runs.py results/* --seeds\n"
                "         python3 compare_runs.py results/1_demo results/seldnet_demo --systems\n"
                "         python3 compare_runs.py experiments/results/*.json")
-    parser.add_argument("runs", nargs="*", help="folders of runs (default: all in results/), or results of run.py")
+    parser.add_argument("runs", nargs="*", help="folders of runs (default: all in results/), or result files of run.py")
     parser.add_argument("--seeds", action="store_true",
-                        help="put runs that differ in their seed alone together: mean ± standard deviation")
-    parser.add_argument("--systems", action="store_true", help="tell runs apart by model and data alone")
+                        help="combine runs that differ only in their seed: mean ± standard deviation")
+    parser.add_argument("--systems", action="store_true", help="label runs by model and dataset only")
     return parser
 
 
@@ -53,8 +53,8 @@ def main(argv=None):
     for group in groups.values():
         cells = [spread(name, [run["scores"][name] for run in group]) for name in names]
         seconds = statistics.median(run["seconds"] for run in group)
-        told = system(group[0]) if args.systems else label(group, runs)
-        print(f"| {told} | {' | '.join(cells)} | {group[0]['precision']} | {seconds:.1f} |")
+        name = system(group[0]) if args.systems else label(group, runs)
+        print(f"| {name} | {' | '.join(cells)} | {group[0]['precision']} | {seconds:.1f} |")
     return 0
 
 
@@ -62,37 +62,37 @@ def read_run(folder):
     """Name, settings, test scores, precision and median seconds of a training epoch of a finished run."""
     path = folder / "scores.json"
     if not path.is_file():
-        raise UserError(f"{path}: not there; the run is still training, or was stopped and wants --resume")
-    told = json.loads(path.read_text())
+        raise UserError(f"{path} does not exist; the run is still training, or was stopped: continue it by --resume")
+    stored = json.loads(path.read_text())
     from doatools.train import checkpoint
     from doatools.train.runs import Run
     values = checkpoint.config_of(checkpoint.load(folder / "best.pt")).flat()
-    scores = {name: float("nan") if value is None else value for name, value in told["test"].items()}
-    return {"name": folder.name, "scores": scores, "precision": told["precision"], "data": values["dataset_dir"],
+    scores = {name: float("nan") if value is None else value for name, value in stored["test"].items()}
+    return {"name": folder.name, "scores": scores, "precision": stored["precision"], "data": values["dataset_dir"],
             "settings": {key: value for key, value in values.items()
                          if key not in INCIDENTAL and FLAT[key][0] != "simulation"},
             "seconds": statistics.median(entry["seconds"] for entry in Run(folder).history())}
 
 
 def system(run):
-    """'SELDnet | demo': model and data of a run."""
+    """'SELDnet | demo': model and dataset of a run."""
     quick = " (quick test, means nothing)" if run["settings"]["quick_test"] else ""
     return f"{MODELS.title(run['settings']['model'])}{quick} | {Path(run['data']).name}"
 
 
 def label(group, runs):
-    """The runs of a group, and the settings in which not all runs agree."""
+    """The runs of a group, and the settings in which the runs of the table differ."""
     settings = group[0]["settings"]
     differing = [key for key in settings if len({json.dumps(run["settings"].get(key)) for run in runs}) > 1]
-    told = ", ".join(f"{key}={settings[key]}" for key in differing)
+    values = ", ".join(f"{key}={settings[key]}" for key in differing)
     names = group[0]["name"] if len(group) == 1 else f"{len(group)} seeds"
     if settings["quick_test"]:
         names += " (quick test, means nothing)"
-    return f"{names}: {told}" if told else names
+    return f"{names}: {values}" if values else names
 
 
 def spread(name, values):
-    """'12.3°' of one run, '12.3 ± 0.4°' of several."""
+    """'12.3°' for one run, '12.3 ± 0.4°' for several."""
     import numpy as np
 
     from cls_metric import all_figures, format_score

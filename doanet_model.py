@@ -2,7 +2,7 @@
 
 Dims: B batch, C feature channels, F mel bands, T' feature frames, T label frames, N slots, H recurrent units,
 K convolution maps. Features (B, C, T', F) → Localization of doa (B, T, N, 3), unit vectors, and activity
-logits (B, T, N), where T = T' / feature_label_resolution.
+logits (B, T, N), where T = T' / ratio (feature frames per label frame).
 
 Paper: Adavanne, Politis, Virtanen, "Differentiable tracking-based training of deep learning sound source
 localizers", WASPAA 2021; its front end: Adavanne et al., "Sound event localization and detection of
@@ -23,8 +23,8 @@ from doatools.types import Localization
 class ConvBlock(nn.Module):
     """3×3 convolution, batch norm, max-pool over (time, frequency), ReLU, dropout of whole maps.
 
-    Pooling stands before the ReLU: a maximum and a monotone function commute, and the ReLU then touches
-    a tenth of the values.
+    Pooling precedes the ReLU: a maximum and a monotone function commute, and the ReLU then processes a tenth of the
+    values.
     """
 
     def __init__(self, in_maps, out_maps, pool, dropout):
@@ -67,14 +67,12 @@ def _head(in_size, hidden, layers, out_size):
 
 
 class DOAnet(nn.Module):
-    """The network of method and paper.
+    """The network of the paper.
 
     Parameters
     ----------
-    shape : Shape
-        What goes in and out: 7 feature channels for ambisonics, 10 for four capsules.
-    config : ModelConfig
-        Its size.
+    shape : Shape of its input (7 feature channels for ambisonics, 10 for four capsules) and output
+    config : ModelConfig, the sizes of its layers
     """
 
     def __init__(self, shape, config):
@@ -128,7 +126,7 @@ _PUBLISHED = (
 
 
 def from_published(state):
-    """A state dict in published names → ours; names that are ours already pass unchanged."""
+    """A state dict with published names → the names of this toolkit; names that are already those stay."""
     renamed = {}
     for name, value in state.items():
         for pattern, replacement in _PUBLISHED:

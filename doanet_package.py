@@ -5,8 +5,8 @@
     localizer = doanet.load_localizer()                     # the shipped model for first-order ambisonics
     recorded = doanet.track_file(localizer, "meeting.wav")  # .rows: frame, track, azimuth, elevation, probability
     rows = doanet.track_audio(localizer, audio, fs)         # audio: float array (samples, channels)
-    course = doanet.localize_audio(localizer, audio, fs)    # directions and probabilities, before tracking
-    course = doanet.localize_features(localizer, features)  # the same from features of localizer.features.extract
+    found = doanet.localize_audio(localizer, audio, fs)    # directions and probabilities, before tracking
+    found = doanet.localize_features(localizer, features)  # the same from features of localizer.features.extract
 
 Frames last ``localizer.config.features.label_hop_len_s`` (0.1 s). Azimuth is counter-clockwise from the front,
 elevation up, in degrees; directions inside are unit vectors x (front), y (left), z (up). doanet.inference documents
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from doatools.types import Predictions
     from inference import (
         TRACK_ROWS,
-        Course,
+        Localized,
         Recorded,
         Tracked,
         load_localizer,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         track_sound,
     )
 
-__all__ = ["TRACK_ROWS", "Course", "Predictions", "Recorded", "Tracked", "UserError", "load_localizer",
+__all__ = ["TRACK_ROWS", "Localized", "Predictions", "Recorded", "Tracked", "UserError", "load_localizer",
            "localize_audio", "localize_features", "track_audio", "track_file", "track_sound"]
 
 _ELSEWHERE = {"Predictions": "doatools.types", "UserError": "doatools.errors"}

@@ -1,4 +1,4 @@
-"""Score a checkpoint, another program's CSVs or a classical baseline on the recordings of the test fold."""
+"""Score a checkpoint, the CSVs of another program, or a classical baseline on the test recordings."""
 
 import argparse
 import shlex
@@ -10,7 +10,7 @@ from doatools.errors import UserError, exits_cleanly
 from doatools.files import has_suffix, write_json
 from doatools.registry import BASELINES
 
-# The parameters that a baseline reads, and those of its tracker.
+# The parameters that the scores of a baseline depend on, besides those of the tracker.
 OF_BASELINES = ("dataset_dir", "array", "mode", "fs", "max_audio_len_s", "max_sources")
 
 
@@ -22,21 +22,21 @@ def build_parser():
                "          python3 evaluate_doanet.py --predictions theirs/ --references metadata_dev/\n"
                "          python3 evaluate_doanet.py --baseline music array=mic dataset_dir=datasets/simulated")
     add_override_argument(parser)
-    parser.add_argument("--predictions", metavar="FOLDER", help="CSVs in DCASE format, one per recording; their class "
-                        "and track id name a source (tracker=kalman links them anew)")
-    parser.add_argument("--references", metavar="FOLDER", help="score --predictions against these CSVs rather than "
+    parser.add_argument("--predictions", metavar="FOLDER", help="CSVs in DCASE format, one per recording; class and "
+                        "track id are the identity of a source (tracker=kalman links them anew)")
+    parser.add_argument("--references", metavar="FOLDER", help="score --predictions against these CSVs instead of "
                         "the test fold of dataset_dir")
-    parser.add_argument("--frames", type=int, metavar="N", help="label frames of each recording in --references "
-                        "(default: up to the last one that a reference or prediction names)")
-    parser.add_argument("--baseline", choices=sorted(BASELINES), help="a classical localizer: intensity reads "
-                        "ambisonics, srp (SRP-PHAT) and music read capsules (array=mic unless given); tracker=kalman "
-                        "unless given")
+    parser.add_argument("--frames", type=int, metavar="N", help="frames of each recording in --references "
+                        "(default: up to the last one in its reference and prediction)")
+    parser.add_argument("--baseline", choices=sorted(BASELINES), help="a classical baseline: intensity reads "
+                        "ambisonics, srp (SRP-PHAT) and music read capsules (default array=mic); default "
+                        "tracker=kalman")
     parser.add_argument("--against", metavar="OTHER", help="compare with a run (2_first), checkpoint, folder of CSVs "
                         "or baseline on the same recordings")
     parser.add_argument("--write-csv", metavar="FOLDER", help="write the predictions as DCASE CSVs")
-    parser.add_argument("--out", metavar="FOLDER", help="where evaluation.json and report.html go (default: the "
-                        "folder of the run, or one in results_dir named after what is scored)")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes of a baseline (default 1)")
+    parser.add_argument("--out", metavar="FOLDER", help="folder for evaluation.json and report.html (default: that "
+                        "of the run, or one in results_dir named after what is scored)")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes for a baseline (default 1)")
     return parser
 
 
@@ -47,7 +47,7 @@ def main(argv=None):
     overrides = split_words(args.overrides, None, None)[1]
     own_identities = args.predictions and "tracker" not in overrides
     if "tracker" not in overrides and (args.baseline or args.against in BASELINES):
-        args.overrides.append("tracker=kalman")  # peaks of a spectrum have no slots; what is compared gets the same
+        args.overrides.append("tracker=kalman")  # peaks of a spectrum have no slots; both systems get the same tracker
     name, found, config, out = find_system(args, own_identities)
     from cls_metric import groups
     from doatools.report import page
@@ -64,10 +64,11 @@ def main(argv=None):
     out = Path(args.out or out)
     write_json(out / "evaluation.json", results)
     page.write(out / "report.html", results, found, hop_s, groups())
-    print_scores(results, groups())
-    print(f"\nall figures  {out}/evaluation.json\nreport       {out}/report.html")
     if args.write_csv:
         write_csvs(args.write_csv, found, hop_s)
+    print_scores(results, groups())
+    print(f"\nall scores   {out}/evaluation.json\nreport       {out}/report.html")
+    if args.write_csv:
         print(f"predictions  {args.write_csv}/ ({len(found)} CSVs)")
     return 0
 
@@ -78,11 +79,11 @@ def refuse_contradictions(args):
     if args.references and not args.predictions:
         raise UserError("--references are for --predictions; a checkpoint or baseline is scored on its dataset_dir")
     if args.frames is not None and (args.frames < 1 or not args.references):
-        raise UserError("--frames is the length (1 or more label frames) of recordings in --references")
+        raise UserError("--frames is the length of the recordings in --references (1 or more frames)")
 
 
 def find_system(args, own_identities):
-    """What the command line asks to score → (name, results, Config, folder for the report)."""
+    """The system to score → (name, list of Result, Config, folder for the report)."""
     if not (args.predictions or args.baseline):
         from doatools.train.runs import choose
         path, overrides = choose(args.overrides)
@@ -92,20 +93,27 @@ def find_system(args, own_identities):
     name = args.baseline or Path(args.predictions).resolve().name
     overrides = split_words(args.overrides)[1]
     if args.baseline and not {"array", "dataset"} & overrides.keys():
-        overrides["array"] = "foa" if args.baseline == "intensity" else "mic"
+        overrides["array"] = array_for(args.baseline)
     from doanet_parameters import get_params
     config = get_params(**overrides)
     out = Path(config.run.results_dir) / f"evaluation_{name}"
     from evaluation import by_baseline, by_csvs, references_of_dataset, references_of_folder
     if args.baseline:
         return name, by_baseline(name, config, references_of_dataset(config), args.jobs), config, out
-    references = (references_of_folder(args.references, args.predictions, args.frames) if args.references
-                  else references_of_dataset(config))
-    return name, by_csvs(args.predictions, references, None if own_identities else config.tracker), config, out
+    references = (references_of_folder(args.references, args.predictions, args.frames, config.array)
+                  if args.references else references_of_dataset(config))
+    tracker = None if own_identities else config.tracker
+    return name, by_csvs(args.predictions, references, tracker, config.array), config, out
+
+
+def array_for(baseline):
+    """The array of TAU-NIGENS 2020 that a baseline reads."""
+    from doatools.spatial.arrays import find_array
+    return "foa" if BASELINES[baseline].reads(find_array("foa")) else "mic"
 
 
 def parameters_used(args, values):
-    """Names of the parameters that the scores depend on."""
+    """The names of the parameters that the scores depend on."""
     from doatools.config.schema import FLAT, defaults
     if args.baseline:
         return [*OF_BASELINES, *(name for name, (section, _) in FLAT.items() if section == "tracker")]
@@ -115,14 +123,14 @@ def parameters_used(args, values):
 
 
 def find_other(args, found, config, own_identities):
-    """Results of what --against names, on the recordings of ``found``."""
+    """The Results of the system --against, on the recordings of ``found``."""
     from doatools.config.schema import checked
     from doatools.train.runs import CHANGEABLE, check_changeable
     from evaluation import by_baseline, by_checkpoint, by_csvs
     other, (_, overrides) = Path(args.against), split_words(args.overrides, None, None)
     if args.against in BASELINES:
         if not BASELINES[args.against].reads(config.array):
-            config = config.replaced(array="foa" if args.against == "intensity" else "mic")
+            config = config.replaced(array=array_for(args.against))
         return by_baseline(args.against, config.replaced(tracker=checked("tracker", overrides["tracker"])), found,
                            args.jobs)
     for path in (other, other / "best.pt", Path(config.run.results_dir) / other / "best.pt"):
@@ -132,7 +140,8 @@ def find_other(args, found, config, own_identities):
     if not other.is_dir():
         raise UserError(f"{other}: neither a run in {config.run.results_dir}, a checkpoint, a folder of CSVs nor one "
                         f"of {', '.join(BASELINES)}")
-    return by_csvs(other, found, config.tracker if "tracker" in overrides and not own_identities else None)
+    tracker = config.tracker if "tracker" in overrides and not own_identities else None
+    return by_csvs(other, found, tracker, config.array)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Systems → results → scores with intervals, breakdowns, comparisons.
+"""Scores of systems on a set of recordings: with intervals, by parts of the set, and compared with another system.
 
-A system is whatever localizes the recordings of a set: a checkpoint, a folder of CSVs in DCASE format that any
-program wrote, or a classical baseline. All are scored alike, over the frames of the references. References
-are Results of T frames without predictions; a system fills those in.
+A system is whatever localizes the recordings: a checkpoint, a folder of CSVs in DCASE format that any program wrote,
+or a classical baseline. All are scored alike, over the frames of the references. References are Results without
+predictions, to which a system adds its own. For planar arrays, the elevations of both are folded into the upper half.
 """
 
 from pathlib import Path
@@ -23,16 +23,14 @@ from doatools.registry import BASELINES
 from doatools.report.breakdowns import break_down
 from doatools.report.intervals import compare, jackknife, total
 from doatools.spatial.geometry import azimuth_elevation
+from doatools.track.rows import TRACK_ROWS, at_frames
 from doatools.track.trackers import link
 from doatools.types import Predictions, Result
-
-CLASS = 0  # of a prediction in a CSV: sources are localized, not classified
-
 
 # --- references ------------------------------------------------------------------------------------------------
 
 def references_of_dataset(config):
-    """References of the test recordings."""
+    """References of the test recordings of a Config."""
     files, references = FeatureFiles(config), []
     for recording in recordings_for(config, "test"):
         samples = files.feature_class.inspect_audio(recording.audio)
@@ -41,27 +39,30 @@ def references_of_dataset(config):
     return references
 
 
-def references_of_folder(folder, predictions, n_frames=None):
-    """References of a folder of CSVs; T is ``n_frames``, or the last frame that a reference or its prediction names."""
+def references_of_folder(folder, predictions, n_frames=None, array=None):
+    """References from a folder of CSVs, which have ``n_frames`` frames each, or up to the last frame that a reference
+    or its prediction names."""
     references, others = [], _csvs(predictions)
     for stem, path in _csvs(folder).items():
         rows = read_dcase(path, n_frames)
         last = max(rows["frame"].max(initial=0),
                    read_dcase(others[stem])["frame"].max(initial=0) if stem in others else 0)
         match = dcase.TAU_NAME.match(stem)
-        references.append(_reference(stem, rows, n_frames or last + 1, match["room"] if match else None))
+        reference = _reference(stem, rows, n_frames or last + 1, match["room"] if match else None)
+        references.append(reference.replaced(ref_doa=array.folded(reference.ref_doa)) if array else reference)
     return references
 
 
 def _reference(stem, rows, n_frames, room=None, overlap=None):
     doa, event = assign_slots(rows, n_frames, max(1, count_overlap(rows)))
-    return Result(stem, Predictions(np.zeros((n_frames, 0, 3)), np.zeros((n_frames, 0))), doa, event, None, room, overlap)
+    nothing = Predictions(np.zeros((n_frames, 0, 3)), np.zeros((n_frames, 0)))
+    return Result(stem, nothing, doa, event, None, room, overlap)
 
 
 def _csvs(folder):
-    """{stem: path} of the CSVs of a folder."""
+    """{stem: path} of the CSVs in a folder."""
     if not Path(folder).is_dir():
-        raise UserError(f"{folder}: no such folder of CSVs (one per recording, named as the recording is)")
+        raise UserError(f"{folder}: no such folder of CSVs (one per recording, of the same name)")
     found = list_files(folder, ".csv")
     if not found:
         raise UserError(f"{folder} holds no CSV")
@@ -71,7 +72,8 @@ def _csvs(folder):
 # --- systems ---------------------------------------------------------------------------------------------------
 
 def by_checkpoint(path, overrides):
-    """What a trained model finds in its test recordings, linked as its parameters say → (results, Config)."""
+    """The Results of a trained model on its test recordings, linked by the tracker of its parameters, and its
+    Config."""
     from localizer import open_checkpoint  # imports PyTorch, which CSVs and baselines do not need
     localizer, precision = open_checkpoint(path, overrides)
     results, _ = predict(localizer, precision)
@@ -79,7 +81,7 @@ def by_checkpoint(path, overrides):
 
 
 def predict(localizer, precision):
-    """Predictions of every test recording → (list of Result, the data set)."""
+    """The Results of a Localizer on its test recordings, and the SequenceDataset of these."""
     from cls_data_generator import SequenceDataset, make_loader
     from doatools.train.loop import make_fabric
     from trainer import find_results
@@ -89,14 +91,14 @@ def predict(localizer, precision):
     return find_results(fabric, localizer.model, make_loader(dataset, config, train=False)), dataset
 
 
-def by_csvs(folder, references, tracker=None):
-    """Results of a folder of CSVs; identities are its (class, track id), or made anew by a TrackerConfig."""
+def by_csvs(folder, references, tracker=None, array=None):
+    """Results of a folder of CSVs; identities are its (class, track id), or those of the tracker of a TrackerConfig."""
     paths, stems = _csvs(folder), {reference.stem for reference in references}
     missing, unknown = sorted(stems - paths.keys()), sorted(paths.keys() - stems)
     if missing:
         raise UserError(f"{Path(folder) / missing[0]}.csv does not exist ({len(missing)} of {len(references)} "
-                        "recordings have no predictions); a recording without any source is an empty file. Predictions "
-                        "of a test fold alone are scored by dataset_dir=... in place of --references")
+                        "recordings have no predictions); a recording without any source is an empty file. To score "
+                        "predictions of the test fold only, give dataset_dir=... instead of --references")
     if unknown:
         raise UserError(f"{paths[unknown[0]]}: there is no reference of that name ({len(unknown)} such files); "
                         "remove them, or give the references of all recordings")
@@ -104,7 +106,8 @@ def by_csvs(folder, references, tracker=None):
     for reference in references:
         rows = read_dcase(paths[reference.stem], len(reference.ref_id))
         doa, event = assign_slots(rows, len(reference.ref_id), max(1, count_overlap(rows)))
-        number = np.full(rows["event"].max(initial=-1) + 2, -1)  # the last one is for event -1
+        doa = array.folded(doa) if array else doa
+        number = np.full(rows["event"].max(initial=-1) + 2, -1)  # identity of each event; the last is that of event -1
         number[rows["event"]] = np.unique(rows[["class", "track"]], return_inverse=True)[1]
         result = reference.replaced(predictions=Predictions(doa, (event >= 0).astype(float)), pred_id=number[event])
         results.append(linked(result, tracker) if tracker else result)
@@ -112,12 +115,12 @@ def by_csvs(folder, references, tracker=None):
 
 
 def by_baseline(name, config, references, jobs=1):
-    """What a classical baseline finds in the test recordings, linked by the Config's tracker."""
+    """Results of a classical baseline on the test recordings, linked by the tracker of the Config."""
     recordings = {recording.stem: recording for recording in recordings_for(config, "test")}
     absent = [reference.stem for reference in references if reference.stem not in recordings]
     if absent:
-        raise UserError(f"{name} reads {config.array.name} recordings, and {config.data.dataset_dir} has none of "
-                        f"'{absent[0]}' ({len(absent)} in all)")
+        raise UserError(f"{name} reads recordings of array={config.array.name}, and {config.data.dataset_dir} has none "
+                        f"of '{absent[0]}' ({len(absent)} in all)")
     files = FeatureFiles(config)
     baseline = BASELINES[name](config.array, config.features.fs, config.score_hop_s)
     tasks = (joblib.delayed(_localize)(baseline, files, recordings[reference.stem].audio, config.data.max_sources)
@@ -138,47 +141,44 @@ def _localize(baseline, files, audio, max_sources):
 
 
 def _fit(array, length):
-    """The first ``length`` rows, zeros where there are fewer."""
+    """The first ``length`` rows, padded with zeros."""
     return np.concatenate([array[:length], np.zeros((max(0, length - len(array)), *array.shape[1:]), array.dtype)])
 
 
 def linked(result, tracker):
-    """A Result with the identities that the tracker of a TrackerConfig makes."""
+    """A Result with the identities that the tracker of a TrackerConfig assigns."""
     return result.replaced(pred_id=link(result.predictions, tracker))
 
 
-def write_csvs(folder, results, hop_s=dcase.FRAME_S):
-    """Predictions as CSVs in DCASE format, one per recording; the track id is the identity.
-
-    UserError where frames do not last the 100 ms of the format.
-    """
-    if abs(hop_s - dcase.FRAME_S) > 1e-9:
-        raise UserError(f"CSVs in DCASE format have frames of 100 ms, and these predictions are {1000 * hop_s:g} ms apart")
+def write_csvs(folder, results, hop_s):
+    """Write Results with frames of hop_s as CSVs in DCASE format, whose frames are 100 ms; the track id is the
+    identity."""
     for result in tqdm(results, unit="file", leave=False):
         frames, slots = np.nonzero(result.active)
-        azimuth, elevation = azimuth_elevation(result.doa[frames, slots])
-        identity = slots if result.pred_id is None else result.pred_id[frames, slots]
-        dcase.write_dcase(Path(folder) / f"{result.stem}.csv", [
-            {"frame": row[0], "class": CLASS, "track": row[1], "azimuth": row[2], "elevation": row[3]}
-            for row in zip(frames, identity, azimuth, elevation)])
+        rows = np.zeros(len(frames), TRACK_ROWS)
+        rows["frame"] = frames
+        rows["track"] = slots if result.pred_id is None else result.pred_id[frames, slots]
+        rows["azimuth"], rows["elevation"] = azimuth_elevation(result.doa[frames, slots])
+        rows = at_frames(rows, hop_s, dcase.FRAME_S, len(result.active) * hop_s)
+        dcase.write_dcase(Path(folder) / f"{result.stem}.csv", rows)
 
 
 # --- scores ------------------------------------------------------------------------------------------------
 
 def counts_of(result, has_activity=True, hop_s=0.1, only=None):
-    """Counts of one recording, whose frames last hop_s."""
+    """Counts of one Result with frames of hop_s."""
     scores = Scores(has_activity, only=only, segment_frames=max(1, round(1 / hop_s)))
     scores.update(result.doa, result.active, result.ref_doa, result.ref_id, result.pred_id)
     return scores.counts
 
 
 def frame_counts_of(result, has_activity=True):
-    """Counts of the figures that look at each frame for itself."""
+    """Counts of the scores that treat each frame by itself."""
     return counts_of(result, has_activity, only=(FrameScores,))
 
 
 def evaluate_results(results, hop_s=0.1):
-    """Everything reported of a system: figures with intervals, of groups, and of each recording."""
+    """All that is reported of a system: scores with intervals, by parts of the set, and of each recording."""
     has_activity = all(result.probability is not None for result in results)
     counts = [counts_of(result, has_activity, hop_s) for result in results]
     return {
@@ -191,14 +191,14 @@ def evaluate_results(results, hop_s=0.1):
 
 
 def confusion(counts):
-    """Label frames by number of sources: rows references, columns predictions, as far as either goes."""
+    """Frames by number of sources (rows: references, columns: predictions), up to the largest number that occurs."""
     frames = total(counts)["frame/confusion"]
     size = 1 + max(np.flatnonzero(frames.any(1) | frames.any(0)), default=0)
     return frames[:size, :size].astype(int).tolist()
 
 
 def compare_results(results, others, hop_s=0.1):
-    """Figures of two systems on the same recordings → {name: Comparison}."""
+    """The Results of two systems on the same recordings → {name: Comparison}."""
     by_stem = {result.stem: result for result in others}
     if by_stem.keys() != {result.stem for result in results}:
         different = sorted(by_stem.keys() ^ {result.stem for result in results})

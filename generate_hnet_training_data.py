@@ -1,19 +1,16 @@
 """Draw pairs of distance matrix and association for the Hungarian network and write them to one .npz file.
 
-Rows are predictions, columns are references. The file holds distance and association (M, N, N), active
-(M, N, N: pairs that may be associated), n_ref and n_pred (M,). The same seed gives the same file.
+Rows are predictions, columns are references. The file holds distance and association (M, N, N), active (M, N, N: pairs
+that may be associated), n_ref and n_pred (M,). The same seed gives the same file.
 """
 
 import argparse
 import sys
 import time
 
-import torch
-
 from doatools.errors import UserError, exits_cleanly
-from doatools.train.hnet_pairs import draw_published, draw_slots, save_pairs
 
-EXAMPLES_PER_CELL = 45000  # for N = 2, with nine cells, the 405,000 of the original
+EXAMPLES_PER_CELL = 45000  # with the nine cells of N = 2, the 405,000 of the published data
 
 
 def build_parser():
@@ -29,8 +26,8 @@ def build_parser():
     parser.add_argument("--balance", choices=("cells", "pairs"), default="cells",
                         help="cells: every (n_ref, n_pred) equally often; pairs: every number of associated "
                              "pairs equally often, as published")
-    parser.add_argument("--examples", type=int, help=f"number of pairs (default {EXAMPLES_PER_CELL} a cell)")
-    parser.add_argument("--seed", type=int, default=1234)
+    parser.add_argument("--examples", type=int, help=f"number of pairs (default {EXAMPLES_PER_CELL} per cell)")
+    parser.add_argument("--seed", type=int, default=1234, help="the pairs follow from it (default 1234)")
     parser.add_argument("--out", help="file to write (default datasets/hnet/hnet_N_CASE_DIRECTIONS.npz)")
     return parser
 
@@ -43,6 +40,9 @@ def main(argv=None):
     count = EXAMPLES_PER_CELL * (args.max_doas + 1) ** 2 if args.examples is None else args.examples
     if count < 1:
         raise UserError(f"--examples must be at least 1, not {count}")
+    import torch
+
+    from doatools.train.hnet_pairs import draw_published, draw_slots, save_pairs
     start, generator = time.monotonic(), torch.Generator().manual_seed(args.seed)
     if args.case == "slots":
         pairs = draw_slots(count, args.max_doas, generator)

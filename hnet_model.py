@@ -2,17 +2,19 @@
 
 Conventions
 -----------
-Input D (..., N, N): Euclidean distances, rows are predictions, columns are references; an inactive reference
-stands at (10, 10, 10). Output: logits of the association matrix A (..., N, N). sigmoid(logits) > 0.5 is the
-answer; its gradient flows back into D. Dims: M matrices (all leading axes flattened), N slots, C channels.
+Input D (..., N, N): Euclidean distances, rows are predictions, columns are references; an inactive reference is at
+(10, 10, 10). Output: logits of the association matrix A (..., N, N). A prediction and a reference are associated if
+sigmoid(logit) > 0.5; gradients flow back into D. Dims: M matrices (all leading axes flattened), N slots, C channels.
 
-Two architectures behind the same call:
+Two architectures (HNETS in doatools/registry.py) with the same interface:
 
-- ``exchangeable`` (default): layers in which each element of the matrix sees itself and summaries of its row,
-  its column and the whole (Hartford et al. 2018, "Deep Models of Interactions Across Sets"). Permuting rows
-  or columns of D permutes A, but for exact ties: there the place in the matrix, a further input, decides.
-- ``gru``: the one published with Adavanne et al. 2021, "Differentiable Tracking-Based Training of Deep
-  Learning Sound Source Localizers": a GRU over the rows and self-attention. Its published weights load.
+- ``equivariant`` (default): permutation-equivariant layers, in which each element of the matrix sees itself and the
+means
+  of its row, its column and the whole matrix (Hartford et al. 2018, "Deep Models of Interactions Across Sets").
+  Permuting rows or columns of D permutes A, except at exact ties: these are broken by the position in the matrix, a
+  further input.
+- ``gru``: the one published with Adavanne et al. 2021, "Differentiable Tracking-Based Training of Deep Learning Sound
+  Source Localizers": a GRU over the rows and self-attention. Its published weights load.
 """
 
 from pathlib import Path
@@ -21,17 +23,19 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from doatools.errors import UserError, nearest
+from doatools.errors import UserError
 from doatools.files import in_memory, replacing
 from doatools.match.associations import places
+from doatools.registry import HNETS
 
 GRU_SIZE = 128
+EARLIER_NAMES = {"exchangeable": "equivariant"}  # of architectures, in files of the first edition
 
 
-class ExchangeableLayer(nn.Module):
+class EquivariantLayer(nn.Module):
     """(M, N, N, C_in) → (M, N, N, C_out): a linear map of each element, its row, its column and the whole.
 
-    Rows and columns share their weights: predictions and references are treated alike.
+    Rows and columns share weights: predictions and references are treated alike.
     """
 
     def __init__(self, size_in, size_out):
@@ -48,21 +52,21 @@ class ExchangeableLayer(nn.Module):
         return self.element(x) + rows[:, :, None] + lines[:, None, n:]
 
 
-class ExchangeableNet(nn.Module):
-    """Residual exchangeable layers: D (M, N, N) → logits (M, N, N)."""
+class EquivariantNet(nn.Module):
+    """Residual permutation-equivariant layers: D (M, N, N) → logits (M, N, N)."""
 
     def __init__(self, max_sources, channels=64, layers=4):
         super().__init__()
         self.register_buffer("places", places(max_sources))
-        self.first = ExchangeableLayer(4, channels)
-        self.layers = nn.ModuleList(ExchangeableLayer(channels, channels) for _ in range(layers - 1))
+        self.first = EquivariantLayer(4, channels)
+        self.layers = nn.ModuleList(EquivariantLayer(channels, channels) for _ in range(layers - 1))
         self.last = nn.Linear(channels, 1)
 
     def inputs(self, distance):
-        """D (M, N, N) → (M, N, N, 4): what is near, what is out of reach, what is at no distance, the place.
+        """D (M, N, N) → (M, N, N, 4): the distance, whether it is out of reach, whether it is zero, the position.
 
-        Costs of active pairs are below 3 and pass unchanged. Two inactive vectors both at (10, 10, 10) are at
-        no distance, closer than any two directions need to be told apart (0.02, about 1°).
+        Distances of active pairs are below 3 and pass unchanged. Two inactive vectors at (10, 10, 10) are at distance
+        zero; directions closer than 0.02 (about 1°) need not be distinguished from that.
         """
         return torch.stack([distance.clamp(max=4), (distance - 3).clamp(0, 1), torch.exp(-distance / 0.02),
                             self.places.expand_as(distance)], -1)
@@ -106,26 +110,20 @@ class GruNet(nn.Module):
         return self.fc1(torch.tanh(self.attn(rows)))
 
 
-ARCHITECTURES = {"exchangeable": ExchangeableNet, "gru": GruNet}
-
-
 class HNet(nn.Module):
-    """Distances D (..., N, N) → logits of the association (..., N, N), in float32 whatever the autocast.
+    """Distances D (..., N, N) → logits of the association (..., N, N), always in float32.
 
     Parameters
     ----------
     max_sources : N
-    arch : 'exchangeable' or 'gru'
-    options : of the architecture (channels and layers of 'exchangeable')
+    arch : of HNETS
+    options : of the architecture (channels and layers of 'equivariant')
     """
 
-    def __init__(self, max_sources, arch="exchangeable", **options):
+    def __init__(self, max_sources, arch="equivariant", **options):
         super().__init__()
-        if arch not in ARCHITECTURES:
-            raise UserError(f"unknown Hnet architecture '{arch}'.{nearest(arch, ARCHITECTURES)} "
-                            f"Known: {', '.join(ARCHITECTURES)}")
         self.max_sources, self.arch, self.options = max_sources, arch, options
-        self.net = ARCHITECTURES[arch](max_sources, **options)
+        self.net = HNETS[arch](max_sources, **options)
 
     def forward(self, distance):
         n = self.max_sources
@@ -144,15 +142,16 @@ def marginals(logits):
 def hnet_loss(logits, target):
     """Cross-entropies of association, row maxima and column maxima, (M, N, N) each → scalar.
 
-    As published, with the mean over elements for the sum. Of an exact association, row maxima and row sums
-    are the same.
+    As published, except that it is the mean over elements rather than the sum. Row maxima and row sums of an exact
+    association are the same.
     """
     pairs = zip((logits, *marginals(logits)), (target, *marginals(target)))
     return sum(F.binary_cross_entropy_with_logits(found, wanted) for found, wanted in pairs)
 
 
 def save_hnet(path, model, scores=None):
-    """Write weights, architecture and scores (plain types) as one file for ``load_hnet`` to rebuild."""
+    """Write weights, architecture and scores (plain types) to one file, from which ``load_hnet`` rebuilds the
+    network."""
     weights = {name: value.detach().cpu().clone() for name, value in model.net.state_dict().items()}
     stored = {"kind": "hnet", "arch": model.arch, "max_sources": model.max_sources,
               "options": dict(model.options), "weights": weights, "scores": scores or {}}
@@ -165,14 +164,14 @@ def load_hnet(path, max_sources):
 
     Parameters
     ----------
-    path : file of ``save_hnet``, or a bare state dict of the published names; None for the shipped
+    path : file of ``save_hnet``, or a bare state dict with the published names; None for the shipped
         models/hnet_N.pt
-    max_sources : N, the number the network must have been trained for
+    max_sources : N, which the network must have been trained for
 
     Raises
     ------
     UserError
-        The file is missing, is no Hnet, or is one for another N.
+        The file is missing, is not an Hnet, or is one for another N.
     """
     path = Path(__file__).parent / "models" / f"hnet_{max_sources}.pt" if path is None else Path(path)
     remedy = f"train one with: python3 train_hnet.py --max-doas {max_sources}"
@@ -194,6 +193,7 @@ def _rebuild(stored):
     """Content of a file → HNet; a bare state dict is one of the published architecture."""
     if "fc1.bias" in stored:
         stored = {"arch": "gru", "max_sources": len(stored["fc1.bias"]), "options": {}, "weights": stored}
-    model = HNet(stored["max_sources"], stored["arch"], **stored["options"])
+    arch = EARLIER_NAMES.get(stored["arch"], stored["arch"])
+    model = HNet(stored["max_sources"], arch, **stored["options"])
     model.net.load_state_dict(stored["weights"])
     return model

@@ -1,6 +1,8 @@
-"""Find the sound sources in recordings: who sounds when and from where. Or as they are heard: --stream, --live."""
+"""Find the sound sources in recordings: when each is active, and in which direction. With --stream or --live, in live
+sound."""
 
 import argparse
+import dataclasses
 import os
 import sys
 import time
@@ -10,7 +12,7 @@ from typing import NamedTuple
 from doatools.errors import UserError, exits_cleanly
 
 FOA_ORDERS = ("acn", "fuma")
-ACTIVE_ABOVE = 0.5  # that of doatools.types, whose import takes longer than --help should
+ACTIVE_ABOVE = 0.5  # that of doatools.types, which --help need not wait for
 
 
 def build_parser():
@@ -18,41 +20,42 @@ def build_parser():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="example: python3 localize.py recording.wav      -> recording.csv, recording.png, a summary\n"
                "         arecord -t raw -f S16_LE -r 48000 -c 4 | python3 localize.py --stream --rate 48000\n"
-               "         python3 localize.py --live                   -> a view in the browser of what a sound card hears\n"
-               "A CSV line is: frame of 100 ms, 0, track, azimuth, elevation (degrees, azimuth counter-clockwise).")
-    parser.add_argument("recordings", nargs="*", type=Path, help="audio files, or folders that hold some")
+               "         python3 localize.py --live                   -> a live view of a sound card in the browser\n"
+               "Lines of CSVs: frame of 100 ms, 0, track, azimuth, elevation (degrees, azimuth counter-clockwise).")
+    parser.add_argument("recordings", nargs="*", type=Path, help="audio files, or folders of them")
     parser.add_argument("--checkpoint", type=Path,
-                        help="best.pt of a training, or an .onnx of export_doanet.py (default: the shipped model)")
-    parser.add_argument("--array", metavar="NAME|FILE", help="what recorded it: foa, mic, or a YAML file such as "
-                        "arrays/respeaker_6mic.yaml (default: what the model reads, foa)")
+                        help="best.pt of a training, or .onnx of export_doanet.py (default: the shipped model)")
+    parser.add_argument("--array", metavar="NAME|FILE", help="the microphone array: foa, mic, or a YAML file such as "
+                        "arrays/respeaker_6mic.yaml (default: that of the model, foa)")
     parser.add_argument("--foa-order", choices=FOA_ORDERS, default="acn",
-                        help="ambisonics: W, Y, Z, X with SN3D gains, or FuMa: W, X, Y, Z with W 3 dB lower")
+                        help="ambisonic channels: acn (AmbiX: W, Y, Z, X) or fuma (W, X, Y, Z, W 3 dB lower)")
     parser.add_argument("--threshold", type=float, default=ACTIVE_ABOVE,
-                        help=f"probability from which a source counts (default {ACTIVE_ABOVE})")
+                        help=f"activity probability above which a source is reported (default {ACTIVE_ABOVE})")
     parser.add_argument("--latency", type=float, metavar="S",
-                        help="largest latency of a stream; less costs more computation (files use the same windows)")
+                        help="longest latency of a stream; a shorter one costs more computation (also for files)")
     parser.add_argument("--fast", action="store_true",
-                        help="no test-time rotation: up to four times faster, errors larger by about a degree")
-    parser.add_argument("--format", choices=("csv", "json"), default="csv", help="of the tracks")
-    parser.add_argument("--no-plot", action="store_true", help="draw no picture")
-    parser.add_argument("--plot-format", choices=("png", "svg", "pdf"), default="png", help="of the pictures")
-    parser.add_argument("--html", action="store_true",
-                        help="also write a page that plays the recording while its sources move")
-    parser.add_argument("--reference", type=Path, metavar="CSV", help="true directions to compare with on the page")
-    parser.add_argument("--out", type=Path, help="folder of the results (default: beside each recording)")
-    parser.add_argument("--overwrite", action="store_true", help="replace files of the results' names")
+                        help="no test-time rotation: up to four times faster, errors about a degree larger")
+    parser.add_argument("--format", choices=("csv", "json"), default="csv", help="of the tracks (default csv)")
+    parser.add_argument("--no-plot", action="store_true", help="do not draw a picture")
+    parser.add_argument("--plot-format", choices=("png", "svg", "pdf"), default="png",
+                        help="of the picture (default png)")
+    parser.add_argument("--html", action="store_true", help="also write a page that plays the recording while its "
+                        "sources move")
+    parser.add_argument("--reference", type=Path, metavar="CSV", help="true directions, which the page compares with")
+    parser.add_argument("--out", type=Path, help="folder for the results (default: next to each recording)")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing files")
     parser.add_argument("--stream", action="store_true", help="read WAV or raw 16-bit PCM from standard input")
-    parser.add_argument("--rate", type=int, help="of raw PCM or of the sound card, Hz (default: the model's)")
-    live = parser.add_argument_group("live view")
-    live.add_argument("--live", nargs="?", const="card", metavar="FILE",
-                      help="serve a view of what a sound card hears, of a FILE in real time, or of standard input (-)")
-    live.add_argument("--device", help="of the sound card: number or part of its name, see: python3 -m sounddevice")
-    live.add_argument("--channels", metavar="1,2,3,4", help="of the sound card, in the order of the array's (default: "
-                      "the first ones)")
-    live.add_argument("--port", type=int, default=8765, help="of the view and of ws://.../tracks (default 8765)")
-    live.add_argument("--tcp-port", type=int, metavar="PORT", help="also send tracks as JSON lines over TCP")
-    live.add_argument("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 lets other machines look, too "
-                      "(default: this machine alone)")
+    parser.add_argument("--rate", type=int, help="sample rate of raw PCM or the sound card, Hz (default: the model's)")
+    live = parser.add_argument_group("live view (docs/live.md)")
+    live.add_argument("--live", nargs="?", const="card", metavar="FILE", help="serve a live view of a sound card, of a "
+                      "FILE in real time, or of standard input (-)")
+    live.add_argument("--device", help="number of the sound card or a part of its name; list: python3 -m sounddevice")
+    live.add_argument("--channels", metavar="1,2,3,4", help="channels of the sound card, in the order of the array "
+                      "(default: the first ones)")
+    live.add_argument("--port", type=int, default=8765, help="port of the view and of ws://.../tracks (default 8765)")
+    live.add_argument("--tcp-port", type=int, metavar="PORT", help="also send the tracks as lines of JSON over TCP")
+    live.add_argument("--host", default="127.0.0.1", help="address to listen at (default: this machine alone); 0.0.0.0 "
+                      "lets other machines connect")
     return parser
 
 
@@ -85,7 +88,7 @@ def main(argv=None):
 
 
 class Outputs(NamedTuple):
-    """The files of one recording."""
+    """The files of one recording; None for what is not wanted."""
 
     table: Path
     picture: Path | None
@@ -111,8 +114,8 @@ def plan(args):
             base = (args.out or one.parent) / one.stem
             table = base.with_name(f"{one.stem}.{args.format}")
             if taken.setdefault(table.absolute(), one) != one:
-                raise UserError(f"{one} and {taken[table.absolute()]} would both become {table}; name one at a time, "
-                                "or different --out folders")
+                raise UserError(f"{one} and {taken[table.absolute()]} would both become {table}; give one at a time, "
+                                "with different --out folders")
             outputs[one] = Outputs(table, None if args.no_plot else base.with_name(f"{one.stem}.{args.plot_format}"),
                                    base.with_name(f"{one.stem}.html") if args.html else None)
     existing = [path for files in outputs.values() for path in files.wanted() if path.exists()]
@@ -123,7 +126,7 @@ def plan(args):
 
 
 def open_localizer(args):
-    """The localizer asked for, with notes on what to know about it."""
+    """The localizer that the command line asks for; prints notes about it."""
     from doatools.shipped import shipped_model
     from doatools.spatial.arrays import find_array
     from inference import load_localizer
@@ -136,12 +139,12 @@ def open_localizer(args):
     if config.array.kind != "ambisonic":
         note(f"directions are right only for {config.array.describe()}")
     if config.array.planar:
-        note("this array is planar: it hears no difference between above and below, so elevations are in the upper half")
+        note("this array is planar and cannot distinguish above from below: elevations are in the upper half")
     if config.features.top_db > 0:
-        note(f"this model's features have a floor {config.features.top_db:g} dB below a recording's maximum; "
-             "the maximum so far takes its place (models trained with top_db=0 need none)")
+        note(f"the features of this model have a floor {config.features.top_db:g} dB below the maximum of a recording; "
+             "here it follows the maximum so far (models trained with top_db=0 have no floor)")
     if config.run.quick_test:
-        note("this model is of a quick test: do not expect much")
+        note("this model comes from a quick test; its predictions mean nothing")
     return localizer
 
 
@@ -150,73 +153,85 @@ def note(text):
 
 
 def localize(localizer, path, files, args):
-    """One recording → its files and summary."""
-    from tqdm import tqdm
-
-    from doatools.data.dcase import FRAME_S, write_dcase
-    from doatools.files import write_json
-    from doatools.track.summary import as_values, at_frames, summary_lines
-    from inference import track_file
-    hop = localizer.config.features.label_hop_len_s
-    page = None
+    """Localize one recording, write its files and print its summary."""
+    from doatools.data import sound_input
+    from doatools.track.summary import COLUMNS, summary_lines
+    from inference import track_recording
+    sound, config = sound_input.open_file(path), localizer.config
+    shown, hop_s = dataclasses.replace(sound, blocks=with_progress(sound, path.name)), config.features.label_hop_len_s
+    page, columns = None, COLUMNS
     if files.page:
         from doatools.report import recording_page
-        reference = args.reference and recording_page.read_reference(args.reference, localizer.config)
-        page = recording_page.Writer(path.name, localizer.features, hop, reference)
-    shown = "{desc}: {n:.0f}/{total:.0f} s |{bar}| {remaining} left"
-    with tqdm(desc=path.name, total=0, leave=False, bar_format=shown) as bar:
-        def progress(seconds, of):
-            bar.total = of
-            bar.update(seconds)
-        wanted = {"on_audio": page.add, "columns": page.COLUMNS} if page else {}
-        recorded = track_file(localizer, path, args.foa_order, args.threshold, args.latency, progress, **wanted)
-    if args.format == "csv":
-        write_dcase(files.table, at_frames(recorded.rows, hop, FRAME_S))  # whose frames are 100 ms, whatever the model's
-    else:
-        write_json(files.table, {"recording": path.name, "seconds": recorded.seconds, "frame_s": hop,
-                                 "notes": recorded.notes, "tracks": as_values(recorded.rows)}, indent=None)
-    if files.picture:
-        from doatools.report import plots  # takes a second that --no-plot saves
-        plots.tracks(files.picture, path.name, recorded.rows, recorded.spectrogram, localizer.features.frequencies,
-                     recorded.seconds, hop)
+        reference = args.reference and recording_page.read_reference(args.reference, config)
+        page, columns = recording_page.Writer(path.name, sound.rate, hop_s, reference), recording_page.COLUMNS
+        shown.blocks = page.listening(shown.blocks)
+    recorded = track_recording(localizer, shown, args.foa_order, args.threshold, args.latency, columns)
+    write_tracks(files.table, path.name, recorded, hop_s)
     if page:
-        page.write(files.page, recorded)
+        page.write(files.page, recorded, localizer.features.frequencies)
+    if files.picture:
+        from doatools.report import plots  # imports matplotlib, which takes a second
+        plots.tracks(files.picture, path.name, recorded.rows, recorded.spectrogram, localizer.features.frequencies,
+                     recorded.seconds, hop_s)
     print(f"{path}: {recorded.seconds:.1f} s -> {', '.join(map(str, files.wanted()))}")
-    print("\n".join(summary_lines(recorded.rows, hop)), flush=True)
+    print("\n".join(summary_lines(recorded.rows, hop_s)), flush=True)
     for text in recorded.notes:
         note(text)
 
 
+def with_progress(sound, name):
+    """The blocks of a Sound, with a progress bar in seconds."""
+    from tqdm import tqdm
+    text = "{desc}: {n:.0f}/{total:.0f} s |{bar}| {remaining} left"
+    with tqdm(desc=name, total=sound.seconds, leave=False, bar_format=text) as bar:
+        for block in sound.blocks:
+            yield block
+            bar.update(len(block) / sound.rate)
+
+
+def write_tracks(path, name, recorded, hop_s):
+    """Write the tracks of a Recorded: a DCASE CSV, whose frames are 100 ms long, or JSON with frames of hop_s."""
+    from doatools.data.dcase import FRAME_S, write_dcase
+    from doatools.files import write_json
+    from doatools.track.rows import as_values, at_frames
+    if path.suffix == ".csv":
+        write_dcase(path, at_frames(recorded.rows, hop_s, FRAME_S, recorded.seconds))
+    else:
+        write_json(path, {"recording": name, "seconds": recorded.seconds, "frame_s": hop_s, "notes": recorded.notes,
+                          "tracks": as_values(recorded.rows)}, indent=None)
+
+
 def stream(localizer, args):
-    """Standard input → a line for each track and frame; a frame without a source is a line with its time alone."""
+    """Standard input → a line per track and frame; the line of a frame without a source holds the time alone."""
     from doatools.data import sound_input
-    from doatools.track.summary import frame_lines
+    from doatools.track.rows import frame_lines
     from inference import fitted, stream_latency_s, track_sound
     if sys.stdin.isatty():
         raise UserError("--stream reads sound from standard input: pipe it in (see --help)")
-    source = sound_input.open_stream(sys.stdin.buffer, args.rate or localizer.features.fs, localizer.config.array.channels)
+    rate, channels = args.rate or localizer.features.fs, localizer.config.array.channels
+    source = sound_input.open_stream(sys.stdin.buffer, rate, channels)
     sound = fitted(localizer, source, args.foa_order)
     latency, first = stream_latency_s(localizer, args.latency)
-    pieces = track_sound(localizer, sound, args.threshold, args.latency)
+    parts = track_sound(localizer, sound, args.threshold, args.latency)
     for text in sound.notes:
         note(text)
-    note(f"{source.rate} Hz; a frame is reported at most {latency:.1f} s after its start (the first ones {first:.1f} s), "
-         "computation apart")
-    frames, hop, started = 0, localizer.config.features.label_hop_len_s, time.process_time()
+    note(f"{source.rate} Hz; a frame is reported at most {latency:.1f} s after its start (the first ones {first:.1f} "
+         "s), plus computation")
+    frames, hop_s, started = 0, localizer.config.features.label_hop_len_s, time.process_time()
     try:
         if args.format == "csv":
             print("time,track,azimuth,elevation,probability", flush=True)
-        for piece in pieces:
-            for frame in range(frames, piece.frames):
-                print(frame_lines(frame * hop, piece.rows[piece.rows["frame"] == frame], args.format), flush=True)
-            frames = piece.frames
-    except BrokenPipeError:  # whoever read the lines has had enough
+        for part in parts:
+            for frame in range(frames, part.frames):
+                print(frame_lines(frame * hop_s, part.rows[part.rows["frame"] == frame], args.format), flush=True)
+            frames = part.frames
+    except BrokenPipeError:  # the reader has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
         note("stopped")
         return 130
-    note(f"{frames * hop:.1f} s heard, {time.process_time() - started:.1f} s of computation")
+    note(f"{frames * hop_s:.1f} s heard, {time.process_time() - started:.1f} s of computation")
     return 0
 
 

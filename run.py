@@ -1,8 +1,8 @@
-"""Cross-validate ADRENALINE, SELDnet or CNN on TUT Sound Events 2018: for each data set and fold train and test.
+"""Cross-validate ADRENALINE, SELDnet or CNN on TUT Sound Events 2018: train and test on each dataset and fold.
 
-The epoch of the least validation loss is kept, and tested on the unseen split. Under --log_dir: a folder for each
-model, data set and fold (best.pt, last.pt, log.jsonl, TensorBoard events) and results/<model>_<data set>_fold<k>.json,
-a row a test recording. A fold that has its results is not run again; one that was stopped goes on where it was.
+The epoch of the lowest validation loss is kept and tested on the unseen split. Under --log_dir: a folder per model,
+dataset and fold (best.pt, last.pt, log.jsonl, TensorBoard events) and results/<model>_<dataset>_fold<k>.json with one
+row per test recording. A fold with results is not run again; one that was stopped continues.
 """
 
 import argparse
@@ -23,12 +23,12 @@ def build_parser():
         epilog="example: python3 run.py --config configs/cnn.yaml --data_root datasets/tut 'dataset=[ansim]' "
                "max_epochs=20 fold=1\nsee it: tensorboard --logdir experiments")
     parser.add_argument("--config", required=True, metavar="YAML", help="such as configs/cnn.yaml")
-    parser.add_argument("--data_root", required=True, metavar="DIR", help="holds the data sets: ansim/, resim/, real/")
-    parser.add_argument("--tmp_dir", metavar="DIR", help="for features (default: features/ in each data set's folder)")
+    parser.add_argument("--data_root", required=True, metavar="DIR", help="holds the datasets ansim/, resim/, real/")
+    parser.add_argument("--tmp_dir", metavar="DIR", help="for features (default: <dataset>/features)")
     parser.add_argument("--log_dir", default="experiments", metavar="DIR", help="for results (default experiments)")
-    parser.add_argument("--batch_size", type=int, metavar="N", help="chunks a batch (default 16)")
+    parser.add_argument("--batch_size", type=int, metavar="N", help="chunks in a batch (default 16)")
     parser.add_argument("--num_workers", type=int, metavar="N", help="data-loading processes (default 0)")
-    parser.add_argument("--jobs", type=int, default=-1, metavar="N", help="extracting processes (default: one a core)")
+    parser.add_argument("--jobs", type=int, default=-1, metavar="N", help="extracting processes (default: one per core)")
     return add_override_argument(parser)
 
 
@@ -36,8 +36,8 @@ def build_parser():
 def main(argv=None):
     args = build_parser().parse_intermixed_args(argv)
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        raise UserError("run.py trains in one process; start folds side by side instead: fold=1, fold=2 and fold=3, "
-                        "each by plain python3")
+        raise UserError("run.py trains in one process; run folds in parallel instead: fold=1, fold=2 and fold=3, each "
+                        "with plain python3")
     overrides = parse_overrides(args.overrides)
     name, names = experiments.name_of(args.config), choose(args, overrides.pop("dataset", None))
     folds = [overrides.pop("fold")] if "fold" in overrides else SPLITS
@@ -64,7 +64,7 @@ def main(argv=None):
 
 
 def choose(args, asked):
-    """The data sets to run: those asked for, else those of the configuration that are there."""
+    """The datasets to run: those asked for, otherwise those of the configuration that exist."""
     root = Path(args.data_root)
     if asked is not None:
         words = asked if isinstance(asked, (list, tuple)) else str(asked).strip("[]").replace(",", " ").split()
@@ -74,7 +74,7 @@ def choose(args, asked):
         names = [name for name in wanted if (root / name).is_dir()]
         missing = [name for name in wanted if name not in names]
         if missing and names:
-            print(f"{root} holds no {' or '.join(missing)}: passed over")
+            print(f"{root} holds no {' or '.join(missing)}: skipped")
         names = names or wanted
     for name in names:
         if not (root / name).is_dir():
@@ -91,12 +91,12 @@ def params_of(args, dataset, fold, overrides):
     settings |= {key: value for key in ("batch_size", "num_workers") if (value := getattr(args, key)) is not None}
     taken = settings.keys() & overrides.keys() - {"quick_test", "batch_size", "num_workers"}
     if taken:
-        raise UserError(f"{min(taken)} is not to be set here: --data_root, --tmp_dir, --log_dir and folds decide it")
+        raise UserError(f"{min(taken)} cannot be set here: --data_root, --tmp_dir, --log_dir and the fold determine it")
     return get_params(args.config, **{**settings, **overrides})
 
 
 def differing(run, config):
-    """What is to be said of a finished fold that had other settings; UserError where it had other data."""
+    """The settings of a finished fold that differ from now, for a message; UserError if it had other data."""
     from doatools.train import checkpoint
     from doatools.train.runs import changed_settings
     before = checkpoint.config_of(checkpoint.load(run.best)) if run.best.is_file() else config
@@ -108,7 +108,7 @@ def differing(run, config):
 
 
 def run_fold(run, config):
-    """Train one fold and test it → (a Result of each test recording, the index of each one's subset)."""
+    """Train and test one fold → (a Result and the index of the subset, ov1 to ov3, of each test recording)."""
     from cls_data_generator import make_loader
     from cls_metric import frame_figures
     from trainer import Training
@@ -124,7 +124,7 @@ def run_fold(run, config):
 
 
 def find_run(run, config):
-    """The last checkpoint of a fold that was stopped, or None to begin it."""
+    """The last checkpoint of a fold that was stopped, or None to start it."""
     from doatools.files import remove_leftovers
     from doatools.train.runs import to_resume
     remove_leftovers(run.folder)

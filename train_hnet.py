@@ -1,6 +1,6 @@
 """Train a Hungarian network on pairs drawn on the fly (never the same twice) or from a file.
 
-The weights best on validation pairs are written to models/hnet_N.pt; figures on separate test pairs, the
+The weights that are best on validation pairs are written to models/hnet_N.pt; figures on separate test pairs, the
 training curve and all scores to results/hnet_N/.
 """
 
@@ -9,41 +9,37 @@ import sys
 import time
 from pathlib import Path
 
-import torch
-
 from doatools.errors import UserError, exits_cleanly
 from doatools.files import write_json
-from doatools.train.hnet_pairs import LARGEST_ON_GRID, draw_published, draw_slots, load_pairs
-from doatools.train.hnet_training import batches_of, batches_on_the_fly, fit, score, table
-from hnet_model import ARCHITECTURES, HNet, hnet_loss, save_hnet
+from doatools.registry import HNETS
 
-STEPS = {1: 1000, 2: 6000, 3: 6000}  # above, as many as LONGEST
-LONGEST = 5000
-LAYERS = {1: 4, 2: 4}  # above, DEEPEST
-DEEPEST = 6
+STEPS, MANY_STEPS = {1: 1000, 2: 6000, 3: 6000}, 5000  # by number of sources; for more of them
+LAYERS, MANY_LAYERS = {1: 4, 2: 4}, 6
 
 
 def build_parser():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
                                      epilog="example: python3 train_hnet.py --max-doas 2")
     add = parser.add_argument
-    add("--max-doas", type=int, default=2, help="N, sources at once (default 2)")
-    add("--arch", choices=tuple(ARCHITECTURES), default="exchangeable", help="gru is the published one")
+    add("--max-doas", type=int, default=2, help="N, simultaneous sources (default 2)")
+    add("--arch", choices=tuple(HNETS), default="equivariant",
+        help="; ".join(f"{name}: {HNETS.title(name)}" for name in HNETS) + " (default equivariant)")
     add("--data", help=".npz of generate_hnet_training_data.py: 80 %% train, 10 %% validation, 10 %% test")
-    add("--steps", type=int, help="batches to train on (default 6000 for 2 and 3 sources, 5000 above)")
-    add("--epochs", type=int, help="with --data, times through the training pairs, in place of --steps")
-    add("--batch-size", type=int, default=1024)
-    add("--learning-rate", type=float, default=3e-3)
-    add("--optimizer", choices=("adam", "muon"), help="default adam for up to 3 sources, muon above")
-    add("--schedule", choices=("onecycle", "constant"), default="onecycle")
-    add("--temperature", type=float, help="of the soft association to learn, in units of distance; 0: exact, as "
-        "published (default 0.02 for 2 sources, 0.015 above, 0 for gru)")
-    add("--patience", type=int, default=0, help="stop after so many of the 20 validations without a better one "
+    add("--steps", type=int, help="batches to train on (default 6000 for 2 and 3 sources, 5000 for more)")
+    add("--epochs", type=int, help="with --data: passes over the training pairs, instead of --steps")
+    add("--batch-size", type=int, default=1024, help="pairs in a batch (default 1024)")
+    add("--learning-rate", type=float, default=3e-3, help="the peak of the schedule (default 0.003)")
+    add("--optimizer", choices=("adam", "muon"), help="default: adam for up to 3 sources, muon for more")
+    add("--schedule", choices=("onecycle", "constant"), default="onecycle",
+        help="of the learning rate (default onecycle)")
+    add("--temperature", type=float, help="of the soft associations to learn, in units of distance; 0: exact, as "
+        "published (default 0.02 for 2 sources, 0.015 for more, 0 for gru)")
+    add("--patience", type=int, default=0, help="stop after this many of the 20 validations without a better one "
         "(default: never)")
-    add("--held-out", type=int, default=40500, help="pairs for validation, and as many of each kind for the test")
-    add("--seed", type=int, default=1234)
-    add("--out", help="weights (default models/hnet_N.pt)")
-    add("--results", help="folder for curve and scores (default results/hnet_N)")
+    add("--held-out", type=int, default=40500, help="pairs for validation, and for each test (default 40500)")
+    add("--seed", type=int, default=1234, help="weights and pairs follow from it (default 1234)")
+    add("--out", help="file of the weights (default models/hnet_N.pt)")
+    add("--results", help="folder for the curve and scores (default results/hnet_N)")
     return parser
 
 
@@ -51,10 +47,14 @@ def build_parser():
 def main(argv=None):
     args = build_parser().parse_args(argv)
     check(args)
+    import torch
+
+    from doatools.train.hnet_training import fit, score
+    from hnet_model import HNet, hnet_loss, save_hnet
     n, start = args.max_doas, time.monotonic()
     torch.manual_seed(args.seed)
     batches, steps, validation, tests = prepare(args)
-    options = {"layers": LAYERS.get(n, DEEPEST)} if args.arch == "exchangeable" else {}
+    options = {"layers": LAYERS.get(n, MANY_LAYERS)} if args.arch == "equivariant" else {}
     model = HNet(n, args.arch, **options)
     temperature = default_temperature(args) if args.temperature is None else args.temperature
     history = fit(model, hnet_loss, batches, steps, validation, temperature=temperature, patience=args.patience,
@@ -68,19 +68,21 @@ def main(argv=None):
     out = Path(args.out or f"models/hnet_{n}.pt")
     save_hnet(out, model, scores)
     folder = Path(args.results or f"results/hnet_{n}")
-    write_results(folder, {"arguments": vars(args), "temperature": temperature, "seconds": seconds,
-                           "history": history, "test": scores})
+    write_json(folder / "scores.json", {"arguments": vars(args), "temperature": temperature, "seconds": seconds,
+                                        "history": history, "test": scores})
+    from doatools.report.hnet_plots import draw_curve
+    draw_curve(folder / "curve.png", history)
     print(f"trained in {seconds:.0f} s, {sum(p.numel() for p in model.parameters())} parameters -> {out}, {folder}/")
     return 0
 
 
 def check(args):
-    """Values that argparse lets pass."""
+    """UserError for values that argparse accepts and that make no sense."""
     for name in ("max_doas", "steps", "epochs", "batch_size", "held_out"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise UserError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(args, name)}")
     if args.epochs and not args.data:
-        raise UserError("--epochs counts times through a file: give --data as well, or --steps")
+        raise UserError("--epochs counts passes over a file: give --data as well, or --steps")
 
 
 def default_temperature(args):
@@ -90,16 +92,20 @@ def default_temperature(args):
 def prepare(args):
     """Arguments → (iterator of batches, number of steps, validation Pairs, {name: test Pairs}).
 
-    Training, validation and test are different pairs: parts of a file, or draws from different seeds.
+    Training, validation and test use different pairs: parts of a file, or draws from different seeds.
     """
+    import torch
+
+    from doatools.train.hnet_pairs import LARGEST_ON_GRID, draw_published, draw_slots, load_pairs
+    from doatools.train.hnet_training import batches_of, batches_on_the_fly
     training, held_out, test = (torch.Generator().manual_seed(3 * args.seed + part) for part in range(3))
     n, count = args.max_doas, args.held_out
-    steps = args.steps or STEPS.get(n, LONGEST)
+    steps = args.steps or STEPS.get(n, MANY_STEPS)
     if args.data:
         pairs = load_pairs(args.data, n)
         tenth = len(pairs.distance) // 10
         if tenth < 1:
-            raise UserError(f"{args.data} has {len(pairs.distance)} pairs; ten are needed to split it")
+            raise UserError(f"{args.data} has {len(pairs.distance)} pairs; at least ten are needed to split it")
         order = torch.randperm(len(pairs.distance), generator=held_out)
         train = pairs.take(order[2 * tenth:])
         if args.epochs:
@@ -116,29 +122,11 @@ def prepare(args):
 
 
 def report(name, figures, max_doas):
+    from doatools.train.hnet_training import table
     print(f"\n{name} ({figures['pairs']} test pairs): right {100 * figures['right']:.3f} %, label-exact "
           f"{100 * figures['label_exact']:.3f} %, weighted F1 {figures['f1']:.5f}, excess cost "
           f"{figures['excess_cost']:.1e}, equivariant {100 * figures['equivariant']:.3f} %")
     print(table(figures, max_doas))
-
-
-def write_results(folder, content):
-    """scores.json and curve.png."""
-    from doatools.report.plots import figure  # slow to import, and needed once, at the end
-
-    write_json(folder / "scores.json", content)
-    history = content["history"]
-    steps = [entry["step"] for entry in history]
-    kept = [entry for entry in history if entry["kept"]][-1]
-    with figure(folder / "curve.png", 1, 2, figsize=(10, 4)) as (fig, axes):
-        fig.suptitle(f"Hungarian network, step {kept['step']} kept")
-        axes[0].semilogy(steps, [entry["loss"] for entry in history], "k.-")
-        axes[0].set(xlabel="step", ylabel="training loss")
-        wrong = [max(1 - entry["right"], 1e-6) for entry in history]
-        axes[1].semilogy(steps, wrong, "k.-", label="matrices not right")
-        axes[1].semilogy(steps, [max(1 - entry["f1"], 1e-6) for entry in history], "C0.--", label="1 - weighted F1")
-        axes[1].set(xlabel="step", ylabel="validation")
-        axes[1].legend()
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """Every component by name: models, feature sets, losses, associations, readers, writers, trackers, metrics, baselines.
 
-A new component is one class or function, and one line here: its name, where it is ("module:attribute"), and its title
-in tables and pictures. The choices of parameters, the help and the tables follow. Components are imported when they are
-first used, so that ``--help`` and a mistyped parameter do not wait for PyTorch.
+A new component is one class and one line here: its name, where it is ("module:attribute"), and its title in tables and
+plots. The choices of parameters, the help and the tables follow. Components are imported when they are first used, so
+``--help`` and a mistyped parameter do not wait for PyTorch.
 
-What a component of each kind must offer is stated in the module of the first one listed.
+The module of the first component of each kind states what the others must offer.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ class Registry:
 
     Parameters
     ----------
-    kind : what they are, in messages
+    kind : what they are called in messages
     entries : {name: ("module:attribute", title)}
     """
 
@@ -48,13 +48,13 @@ class Registry:
         return getattr(importlib.import_module(_PREFIX + module), attribute)
 
     def title(self, name):
-        """How tables and pictures call it."""
+        """Its name in tables and plots."""
         return self._entries[name][1]
 
     def add(self, name, component, title=None):
-        """Register a class or function; a name that is taken is refused."""
+        """Register a class; a name that is taken is refused."""
         if name in self._entries:
-            raise UserError(f"there is a {self.kind} '{name}' already")
+            raise UserError(f"the {self.kind} '{name}' exists already")
         self._entries[name] = (component, title or name)
 
     @contextlib.contextmanager
@@ -69,6 +69,7 @@ class Registry:
 
 MODELS = Registry("model", {
     "doanet": ("doanet_model:DOAnet", "DOAnet"),
+    "bearing": ("bearing_model:BearingNet", "BearingNet"),
     "adrenaline": ("adrenaline_model:ADRENALINE", "ADRENALINE"),
     "seldnet": ("adrenaline_model:SELDnet", "SELDnet"),
     "cnn": ("adrenaline_model:CNN", "CNN"),
@@ -76,6 +77,7 @@ MODELS = Registry("model", {
 FEATURES = Registry("feature set", {
     "foa": ("cls_feature_class:FoaFeatures", "log-mel and intensity vector"),
     "mic": ("cls_feature_class:MicFeatures", "log-mel and GCC-PHAT"),
+    "vectors": ("cls_feature_class:VectorFeatures", "log-mel and gradient vectors"),
     "magphase": ("cls_feature_class:MagnitudePhase", "magnitude and phase"),
 })
 LOSSES = Registry("loss", {
@@ -88,6 +90,10 @@ ASSOCIATIONS = Registry("association", {
     "hnet": ("doatools.train.losses:HnetAssociation", "Hnet"),
     "hungarian": ("doatools.train.losses:HungarianAssociation", "exact matching"),
     "sinkhorn": ("doatools.train.losses:SinkhornAssociation", "Sinkhorn"),
+})
+HNETS = Registry("Hnet architecture", {
+    "equivariant": ("hnet_model:EquivariantNet", "permutation-equivariant layers"),
+    "gru": ("hnet_model:GruNet", "GRU and self-attention, as published"),
 })
 READERS = Registry("dataset format", {
     "dcase": ("doatools.data.readers:Dcase", "TAU-NIGENS 2020 and folders like it"),

@@ -1,11 +1,12 @@
-"""What flows through the toolkit, each with its axes, units and time base.
+"""The data that flows through the toolkit, with axes, units and time bases.
 
     reader → Recording, events → Target ┐
     audio → features → model → Localization ┴→ loss
-                                └→ Predictions → Result → metrics, files, pictures
+                                └→ Predictions → Result → metrics, files, plots
 
-B batch, T label frames, N slots (the most sources that a model predicts at once), M references at most at once.
-Directions are unit vectors x, y, z (x front, y left, z up). Nothing here imports PyTorch: exported models run without.
+B batch, T label frames, N slots (the most simultaneous sources that a model predicts), M the most simultaneous
+references. Directions are unit vectors x, y, z (x front, y left, z up). Nothing here imports PyTorch: exported models
+run without it.
 """
 
 from __future__ import annotations
@@ -24,30 +25,30 @@ if TYPE_CHECKING:
 
 ACTIVE_ABOVE = 0.5  # activity probability above which a slot counts as a source
 
-# What a reader makes of an annotation: a piece of an event with one direction, from ``start`` to ``end`` (s), sorted by
-# start. ``event`` numbers the events from 0 in the order of their beginnings; a moving event has many pieces.
+# An annotation as readers return it: pieces of events with one direction each, from ``start`` to ``end`` (s), sorted by
+# start. ``event`` numbers the events from 0 in the order of their starts; a moving event has many pieces.
 EVENT_PIECES = np.dtype([("start", "f8"), ("end", "f8"), ("event", "i4"), ("class", "i4"), ("track", "i4"),
                          ("azimuth", "f4"), ("elevation", "f4"), ("distance", "f4")])  # distance in m, NaN if unknown
-# The same at a frame rate: one row an active source and frame, sorted by frame.
+# The same at a frame rate: one row per active source and frame, sorted by frame.
 EVENT_ROWS = np.dtype([("frame", "i4"), ("event", "i4"), ("class", "i4"), ("track", "i4"),
                        ("azimuth", "f4"), ("elevation", "f4")])
 
 
 @dataclass(frozen=True)
 class Recording:
-    """A WAV, its annotation, and what is known of both."""
+    """A WAV, its annotation, and what is known about both."""
 
     stem: str
     audio: Path
     annotation: Path
     split: str  # '1' … '6' | 'eval' | 'train' | 'val' | 'test', or as the reader names its splits
     room: str | None = None
-    overlap: int | None = None  # the most sources at once
+    overlap: int | None = None  # the most simultaneous sources
     augmented: bool = False  # a mixture made by augment_files.py
 
 
 class Shape(NamedTuple):
-    """What a model reads and returns: features (B, C, T', F), T' = ratio·T; localization at T label frames, N slots."""
+    """Shape of a model's input, features (B, C, T', F) with T' = ratio·T, and output, T label frames of N slots."""
 
     channels: int  # C
     bands: int  # F
@@ -55,57 +56,59 @@ class Shape(NamedTuple):
     frames: int  # T of a training sequence
     slots: int  # N
     activity: bool  # whether it predicts which slots are active
+    vectors: tuple = ()  # first channel of each triple (y, z, x) of features that points at sources
 
 
 class Localization(NamedTuple):
-    """What a model returns, at label frames."""
+    """The output of a model, at label frames."""
 
     doa: Tensor  # (B, T, N, 3) unit vectors
     activity_logits: Tensor | None = None  # (B, T, N); None for a model without an activity branch
-    others: dict | None = None  # further outputs of each slot by name, (B, T, N); Predictions carries them along
-    extras: dict | None = None  # named tensors for pictures (attention maps, say); no loss or metric reads them
+    others: dict | None = None  # {name: (B, T, N)}, further outputs per slot; they become Predictions.others
+    extras: dict | None = None  # {name: tensor} for plots (attention maps, for example); no loss or metric reads them
 
 
 class Target(NamedTuple):
-    """The reference that a loss compares with."""
+    """The references that a loss compares with."""
 
     doa: Tensor  # (B, T, N, 3), zeros where inactive
-    activity: Tensor  # (B, T, N) the mask: 1 where a source is active, else 0
+    activity: Tensor  # (B, T, N) the mask: 1 where a source is active, 0 elsewhere
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model predicts for consecutive label frames; any axes (...) may stand before.
+    """Predictions for consecutive label frames; any axes (...) may precede these.
 
-    Methods return new Predictions and treat all fields alike, so that a further output passes through unnoticed.
+    Methods return new Predictions and treat all fields alike, so a further output needs no code between the model and
+    whatever displays it.
     """
 
     doa: np.ndarray  # (..., T, N, 3) unit vectors
     probability: np.ndarray | None  # (..., T, N) of activity; None for a model without an activity branch
-    others: dict = field(default_factory=dict)  # further outputs by name, (..., T, N)
+    others: dict = field(default_factory=dict)  # {name: (..., T, N)}, further outputs per slot
 
     @property
     def weights(self):
-        """(..., T, N): the probability of activity, 1 where the model does not predict it."""
+        """(..., T, N): the probability of activity, 1 if the model does not predict it."""
         return np.ones(self.doa.shape[:-1], np.float32) if self.probability is None else self.probability
 
     @property
     def active(self):
-        """(..., T, N) bool: slots that count as sources; all of them where the model does not say."""
+        """(..., T, N) bool: slots that count as sources; all of them if the model does not predict activity."""
         return self.weights > ACTIVE_ABOVE
 
     def __len__(self):
-        """Label frames."""
+        """The number of label frames."""
         return self.doa.shape[-3]
 
     def frames(self, index):
-        """Those of label frames ``index`` (a slice, or indices)."""
+        """Those of some label frames: a slice, indices or a mask."""
         return Predictions(self.doa[..., index, :, :], self.probability if self.probability is None
                            else self.probability[..., index, :],
                            {name: values[..., index, :] for name, values in self.others.items()})
 
     def permuted(self, order):
-        """Slots in another order: (N,), or one of each frame (..., T, N)."""
+        """With slots in another order: (N,), or one per frame (..., T, N)."""
         order = np.broadcast_to(order, self.doa.shape[:-1])
 
         def take(values):
@@ -136,7 +139,8 @@ class Predictions:
                            {name: values[number] for name, values in self.others.items()})
 
     def pooled(self, count):
-        """Means over each ``count`` frames (T, N, ...); directions and other outputs weigh by probability."""
+        """Means over groups of ``count`` frames (T, N, ...); directions and other outputs are weighted by
+        probability."""
         if count == 1:
             return self
         weights = self.weights
@@ -153,7 +157,7 @@ class Predictions:
 
     @classmethod
     def of(cls, localization):
-        """Of a model's Localization, as float32 on the host."""
+        """From a model's Localization; float32 on the host."""
         logits = localization.activity_logits
         return cls(localization.doa.float().cpu().numpy(),
                    None if logits is None else logits.float().sigmoid().cpu().numpy(),
@@ -170,7 +174,7 @@ class Result:
     ref_id: np.ndarray  # (T, M) event, -1 where inactive
     pred_id: np.ndarray | None = None  # (T, N) identity, -1 where inactive; None: the slot is the identity
     room: str | None = None
-    overlap: int | None = None  # the most sources at once, as far as known
+    overlap: int | None = None  # the most simultaneous sources, if known
 
     @property
     def doa(self):
@@ -188,7 +192,7 @@ class Result:
         return dataclasses.replace(self, **fields)
 
     def frames(self, index):
-        """The same of some frames alone (indices or a mask)."""
+        """Those of some frames: indices or a mask."""
         index = np.flatnonzero(index) if np.asarray(index).dtype == bool else index
         return self.replaced(predictions=self.predictions.frames(index), ref_doa=self.ref_doa[index],
                              ref_id=self.ref_id[index], pred_id=None if self.pred_id is None else self.pred_id[index])
@@ -196,22 +200,22 @@ class Result:
 
 @dataclass(frozen=True)
 class Scaler:
-    """Zero mean and unit variance for each column; ``mean`` and ``scale`` are float64 (C*F,)."""
+    """Normalisation of each column to zero mean and unit variance; ``mean`` and ``scale`` are float64 (C*F,)."""
 
     mean: np.ndarray
     scale: np.ndarray
 
     @classmethod
     def from_sums(cls, count, total, squares):
-        """From the number of rows, their sum and their sum of squares (float64); constants get scale 1."""
+        """From the number of rows, their sum and their sum of squares (float64); constant columns get a scale of 1."""
         mean = total / count
         variance = squares / count - mean**2
-        varies = variance > 1e-10 * mean**2  # below is rounding
+        varies = variance > 1e-10 * mean**2  # smaller values are rounding errors
         return cls(mean, np.sqrt(np.where(varies, variance, 1.0)))
 
     @classmethod
     def identity(cls, size):
-        """Of features that are used as they come."""
+        """For features that are not normalised."""
         return cls(np.zeros(size), np.ones(size))
 
     def apply(self, features):

@@ -39,7 +39,7 @@ HITS = "activity_gate_deg=40"
 # name → (overrides, what it is). Seed 1 of each; of the FINALISTS seeds 2 and 3 as well.
 VARIANTS = {
     "raw": ("gradient_clip=0 optimizer=adam lr_schedule=constant turn_augment=False batch_size=64",
-            "task 1 as published, its optimizer and no turns"),
+            "task 1 as published, its optimizer and no rotations"),
     "pub": ("", "dMOT + activity as published"),
     "switch": ("ids=switch", "switches counted only for references that go on"),
     "know": (KNOWS, "association that knows activity"),

@@ -1,4 +1,4 @@
-"""Evaluation: systems from a checkpoint, CSVs and yardsticks; groups by hand; the page; mistakes told in one line."""
+"""Evaluation of checkpoints, CSVs and baselines; breakdowns by hand; the page; errors in one line."""
 
 import json
 import re
@@ -13,12 +13,11 @@ from test_scripts import SMALL, fails
 
 import evaluate_doanet
 import train_doanet
-from cls_metric import GROUPS, UNITS, figures
+from cls_metric import all_figures, figures
 from doatools.data.dcase import write_dcase
-from doatools.report import tables
-from doatools.report.breakdowns import break_down, closest_references, moving_events, only, paired_angles
-from evaluation import compare_tracks, counts_of, evaluate_tracks, frame_counts_of
-from localizer import Track
+from doatools.report.breakdowns import break_down, closest_references, moving_events, paired_angles
+from doatools.types import Predictions, Result
+from evaluation import compare_results, counts_of, evaluate_results, frame_counts_of
 
 
 @pytest.fixture(scope="module")
@@ -40,10 +39,10 @@ def test_a_checkpoint_is_scored_as_its_training_did(run, capsys):
     results, words = run
     assert evaluate_doanet.main(["1", "job", *words]) == 0
     assert "1_job: 1 recordings" in capsys.readouterr().out
-    told, trained = read(results / "1_job" / "evaluation.json"), read(results / "1_job" / "scores.json")["test"]
-    assert {name: told["figures"][name]["value"] for name in trained} == pytest.approx(trained)
-    assert set(told["figures"]) == set(UNITS)
-    assert told["parameters"]["nb_cnn2d_filt"] == 8 and "1 job" in told["command"]
+    found, trained = read(results / "1_job" / "evaluation.json"), read(results / "1_job" / "scores.json")["test"]
+    assert {name: found["figures"][name]["value"] for name in trained} == pytest.approx(trained)
+    assert set(found["figures"]) == set(all_figures())
+    assert found["parameters"]["nb_cnn2d_filt"] == 8 and "1 job" in found["command"]
 
 
 def test_predictions_written_as_csvs_score_the_same(run, tmp_path, tiny_data):
@@ -77,12 +76,12 @@ def score(folder, *words, predictions="theirs"):
 
 def test_perfect_csvs_have_perfect_scores(folders):
     assert score(folders) == 0
-    told = read(folders / "out" / "evaluation.json")
-    values = {name: figure["value"] for name, figure in told["figures"].items()}
+    found = read(folders / "out" / "evaluation.json")
+    values = {name: figure["value"] for name, figure in found["figures"].items()}
     assert values["LE"] == pytest.approx(0, abs=1e-5)
     assert all(values[name] == pytest.approx(100) for name in ("F20", "LF", "MOTA@20", "IDF1", "HOTA", "frame recall"))
-    assert told["recordings"] == 4 and told["frames"] == 32 + 33 + 34 + 1  # up to the last line; silence has one
-    assert set(told["breakdowns"]["room"]) == {"1", "2", "3"} and told["parameters"] == {}
+    assert found["recordings"] == 4 and found["frames"] == 32 + 33 + 34 + 1  # up to the last line; silence has one
+    assert set(found["breakdowns"]["room"]) == {"1", "2", "3"} and found["parameters"] == {}
 
 
 def test_length_is_given_or_that_of_the_longer_file(folders):
@@ -104,16 +103,16 @@ def test_identities_of_csvs_are_theirs_unless_a_tracker_is_asked_for(folders):
     assert read(folders / "out" / "evaluation.json")["figures"]["ID switches"]["value"] == 0
 
 
-def test_a_yardstick_needs_no_features(tiny_data, tmp_path, capsys):
+def test_a_baseline_needs_no_features(tiny_data, tmp_path, capsys):
     data = shutil.copytree(tiny_data, tmp_path / "data", ignore=shutil.ignore_patterns("features"))
     words = [f"dataset_dir={data}", "max_audio_len_s=6", f"results_dir={tmp_path}"]
-    assert evaluate_doanet.main(["--yardstick", "intensity", *words]) == 0
-    told = read(tmp_path / "evaluation_intensity" / "evaluation.json")
-    assert told["figures"]["F20"]["value"] > 90 and told["figures"]["LE"]["value"] < 5
-    assert told["parameters"]["tracker"] == "kalman" and told["parameters"]["dataset"] == "foa"
+    assert evaluate_doanet.main(["--baseline", "intensity", *words]) == 0
+    found = read(tmp_path / "evaluation_intensity" / "evaluation.json")
+    assert found["figures"]["F20"]["value"] > 90 and found["figures"]["LE"]["value"] < 5
+    assert found["parameters"]["tracker"] == "kalman" and found["parameters"]["array"] == "foa"
 
 
-def test_a_checkpoint_against_a_yardstick_and_itself(run, tmp_path, capsys):
+def test_a_checkpoint_against_a_baseline_and_itself(run, tmp_path, capsys):
     _, words = run
     for other in ("1_job", "intensity"):
         assert evaluate_doanet.main(["1", "job", *words, "--against", other, "--out", str(tmp_path)]) == 0
@@ -126,31 +125,31 @@ def test_a_checkpoint_against_a_yardstick_and_itself(run, tmp_path, capsys):
 # --- comparison ------------------------------------------------------------------------------------------------
 
 def made(offsets, seed=0, frames=40, stem="r{}"):
-    """A Track for each offset: one source that moves, predicted so many degrees (and some noise) beside it."""
-    rng, tracks = np.random.default_rng(seed), []
+    """A Result for each offset: one source that moves, predicted so many degrees (and some noise) beside it."""
+    rng, results = np.random.default_rng(seed), []
     for number, offset in enumerate(offsets):
         azimuth = rng.uniform(-90, 90) + np.arange(frames)
         ref_doa, ref_id = referenced([(a,) for a in azimuth], [(1,)] * frames)
         doa, active = drawn([(a + offset + rng.normal(0, 1),) for a in azimuth])
-        tracks.append(Track(stem.format(number), doa, active.astype(float), ref_doa, ref_id))
-    return tracks
+        results.append(Result(stem.format(number), Predictions(doa, active.astype(float)), ref_doa, ref_id))
+    return results
 
 
-def test_a_turned_system_is_worse_by_more_than_chance_and_an_equal_one_is_not():
-    good, turned = made(np.linspace(5, 12, 8)), made(np.linspace(21, 60, 8))
-    compared = compare_tracks(turned, good)
-    assert compared["LE"].difference > 10 and compared["LE"].verdict == "more than chance"
-    assert compared["F20"].difference < -50 and compared["F20"].verdict == "more than chance"
-    assert compared["LR"].verdict == "not more than chance"
-    assert {c.verdict for c in compare_tracks(good, good).values()} <= {"not more than chance", "cannot be told"}
+def test_a_rotated_system_is_significantly_worse_and_an_equal_one_is_not():
+    good, rotated = made(np.linspace(5, 12, 8)), made(np.linspace(21, 60, 8))
+    compared = compare_results(rotated, good)
+    assert compared["LE"].difference > 10 and compared["LE"].verdict == "significant"
+    assert compared["F20"].difference < -50 and compared["F20"].verdict == "significant"
+    assert compared["LR"].verdict == "not significant"
+    assert {c.verdict for c in compare_results(good, good).values()} <= {"not significant", "undetermined"}
 
 
 def test_systems_on_other_recordings_or_references_are_not_compared():
     good = made([1, 2, 3])
     with pytest.raises(ValueError, match="different recordings"):
-        compare_tracks(good, made([1, 2, 3], stem="other{}"))
+        compare_results(good, made([1, 2, 3], stem="other{}"))
     with pytest.raises(ValueError, match="different references"):
-        compare_tracks(good, made([1, 2, 3], seed=1))
+        compare_results(good, made([1, 2, 3], seed=1))
 
 
 # --- breakdowns --------------------------------------------------------------------------------------------------
@@ -162,19 +161,19 @@ def two_sources():
     """
     ref_doa, ref_id = referenced([(0, 40), (0, 45), (0, None), (0, 120)], [(1, 2)] * 4)
     doa, active = drawn([(10, 40), (0, 75), (0, 170), (None, None)])
-    return Track("r", doa, active.astype(float), ref_doa, ref_id, room="a", overlap=2)
+    return Result("r", Predictions(doa, active.astype(float)), ref_doa, ref_id, room="a", overlap=2)
 
 
-def test_groups_by_hand():
-    track = two_sources()
-    assert paired_angles(track) == pytest.approx(
+def test_breakdowns_by_hand():
+    result = two_sources()
+    assert paired_angles(result) == pytest.approx(
         np.array([[10, 0], [0, 30], [0, np.nan], [np.nan, np.nan]]), abs=1e-5, nan_ok=True)
-    assert moving_events(track).tolist() == [[False, True], [False, True], [False, False], [False, True]]
-    assert closest_references(track) == pytest.approx([40, 45, np.nan, 120], nan_ok=True)
-    told = break_down([track], [counts_of(track)], frame_counts_of, figures)
+    assert moving_events(result).tolist() == [[False, True], [False, True], [False, False], [False, True]]
+    assert closest_references(result) == pytest.approx([40, 45, np.nan, 120], nan_ok=True)
+    found = break_down([result], [counts_of(result)], frame_counts_of, figures)
 
     def value(breakdown, group, name):
-        return told[breakdown][group]["figures"][name].value
+        return found[breakdown][group]["figures"][name].value
     # the event of source 2 that begins in frame 3 (after a gap of ids it is one event here) moves from 40 to 120
     assert value("motion", "static", "LE") == pytest.approx(10 / 3, abs=1e-5)
     assert value("motion", "static", "recall@20") == pytest.approx(100 * 3 / 4)
@@ -186,23 +185,23 @@ def test_groups_by_hand():
     # 30-60°: frames 1 and 2: hits 10, 0, 0; 30° is none: 2·3 / (4 + 4)
     assert value("distance", "30-60°", "F20") == pytest.approx(75)
     assert value("distance", "90-180°", "LR") == 0
-    assert set(told["distance"]) == {"30-60°", "90-180°"} and set(told["room"]) == {"a"}
-    assert told["motion"]["moving"]["references"] == 3 and told["sources at once"]["2"]["references"] == 6
-    assert value("overlap", "2", "LE") == figures(counts_of(track))["LE"]
+    assert set(found["distance"]) == {"30-60°", "90-180°"} and set(found["room"]) == {"a"}
+    assert found["motion"]["moving"]["references"] == 3 and found["sources at once"]["2"]["references"] == 6
+    assert value("overlap", "2", "LE") == figures(counts_of(result))["LE"]
 
 
 def test_frames_of_a_group_add_up_to_the_whole():
-    track = made([3.0])[0]
-    mask = np.arange(len(track.ref_id)) < 11
-    parts = [frame_counts_of(only(track, part)) for part in (mask, ~mask)]
-    whole = frame_counts_of(track)
+    result = made([3.0])[0]
+    mask = np.arange(len(result.ref_id)) < 11
+    parts = [frame_counts_of(result.frames(part)) for part in (mask, ~mask)]
+    whole = frame_counts_of(result)
     for name in ("frame/angle", "frame/hits", "frame/references", "frame/confusion"):
         assert parts[0][name] + parts[1][name] == pytest.approx(whole[name])
 
 
-def test_confusion_tells_frames_by_number_of_sources():
-    told = evaluate_tracks([two_sources()])["confusion"]
-    assert told == [[0, 0, 0], [0, 0, 1], [1, 0, 2]]
+def test_confusion_counts_frames_by_number_of_sources():
+    found = evaluate_results([two_sources()])["confusion"]
+    assert found == [[0, 0, 0], [0, 0, 1], [1, 0, 2]]
 
 
 # --- the page ----------------------------------------------------------------------------------------------------
@@ -233,7 +232,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_the_page_is_whole_and_needs_nothing_from_elsewhere(run, tmp_path):
+def test_the_page_is_complete_and_self_contained(run, tmp_path):
     _, words = run
     assert evaluate_doanet.main(["1", "job", *words, "--out", str(tmp_path)]) == 0
     text = (tmp_path / "report.html").read_text()
@@ -247,14 +246,29 @@ def test_the_page_is_whole_and_needs_nothing_from_elsewhere(run, tmp_path):
     assert len(text) < 3_000_000 and "$" not in re.sub(r"<pre>.*?</pre>", "", text, flags=re.DOTALL)
 
 
-def test_every_figure_has_a_meaning():
-    assert set(tables.MEANINGS) >= set(UNITS) == {name for group in GROUPS.values() for name in group}
-    assert set(UNITS) >= tables.LOWER_IS_BETTER
+def test_files_are_written_before_scores_are_printed(folders, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("no terminal")
+    monkeypatch.setattr("doatools.report.tables.print_scores", fail)
+    with pytest.raises(RuntimeError, match="no terminal"):
+        score(folders, "--write-csv", str(folders / "csv"))
+    assert read(folders / "out" / "evaluation.json")["recordings"] == 4
+    assert (folders / "out" / "report.html").stat().st_size > 10_000
+    assert len(list((folders / "csv").glob("*.csv"))) == 4
+
+
+def test_scores_survive_a_report_that_cannot_be_drawn(folders, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("no picture")
+    monkeypatch.setattr("doatools.report.page.write", fail)
+    with pytest.raises(RuntimeError, match="no picture"):
+        score(folders)
+    assert read(folders / "out" / "evaluation.json")["recordings"] == 4
 
 
 # --- mistakes --------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize(("spoil", "told"), [
+@pytest.mark.parametrize(("spoil", "message"), [
     (lambda f: (f / "theirs" / "silent.csv").unlink(), "silent.csv does not exist"),
     (lambda f: (f / "truth" / "silent.csv").unlink(), "silent.csv: there is no reference"),
     (lambda f: (f / "theirs" / "silent.csv").write_text("3,0,0,0,0\n60,0,0,0,0\n"), "silent.csv, line 2: frame 60 is"),
@@ -264,15 +278,15 @@ def test_every_figure_has_a_meaning():
     (lambda f: shutil.rmtree(f / "theirs"), "theirs: no such folder"),
     (lambda f: [p.unlink() for p in (f / "truth").iterdir()], "truth holds no CSV"),
 ])
-def test_csvs_that_do_not_fit_are_told_by_file_and_line(spoil, told, folders, capsys):
+def test_csvs_that_do_not_fit_are_named_by_file_and_line(spoil, message, folders, capsys):
     spoil(folders)
     words = ["--predictions", str(folders / "theirs"), "--references", str(folders / "truth"), "--frames", "60"]
-    assert told in fails(capsys, evaluate_doanet, *words)
+    assert message in fails(capsys, evaluate_doanet, *words)
 
 
 def test_other_mistakes(folders, run, capsys):
     _, words = run
-    assert "not both" in fails(capsys, evaluate_doanet, "--predictions", "a", "--yardstick", "srp")
+    assert "not both" in fails(capsys, evaluate_doanet, "--predictions", "a", "--baseline", "srp")
     assert "--references are for" in fails(capsys, evaluate_doanet, "1", "job", *words, "--references", "a")
     assert "--frames is" in fails(capsys, evaluate_doanet, "1", "job", *words, "--frames", "9")
     assert "cannot be changed" in fails(capsys, evaluate_doanet, "1", "job", *words, "rnn_size=3")

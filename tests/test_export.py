@@ -47,7 +47,8 @@ def exported(tmp_path_factory):
     return path, path.with_suffix(".onnx")
 
 
-@pytest.mark.parametrize("params", [{}, {"array": "mic"}, {"array": "respeaker_6mic"}, {"activity": False}, {"self_attn": True}])
+@pytest.mark.parametrize("params", [{}, {"array": "mic"}, {"array": "respeaker_6mic"}, {"activity": False},
+                                    {"self_attn": True}])
 def test_predictions_are_those_of_torch_for_any_batch_and_length(params, tmp_path, capsys):
     path = save(tmp_path / "a.pt", **params)
     assert export_doanet.main([str(path), "--out", str(tmp_path / "b.onnx")]) == 0

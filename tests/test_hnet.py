@@ -182,7 +182,7 @@ def test_gru_has_the_published_number_of_parameters():
     assert sum(p.numel() for p in HNet(2, "gru").parameters()) == 100_098
 
 
-@pytest.mark.parametrize("arch", ["exchangeable", "gru"])
+@pytest.mark.parametrize("arch", ["equivariant", "gru"])
 def test_leading_axes_and_a_batch_of_one(arch):
     torch.manual_seed(0)
     model = HNet(3, arch).eval()
@@ -277,7 +277,7 @@ def test_scripts_from_data_to_pictures(tmp_path, capsys):
         "scores.json", "curve.png", "examples.png", "gap.png", "crossing.png"}
 
 
-@pytest.mark.parametrize("arch", ["exchangeable", "gru"])
+@pytest.mark.parametrize("arch", ["equivariant", "gru"])
 def test_training_on_the_fly_with_a_batch_of_one(arch, tmp_path):
     assert train_hnet.main(["--arch", arch, "--steps", "3", "--batch-size", "1", "--held-out", "90", "--out",
                             str(tmp_path / "h.pt"), "--results", str(tmp_path)]) == 0

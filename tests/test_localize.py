@@ -17,6 +17,7 @@ from helpers import FRAME, FS, WAVES, foa_wave
 import localize
 from cls_feature_class import build_features
 from doanet_parameters import get_params
+from doatools import shipped
 from doatools.data import sound_input
 from doatools.data.dcase import read_dcase
 from doatools.errors import UserError
@@ -24,13 +25,13 @@ from doatools.spatial.geometry import angular_distance, unit_vectors
 from doatools.spatial.rotations import scaled_map
 from doatools.track.rotated import RotatedCopies
 from doatools.track.slots import weighted_mean
-from doatools.track.summary import at_frames, summarize
+from doatools.track.summary import summarize
 from doatools.track.windows import Windows, merged
 from doatools.train import checkpoint
 from doatools.types import Predictions, Scaler
 from inference import (
     TRACK_ROWS,
-    Course,
+    Localized,
     load_localizer,
     localize_audio,
     localize_blocks,
@@ -213,7 +214,7 @@ def test_blocks_of_any_size_give_what_the_whole_gives(samples, top_db):
     whole = localize_audio(localizer, audio)
     assert len(whole.doa) == -(-samples // FRAME) == len(whole.spectrum)
     for sizes in ([997], [1, 5000, 0, 24000]):
-        same_course(Course.join(localize_blocks(localizer, in_pieces(audio, sizes))), whole)
+        same_predictions(Localized.join(localize_blocks(localizer, in_pieces(audio, sizes))), whole)
     if samples % FRAME == 0:
         features = build_features(localizer.config.replaced(top_db=0.0)).extract(audio)
         found = localize_features(localizer, features)
@@ -222,7 +223,7 @@ def test_blocks_of_any_size_give_what_the_whole_gives(samples, top_db):
             assert np.allclose(ours, theirs, atol=1e-6)
 
 
-def same_course(one, other):
+def same_predictions(one, other):
     """Equal to the bit."""
     assert np.array_equal(one.doa, other.doa) and np.array_equal(one.probability, other.probability)
     assert np.array_equal(one.spectrum, other.spectrum)
@@ -235,10 +236,10 @@ def test_blocks_of_one_sample_and_recordings_shorter_than_a_window(samples):
     audio = foa_wave(noise(1), 30, 10).astype(np.float32)[:samples]
     whole = localize_audio(localizer, audio)
     assert len(whole.doa) == -(-samples // FRAME)
-    same_course(Course.join(localize_blocks(localizer, in_pieces(audio, [1]))), whole)
+    same_predictions(Localized.join(localize_blocks(localizer, in_pieces(audio, [1]))), whole)
     padded = np.zeros((FRAME * len(whole.doa), 4), np.float32)
     padded[:samples] = audio
-    same_course(localize_audio(localizer, padded), whole)
+    same_predictions(localize_audio(localizer, padded), whole)
 
 
 @pytest.mark.parametrize("blocks", [[], [np.zeros((0, 4), np.float32)] * 3])
@@ -477,7 +478,7 @@ def test_mistakes(recording, saved, tmp_path, capsys, monkeypatch):
     assert "holds no audio file" in fails(capsys, saved["foa"].parent)
     soundfile.write(recording.with_suffix(".flac"), two_events(), FS)
     assert "would both become" in fails(capsys, recording, recording.with_suffix(".flac"))
-    monkeypatch.setattr(localize, "MODELS", tmp_path)
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path)
     assert "doanet_mic.pt is missing" in fails(capsys, recording, "--array", "mic")
 
 

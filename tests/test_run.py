@@ -68,7 +68,7 @@ def test_all_folds_results_and_what_is_skipped(config, root, tmp_path, capsys):
     log = tmp_path / "log"
     assert run.main(words(config, root, log, "max_epochs=1", "--tmp_dir", str(tmp_path / "tmp"))) == 0
     told = capsys.readouterr().out
-    assert "holds no resim: passed over" in told and "| SELDNet | ansim | 3 |" in told
+    assert "holds no resim: skipped" in told and "| SELDNet | ansim | 3 |" in told
     assert len(list((tmp_path / "tmp" / "ansim").glob("wav_*_magphase/*.npy"))) == 12
     files = sorted((log / "results").iterdir())
     assert [path.name for path in files] == [f"SELDNet_ansim_fold{k}.json" for k in (1, 2, 3)]
@@ -167,7 +167,7 @@ def test_mistakes_are_told(config, root, tmp_path, capsys, monkeypatch):
     assert "does not exist: download" in fails(capsys, *words(config, tmp_path / "nowhere", tmp_path))
     assert "Did you mean 'nb_epochs'" in fails(capsys, *words(config, root, tmp_path, "max_epoch=1"))
     assert "'fold' must be from 1 to 3" in fails(capsys, *words(config, root, tmp_path, "fold=4"))
-    assert "dataset_dir is not to be set here" in fails(capsys, *words(config, root, tmp_path, "dataset_dir=x"))
+    assert "dataset_dir cannot be set here" in fails(capsys, *words(config, root, tmp_path, "dataset_dir=x"))
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert "one process" in fails(capsys, *words(config, root, tmp_path))
     assert not list(tmp_path.glob("SELDNet*"))

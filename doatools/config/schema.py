@@ -152,7 +152,8 @@ class TrackerConfig(Section):
 
 class TrainConfig(Section):
     nb_epochs: int = parameter(200, "epochs", within=(1, 1_000_000))
-    optimizer: str = parameter("adam", "optimizer", choices=("adam", "adamw"))
+    optimizer: str = parameter("adam", "optimizer: adam, adamw, or muon for inner weights and adamw for the rest",
+                               choices=("adam", "adamw", "muon"))
     learning_rate: float = parameter(1e-3, "learning rate; the peak of a schedule", within=(0, 100))
     lr_schedule: str = parameter("constant", "learning rate over time: constant, onecycle, warmup (ADRENALINE's)",
                                  choices=("constant", "onecycle", "warmup"))

@@ -96,7 +96,8 @@ def problem(error, field):
     kind = TYPES[wanted]
     if wanted is tuple and isinstance(value, float) and type(default[0]) is int:
         kind = "whole numbers"
-    example = f" such as {list(default) if wanted is tuple else default!r}" if wanted is not bool and default != "" else ""
+    has_example = wanted is not bool and default != ""
+    example = f" such as {list(default) if wanted is tuple else default!r}" if has_example else ""
     return f"takes {kind}{example}, not {value!r:.80}"
 
 

@@ -1,7 +1,5 @@
 """Reading YAML files of plain values; whatever else a file holds is refused in one line that says where."""
 
-from pathlib import Path
-
 from doatools.errors import UserError
 
 LARGEST = 100_000  # bytes; a configuration has a few hundred
@@ -24,6 +22,8 @@ def read_yaml(path, what):
                 raise UserError(f"{path}, line {token.start_mark.line + 1}: anchors and aliases are not supported")
         _refuse_twice(yaml.compose(text, yaml.SafeLoader), path)
         content = yaml.safe_load(text)
+    except UserError:
+        raise
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
@@ -40,7 +40,7 @@ def _read_text(path, what):
         with open(path, "rb") as file:
             data = file.read(LARGEST + 1)
         if len(data) > LARGEST:
-            raise UserError(f"{path} has {Path(path).stat().st_size} bytes; {what} has no more than {LARGEST}")
+            raise UserError(f"{path} has more than {LARGEST} bytes, too many for {what}")
         return data.decode()
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None

@@ -1,6 +1,6 @@
-"""Augmentation of batches: the sound field rotated and mirrored (see rotations), its level, and SpecAugment's masks.
+"""Data augmentation of batches: rotations and reflections of the sound field (see rotations), levels, SpecAugment.
 
-Rotations and levels act on unscaled values, which for normalised features is a gain and an offset of each column.
+Rotations and levels act on unscaled values; for normalised features this is a gain and an offset per column.
 Shapes: B sequences, C feature channels, T feature frames, F bands; L label frames, N slots; K rotations.
 
 SpecAugment: Park et al., Interspeech 2019.
@@ -13,25 +13,25 @@ from torch import nn
 from doatools.errors import UserError
 from doatools.spatial.rotations import scaled_map
 
-MASKS = 2  # of either kind in a sequence
-LONGEST_MASK = 0.1  # share of the frames, or of the bands, that one mask covers at most
+MASKS = 2  # of each kind in a sequence
+LONGEST_MASK = 0.1  # the largest share of the frames, or of the bands, that one mask covers
 
 
 class Augmentation(nn.Module):
-    """Batches → augmented batches; chance follows from (seed, epoch, sample index) alone.
+    """Batches → augmented batches; randomness follows from (seed, epoch, sample index) alone.
 
     Parameters
     ----------
-    rotations : array (K, 3, 3), or None to leave directions alone
+    rotations : array (K, 3, 3), or None for no rotation
     channel_maps : K ChannelMap
-    mean, scale : arrays (C*F,), of the normalised features
+    mean, scale : arrays (C*F,) of the normalised features
     mel_channels : int or None
-        Channels whose bands are masked, the first ones; None for no masks.
+        Number of channels, from the first, whose bands are masked; None for no masks.
     seed : int
     level_db : float
         Sequences become louder or softer by up to this.
     log_mels : int
-        Channels in dB that follow the level, the first ones.
+        Number of channels, from the first, that are in dB and change with the level.
     """
 
     def __init__(self, rotations, channel_maps, mean, scale, mel_channels, seed, level_db=0.0, log_mels=0):
@@ -49,20 +49,20 @@ class Augmentation(nn.Module):
     def forward(self, batch, epoch):
         """A batch of SequenceDataset → a new dict, features (B, C, T, F) and doa (B, L, N, 3) augmented."""
         features, doa = batch["features"], batch["doa"]
-        chances = [np.random.default_rng([self.seed, epoch, int(index)]) for index in batch["index"].tolist()]
+        rngs = [np.random.default_rng([self.seed, epoch, int(index)]) for index in batch["index"].tolist()]
         if self.n_rotations:
-            which = [int(chance.integers(self.n_rotations)) for chance in chances]
+            which = [int(rng.integers(self.n_rotations)) for rng in rngs]
             features = self.rotate_features(features, which)
             doa = doa @ torch.stack([self.rotations[number] for number in which]).transpose(1, 2).unsqueeze(1)
         if self.level_db:
-            gains_db = [chance.uniform(-self.level_db, self.level_db) for chance in chances]
+            gains_db = [rng.uniform(-self.level_db, self.level_db) for rng in rngs]
             features = self.change_levels(features, gains_db)
         if self.mel_channels:
-            features = self.mask(features, chances)
+            features = self.mask(features, rngs)
         return {**batch, "features": features, "doa": doa}
 
     def rotate_features(self, features, which):
-        """Normalised features (B, C, T, F), rotation of each, B numbers on the host, → those of the rotated sound fields."""
+        """Normalised features (B, C, T, F) → those of the rotated sound fields; ``which``: B rotations, by number."""
         _, channels, _, bands = features.shape
         rotated = torch.empty_like(features)
         for one, out, number in zip(features, rotated, which):
@@ -74,40 +74,40 @@ class Augmentation(nn.Module):
         return rotated
 
     def change_levels(self, features, gains_db):
-        """Normalised features (B, C, T, F), B numbers on the host → those of louder or softer sound fields."""
+        """Normalised features (B, C, T, F) → those of louder or softer sound fields; ``gains_db``: B floats."""
         gains = torch.tensor(gains_db, dtype=features.dtype).to(features.device, non_blocking=True)
         a_decibel = 1 / self.scale.view(1, features.shape[1], 1, -1)[:, : self.log_mels]
         louder = features[:, : self.log_mels] + gains.view(-1, 1, 1, 1) * a_decibel
         return torch.cat([louder, features[:, self.log_mels :]], 1)
 
-    def mask(self, features, chances):
-        """Spans of frames (in all channels) and of bands (in the mel channels) set to the mean, 0."""
+    def mask(self, features, rngs):
+        """Set spans of frames (in all channels) and of bands (in the mel channels) to the mean, 0."""
         features = features.clone()
-        for one, chance in zip(features, chances):
+        for one, rng in zip(features, rngs):
             for _ in range(MASKS):
-                first, last = _span(chance, one.shape[1])
+                first, last = _span(rng, one.shape[1])
                 one[:, first:last] = 0
-                first, last = _span(chance, one.shape[2])
+                first, last = _span(rng, one.shape[2])
                 one[: self.mel_channels, :, first:last] = 0
         return features
 
 
-def _span(chance, size):
-    length = chance.integers(int(LONGEST_MASK * size) + 1)
-    first = chance.integers(size - length + 1)
+def _span(rng, size):
+    length = rng.integers(int(LONGEST_MASK * size) + 1)
+    first = rng.integers(size - length + 1)
     return first, first + length
 
 
 def build_augmentation(config, features, scaler):
-    """What training batches go through, or None for nothing; ``features`` is the FeatureClass.
+    """The Augmentation of training batches, or None; ``features`` is the FeatureClass.
 
-    UserError for an augmentation that the features cannot follow.
+    UserError for an augmentation that does not apply to the features.
     """
     wanted = config.augment
     if not (wanted.rotation_augment or wanted.spec_augment or wanted.level_augment_db):
         return None
     if (wanted.spec_augment or wanted.level_augment_db) and not features.kind.mel_channels:
-        raise UserError(f"spec_augment and level_augment_db change log-mel bands, which features={features.name} lack")
+        raise UserError(f"spec_augment and level_augment_db change log-mel bands; features={features.name} have none")
     rotations, maps = features.rotations() if wanted.rotation_augment else (None, None)
     return Augmentation(rotations, maps, scaler.mean, scaler.scale,
                         features.kind.mel_channels if wanted.spec_augment else None, config.run.seed,

@@ -1,6 +1,6 @@
-"""Making the features and labels of recordings on disk: in parallel, and only what is not up to date.
+"""Features and labels of recordings on disk: made in parallel, and only where they are out of date.
 
-``files`` is a FeatureFiles throughout: where each recording's features lie, and what they are made from.
+``files`` is a FeatureFiles throughout: paths of features and labels, and what they are made from.
 """
 
 import json
@@ -17,15 +17,15 @@ from doatools.data.slots import LISTED, count_overlap, refuse_overflow
 from doatools.errors import UserError
 from doatools.files import in_memory, remove_leftovers, write_json
 
-OWNER = "features_of.json"  # in a feat_label_dir outside the dataset's folder: that folder
+OWNER = "features_of.json"  # in a feat_label_dir outside the dataset: which dataset it belongs to
 
 
 class Made(NamedTuple):
-    """What ``make_features`` did."""
+    """The work of ``make_features``."""
 
-    samples: list  # of each recording
-    extracted: int
-    normalised: int
+    samples: list  # lengths of the recordings
+    extracted: int  # recordings
+    normalised: int  # recordings
 
 
 def make_features(files, recordings, jobs):
@@ -39,9 +39,9 @@ def make_features(files, recordings, jobs):
 
 
 def write_labels(files, recordings):
-    """Check headers and annotations of all recordings, then write stale labels → samples of each recording.
+    """Check all headers and annotations, then write labels that are out of date → samples of each recording.
 
-    Raises one UserError for all that is wrong, before any work is done.
+    One UserError lists all problems, before any work is done.
     """
     made = files.feature_class
     samples, overlaps, stale, problems = [], {}, [], []
@@ -66,11 +66,11 @@ def write_labels(files, recordings):
 
 
 def extract_features(files, recordings, samples, jobs):
-    """Extract what is not up to date → {path: sums of its features}. One bad file does not stop the others."""
+    """Extract features that are out of date → {path: sums of its features}. A bad file does not stop the others."""
     lengths = dict(zip(recordings, samples))
     stale = [r for r in recordings if not is_fresh(files.features(r), files.features_made_from(r))]
     if stale:
-        files.feature_class.kind.prepare()  # here once rather than in each process
+        files.feature_class.kind.prepare()  # once, rather than in each process
     tasks = (joblib.delayed(_extract)(files.feature_class, recording.audio, files.samples_used(lengths[recording]),
                                       files.label_frames(lengths[recording]), files.features(recording),
                                       files.features_made_from(recording)) for recording in stale)
@@ -80,12 +80,11 @@ def extract_features(files, recordings, samples, jobs):
 
 
 def normalise_features(files, recordings, jobs, sums):
-    """Normalise what is not up to date by the originals of the training splits → how many recordings.
+    """Normalise features that are out of date by those of the training recordings → number of recordings.
 
-    ``sums``: {path: sums} of features that are in memory no more; those of others are read again.
+    ``sums``: {path: sums} of features that were just extracted; the sums of others are computed from disk.
     """
-    playing = files.reader.select(recordings, "train")
-    training = [recording for recording in playing if not recording.augmented]
+    training = [recording for recording in files.reader.select(recordings, "train") if not recording.augmented]
     if not training:
         print(f"no training recordings in {files.reader.setting}: features are kept as extracted; "
               "a trained checkpoint brings its own normalisation")
@@ -96,7 +95,7 @@ def normalise_features(files, recordings, jobs, sums):
         unknown = [path for path in paths if path not in sums]
         tasks = (joblib.delayed(_sums_of_file)(path) for path in unknown)
         sums = sums | dict(zip(unknown, _in_parallel(tasks, jobs, "scaler", len(unknown))))
-        # Added in the order of the recordings: floating-point addition gives the same bits each time.
+        # Added in the order of the recordings, so that the result has the same bits each time.
         count, total, squares = map(sum, zip(*(sums[path] for path in paths)))
         with making(files.scaler, made_from) as temporary:
             files.write_scaler(temporary, count, total, squares)
@@ -111,23 +110,23 @@ def normalise_features(files, recordings, jobs, sums):
 
 
 def _extract(feature_class, audio_path, samples, label_frames, path, made_from):
-    """Features of one recording to disk → (what is wrong with it or None, sums of its features)."""
-    with threadpoolctl.threadpool_limits(1):  # a process a core, and the same bits for any number of them
+    """Write the features of one recording → (a problem or None, sums of the features)."""
+    with threadpoolctl.threadpool_limits(1):  # one process per core; and the same bits for any number of them
         try:
             audio = feature_class.read_audio(audio_path, samples)
         except UserError as error:
             return str(error), None
-        with np.errstate(over="ignore", invalid="ignore"):  # looked at right after
+        with np.errstate(over="ignore", invalid="ignore"):  # checked below
             features = feature_class.extract(feature_class.padded(audio, label_frames))
             features = features.astype(feature_class.kind.dtype, copy=False)
         if not np.isfinite(features).all():
-            return f"{audio_path} holds samples too large to compute with (full scale is 1); mend it", None
+            return f"{audio_path} holds samples too large to compute with (full scale is 1); repair it", None
         _save(path, made_from, features)
         return None, _sums(features) if feature_class.kind.normalised else None
 
 
 def _sums(features):
-    """Rows, their sum and their sum of squares (float64) of features (T, C*F)."""
+    """Number of rows, their sum and their sum of squares (float64) of features (T, C*F)."""
     features = features.astype(np.float64)
     return len(features), features.sum(0), np.einsum("tk,tk->k", features, features)
 
@@ -141,7 +140,7 @@ def _normalise(scaler, source, path, made_from):
 
 
 def _save(path, made_from, array):
-    """The file that ``np.save`` writes; only its header is made in memory first, for the reason of ``in_memory``."""
+    """Write the same file as ``np.save``, but as plain bytes, so that a full disk is reported (see ``in_memory``)."""
     array = np.ascontiguousarray(array)
     header = in_memory(lambda file: np.lib.format.write_array_header_1_0(
         file, np.lib.format.header_data_from_array_1_0(array)))
@@ -151,19 +150,19 @@ def _save(path, made_from, array):
 
 
 def _in_parallel(tasks, jobs, what, total):
-    """Results in the order of tasks, a few of them under way at a time."""
+    """Results, in the order of the tasks."""
     if not total:
         return ()
-    # Tasks one by one: joblib's growing batches would leave a process without work at the end.
+    # Batches of one task: the growing batches of joblib would leave processes without work at the end.
     results = joblib.Parallel(n_jobs=jobs, return_as="generator", batch_size=1)(tasks)
     return tqdm(results, desc=what, total=total, unit="file", leave=False)
 
 
 def _claim(folder, dataset_dir):
-    """Note in ``folder`` whose features it holds; refuse one that belongs to another dataset.
+    """Note in ``folder`` which dataset its features belong to; UserError if it belongs to another dataset.
 
-    A folder inside the dataset's (resolved) is the dataset's own, and moves with it. Where the noted dataset
-    is gone (moved or renamed, most likely), this one takes over.
+    A folder inside ``dataset_dir`` (resolved) belongs to this dataset and moves with it, so it needs no note. If the
+    noted dataset no longer exists (it was probably moved or renamed), this one takes over.
     """
     if folder.resolve().is_relative_to(dataset_dir):
         return
@@ -178,15 +177,15 @@ def _claim(folder, dataset_dir):
 
 
 def _clean(files):
-    """Remove what killed runs left, and what was made of recordings that are gone."""
-    made, there = files.folder, files.reader.audio_stems()
+    """Remove temporary files of killed runs, and what was made from recordings that no longer exist."""
+    existing = files.reader.audio_stems()
     kinds = (files.label_suffix, files.suffix)
-    places = {f"{folder}{kind}": stems for folder, stems in there.items() for kind in kinds}
-    places[f"{files.name}_norm"] = set().union(*there.values())
-    remove_leftovers(made)
-    for name, stems in places.items():
-        remove_leftovers(made / name)
-        for path in (made / name).glob("*.npy"):
+    stems_of = {f"{folder}{kind}": stems for folder, stems in existing.items() for kind in kinds}
+    stems_of[f"{files.name}_norm"] = set().union(*existing.values())
+    remove_leftovers(files.folder)
+    for name, stems in stems_of.items():
+        remove_leftovers(files.folder / name)
+        for path in (files.folder / name).glob("*.npy"):
             if path.stem not in stems and not path.name.startswith("."):
                 forget(path)
 

@@ -1,6 +1,6 @@
 """Sound of any length, rate and format, as blocks: files, and raw PCM or WAV from a pipe.
 
-Audio is float32 (samples, channels), full scale ±1. Nothing is held but a block, so length costs no memory.
+Audio is float32 (samples, channels), full scale ±1. Only one block is held at a time, so length costs no memory.
 """
 
 import queue
@@ -16,46 +16,46 @@ import soxr
 from doatools.data.audiofiles import SUBTYPES, refuse_truncated
 from doatools.errors import UserError
 
-BLOCK_S = 5.0  # of a file read at once
-LIVE_BLOCK_S = 0.1  # of a file played in real time
-CARD_BLOCK_S = 0.05  # of a sound card
-HELD_S = 10.0  # of a sound card's sound that may wait to be computed; what is beyond is lost
+BLOCK_S = 5.0  # length of a block that is read from a file
+LIVE_BLOCK_S = 0.1  # the same of a file that is played in real time
+CARD_BLOCK_S = 0.05  # the same of a sound card
+HELD_S = 10.0  # of the sound of a sound card that may wait to be processed; more is lost
 SILENT_CARD_S = 5.0  # without a block, after which a sound card is given up
-SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".w64", ".rf64", ".aif", ".aiff", ".caf")  # looked for in folders
+SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".w64", ".rf64", ".aif", ".aiff", ".caf")
 
-_PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE  # formats of samples in a WAV's header
+_PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE  # sample formats in the header of a WAV
 _SAMPLES = {(_PCM, 16): "<i2", (_PCM, 24): "s24", (_PCM, 32): "<i4", (_FLOAT, 32): "<f4", (_FLOAT, 64): "<f8"}
 
 
 @dataclass
 class Sound:
-    """Where samples come from, and what is worth telling about them."""
+    """A source of samples, and notes on it for the user."""
 
     name: str
     rate: int  # Hz
     channels: int
     blocks: Any  # iterator of arrays (samples, channels)
-    seconds: float | None = None  # None: until it ends
+    seconds: float | None = None  # None for a stream, whose length is unknown
     notes: list = field(default_factory=list)  # sentences for the user
     lost: int = 0  # samples that a live source could not hold
 
 
 def open_file(path):
-    """A Sound of any file that libsndfile reads; UserError where that cannot be."""
+    """A Sound of any file that libsndfile reads; UserError if it cannot be read."""
     try:
         info = soundfile.info(path)
     except (soundfile.SoundFileError, OSError) as error:
-        raise UserError(f"{path} cannot be read as audio ({error}); WAV, FLAC and OGG can") from None
+        raise UserError(f"{path} cannot be read as audio ({error}); use WAV, FLAC or OGG") from None
     if info.frames == 0:
         raise UserError(f"{path} holds no samples")
     sound = Sound(str(path), info.samplerate, info.channels, _file_blocks(path, info.samplerate), info.duration)
     if info.subtype not in SUBTYPES:
-        sound.notes.append(f"its samples are {info.subtype}: lossy coding bends levels and phases between channels, "
-                           "which directions are read from")
+        sound.notes.append(f"its samples are {info.subtype}: lossy coding distorts levels and phases between channels, "
+                           "which directions are estimated from")
     try:
         refuse_truncated(path)
     except UserError as error:
-        sound.notes.append(f"{error}; what is there is used")
+        sound.notes.append(f"{error}; the samples in the file are used")
     return sound
 
 
@@ -68,14 +68,14 @@ def _file_blocks(path, rate):
 
 
 def _finite(blocks, name, rate):
-    """The blocks themselves; UserError at the first sample that is not a number."""
+    """The blocks, unchanged; UserError at the first sample that is NaN or infinite."""
     before = 0
     for block in blocks:
         finite = np.isfinite(block)
         if not finite.all():
             sample, channel = np.argwhere(~finite)[0]
             raise UserError(f"{name}: sample {before + sample} ({(before + sample) / rate:.3f} s) of channel {channel} "
-                            f"is {block[sample, channel]}; mend the recording")
+                            f"is {block[sample, channel]}; repair the recording")
         before += len(block)
         yield block
 
@@ -160,9 +160,9 @@ def _card_blocks(sounddevice, sound, device, picked):
 
 
 def open_stream(file, rate, channels, name="standard input"):
-    """A Sound of an unbuffered or buffered binary stream: WAV if it begins so, else raw 16-bit little-endian PCM.
+    """A Sound of a binary stream, buffered or not: WAV if it begins like one, else raw 16-bit little-endian PCM.
 
-    ``rate`` and ``channels`` are those of raw PCM. Blocks are as long as what the stream has at hand.
+    ``rate`` and ``channels`` are those of raw PCM. Blocks are as long as what the stream has available.
     """
     start = _read(file, 4)
     if start not in (b"RIFF", b"RF64"):
@@ -175,7 +175,7 @@ def open_stream(file, rate, channels, name="standard input"):
 
 
 def _read(file, count):
-    """Exactly ``count`` bytes, fewer at the end only."""
+    """Exactly ``count`` bytes; fewer only at the end."""
     parts = []
     while count and (part := file.read(count)):
         parts.append(part)
@@ -184,7 +184,7 @@ def _read(file, count):
 
 
 def _read_wav_header(file, name):
-    """After 'RIFF': (format of samples, channels, rate, bits, bytes of samples or None if the header cannot know)."""
+    """After 'RIFF': (sample format, channels, rate, bits, bytes of samples or None if the header does not know)."""
     _read(file, 8)
     layout = None
     while len(head := _read(file, 8)) == 8:
@@ -192,7 +192,7 @@ def _read_wav_header(file, name):
         if chunk == b"data":
             if layout is None:
                 break
-            # Programs that write to a pipe do not know the size yet and put 0 or the most there is.
+            # Programs that write to a pipe do not know the size yet and write 0 or the largest number.
             return *layout, None if size == 0 or size >= 0x7FFFFFF0 else size
         content = _read(file, size + size % 2)
         if chunk == b"fmt " and len(content) >= 16:
@@ -204,7 +204,7 @@ def _read_wav_header(file, name):
 
 
 def _stream_blocks(file, held, sample, channels, size):
-    """Samples as they arrive, after the bytes ``held`` already, up to ``size`` bytes."""
+    """Samples as they arrive, beginning with the bytes ``held``, up to ``size`` bytes."""
     width = channels * {"s24": 3}.get(sample, 0) or channels * np.dtype(sample).itemsize
     read = getattr(file, "read1", file.read)
     left = np.inf if size is None else size
@@ -228,13 +228,13 @@ def _as_float(data, sample):
 
 
 def resampled(sound, rate):
-    """The Sound at another rate, with a note that says so; the same samples for any size of blocks."""
+    """The Sound at another rate, with a note on it; the same samples for blocks of any size."""
     if sound.rate == rate:
         return sound
-    told = f"resampled from {sound.rate} to {rate} Hz"
+    note = f"resampled from {sound.rate} to {rate} Hz"
     if sound.rate < rate:
-        told += f": it has nothing above {sound.rate / 2000:g} kHz, which the model was trained with, expect worse"
-    return Sound(sound.name, rate, sound.channels, _resample(sound, rate), sound.seconds, [*sound.notes, told])
+        note += f"; the model was trained with sound above its {sound.rate / 2000:g} kHz: expect larger errors"
+    return Sound(sound.name, rate, sound.channels, _resample(sound, rate), sound.seconds, [*sound.notes, note])
 
 
 def _resample(sound, rate):
@@ -245,7 +245,7 @@ def _resample(sound, rate):
 
 
 def reordered(sound, foa_order):
-    """First-order ambisonics in 'acn' order with SN3D gains, from that or from 'fuma': W, X, Y, Z with W 3 dB lower."""
+    """First-order ambisonics in ACN order with SN3D gains, from 'acn' (the same) or 'fuma' (WXYZ, W 3 dB lower)."""
     if foa_order == "fuma":
         gains = np.array([np.sqrt(2), 1, 1, 1], np.float32)
         sound.blocks = (block[:, [0, 2, 3, 1]] * gains for block in sound.blocks)

@@ -1,7 +1,7 @@
-"""Which prediction goes with which reference in each frame, for many frames at once.
+"""Assignment of predictions to references in each frame, for many frames at once.
 
-Shapes: T frames, N predictions (rows), M references (columns). Arrays (T, N, M) are laid out with the frames
-innermost in memory where they are made here, so that every step runs over frames, a block of them at a time.
+Shapes: T frames, N predictions (rows), M references (columns). Arrays (T, N, M) that are created here have the frames
+innermost in memory, so that each step runs over many frames, one block at a time.
 """
 
 import functools
@@ -13,9 +13,9 @@ from scipy.optimize import linear_sum_assignment
 
 from doatools.spatial.geometry import pairwise_angles
 
-ENUMERATED = 24  # up to so many ways of pairing are compared at once; above, one frame after the other by scipy
+ENUMERATED = 24  # up to this many ways of pairing are enumerated; with more, scipy solves one frame after the other
 BLOCK = 4096  # frames whose arrays fit into a core's cache
-_FORBIDDEN = 1e6  # cost of a pair that must not be, far above any sum of angles
+_FORBIDDEN = 1e6  # cost of a forbidden pair, far above any sum of angles
 
 
 def frames_inside(array):
@@ -29,7 +29,7 @@ def assign(cost):
     Parameters
     ----------
     cost : (T, N, M) array
-        ``inf`` marks a pair that must not be; as many other pairs as possible are made, the cheapest of them.
+        ``inf`` forbids a pair. As many of the other pairs as possible are made, at the least total cost.
 
     Returns
     -------
@@ -40,15 +40,15 @@ def assign(cost):
 
 
 def assign_with_cost(cost):
-    """The columns of ``assign`` and what each pair costs (T, N), ``inf`` for none."""
-    columns = cheapest(np.where(cost < _FORBIDDEN, cost, _FORBIDDEN))  # not-a-number is forbidden, too
+    """The columns of ``assign`` and the cost of each pair (T, N), ``inf`` for none."""
+    columns = cheapest(np.where(cost < _FORBIDDEN, cost, _FORBIDDEN))  # NaN is forbidden as well
     paid = chosen(cost, columns, np.inf)
     made = paid < _FORBIDDEN
     return np.where(made, columns, -1), np.where(made, paid, np.inf)
 
 
 def cheapest(cost):
-    """The assignment of min(N, M) pairs at least cost: finite (T, N, M) → column of each row (T, N), -1 for none."""
+    """The min(N, M) pairs of least total cost: finite (T, N, M) → column of each row (T, N), -1 for none."""
     frames, n, m = cost.shape
     if min(n, m) == 0 or frames == 0:
         return np.full((frames, n), -1)
@@ -67,13 +67,13 @@ def cheapest(cost):
 
 
 def most_similar(similarity):
-    """Pairs of largest sum: (T, N, M) of at least 0 → column of each row (T, N), -1 for none; pairs of 0 are none."""
+    """Pairs of largest sum: (T, N, M), not negative → column of each row (T, N), -1 for none or a similarity of 0."""
     columns = cheapest(-similarity)
     return np.where(chosen(similarity, columns, 0) > 0, columns, -1)
 
 
 def _ways(n, m):
-    """Every way of making min(n, m) pairs: the column of each row, -1 for none; (W, n)."""
+    """All ways of making min(n, m) pairs: column of each row, -1 for none; (W, n)."""
     if n <= m:
         return np.array(list(itertools.permutations(range(m), n)))
     ways = np.full((math.perm(n, m), n), -1)
@@ -97,7 +97,7 @@ def _cheapest_way(cost, ways):
 
 
 def chosen(values, columns, otherwise):
-    """What (T, N, M) holds at the column of each row (T, N); ``otherwise`` where that is -1."""
+    """The values (T, N, M) at the column of each row (T, N); ``otherwise`` where that is -1."""
     picked = np.full(columns.shape[::-1], otherwise, values.dtype).T
     for column in range(values.shape[2]):
         np.copyto(picked, values[:, :, column], where=columns == column)
@@ -105,9 +105,9 @@ def chosen(values, columns, otherwise):
 
 
 class Scene:
-    """One recording, its angles and best pairing worked out once, when asked for.
+    """Predictions and references of one recording; angles and assignments are computed once, when first needed.
 
-    Takes what ``update`` of a family of scores takes (see cls_metric).
+    The arguments are those of ``update`` of a family of scores (see cls_metric).
     """
 
     def __init__(self, doa, active, ref_doa, ref_id, pred_id=None):
@@ -126,7 +126,7 @@ class Scene:
 
     @functools.cached_property
     def angles(self):
-        """Angles (T, N, M) in degrees, ``inf`` where either side is inactive or not a number."""
+        """Angles (T, N, M) in degrees, ``inf`` where either side is inactive or NaN."""
         angles = pairwise_angles(self._doa, self._ref_doa)
         return np.where(self.active[:, :, None] & self.present[:, None] & (angles < np.inf), angles, np.inf)
 
@@ -137,7 +137,7 @@ class Scene:
 
     @functools.cached_property
     def references(self):
-        """Identities numbered from 0 (T, M), -1 where there is none, and the frames each is active, (R,)."""
+        """Identities numbered from 0 (T, M), -1 where there is none, and the number of active frames of each, (R,)."""
         return _numbered(self.ref_id)
 
     @functools.cached_property

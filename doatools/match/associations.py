@@ -1,15 +1,14 @@
-"""Which prediction belongs to which reference: distances, the exact answer, and what counts as right.
+"""Associations of predictions and references as tensors: distances, exact and soft solutions, and their quality.
 
 Conventions
 -----------
-Matrices are (..., N, N): rows are predictions, columns are references, everywhere. Distances are Euclidean
-between direction vectors (x, y, z), so 0 to 2 between unit vectors. An association A holds a 1 where a
-prediction and a reference are paired and 0 elsewhere, at most one 1 in a row and in a column.
+Matrices are (..., N, N): rows are predictions, columns are references. Distances are Euclidean, between direction
+vectors (x, y, z), so from 0 to 2 between unit vectors. An association A is 1 where a prediction and a reference are
+paired and 0 elsewhere, with at most one 1 per row and column.
 
-The exact association pairs as many active predictions with active references as there can be pairs,
-min(n_pred, n_ref), at the least sum of distances (the Hungarian algorithm's answer). For small N it is found
-for a whole batch at once by going through all N! permutations. Its soft twin weighs every such assignment by
-exp(-cost / temperature) and adds them up.
+The exact association pairs active predictions with active references, min(n_pred, n_ref) of them, at the least sum of
+distances (the solution of the Hungarian algorithm). For small N it is found for a whole batch by enumerating all N!
+permutations. Its soft twin is the mean of all such assignments, weighted by exp(-cost / temperature).
 """
 
 import functools
@@ -20,16 +19,16 @@ from scipy.optimize import linear_sum_assignment
 
 from doatools.errors import UserError
 
-INACTIVE = 10.0  # x = y = z of an inactive vector, so far from every direction: 15.8 to 18.8
-COST_TOLERANCE = 1e-3  # an assignment this close to the least cost is as right as the least
-LARGEST_ENUMERATED = 6  # 6! = 720 permutations; above, one matrix after the other by scipy
+INACTIVE = 10.0  # x = y = z of an inactive vector in the input of Hnet, 16.3 to 18.4 from any direction
+COST_TOLERANCE = 1e-3  # an assignment this close to the least cost counts as right
+LARGEST_ENUMERATED = 6  # 6! = 720 permutations; with more slots, scipy solves one matrix after the other
 
 
 def pairwise_distance(pred, ref):
     """Euclidean distances: predictions (..., N, 3), references (..., M, 3) → (..., N, M).
 
-    Where a prediction and a reference coincide the gradient is 0 (PyTorch's choice for the norm of zero),
-    finite everywhere.
+    The gradient is finite everywhere; it is 0 where a prediction and a reference coincide (PyTorch's choice for the
+    norm of zero).
     """
     return torch.linalg.vector_norm(pred[..., :, None, :] - ref[..., None, :, :], dim=-1)
 
@@ -40,15 +39,15 @@ def active_pairs(pred_active, ref_active):
 
 
 def check_orders(slots, setting, over_time=False):
-    """UserError where ``setting`` would take too many orders of the slots, or (``over_time``) pairs of orders."""
+    """UserError if ``setting`` would enumerate too many orders of the slots, or (``over_time``) pairs of orders."""
     most = LARGEST_ENUMERATED - 1 if over_time else LARGEST_ENUMERATED
     if slots > most:
-        raise UserError(f"{setting} goes through all orders of the slots, which is done for up to {most} sources, not "
-                        f"max_sources={slots}; loss=dmot association=hungarian takes more")
+        raise UserError(f"{setting} enumerates all orders of the slots, which is possible for up to {most} sources, "
+                        f"not max_sources={slots}; loss=dmot association=hungarian allows more")
 
 
 def optimal_association(cost, active=None):
-    """The association of least cost, exact and without gradient: (..., N, N) → zeros and ones (..., N, N).
+    """The association of least cost, exact and without a gradient: (..., N, N) → zeros and ones (..., N, N).
 
     Parameters
     ----------
@@ -66,14 +65,14 @@ def optimal_association(cost, active=None):
 
 
 def soft_association(cost, active, temperature):
-    """The mean association when each assignment has the weight exp(-cost / temperature), without gradient.
+    """The mean of all assignments, weighted by exp(-cost / temperature), without a gradient.
 
-    (..., N, N) and bool (..., N, N) → (..., N, N) in [0, 1]. As the temperature (in units of the cost) goes
-    to 0 it becomes the exact association. Up to N = LARGEST_ENUMERATED.
+    (..., N, N) and bool (..., N, N) → (..., N, N) in [0, 1]. As the temperature (in units of the cost) approaches 0, it
+    approaches the exact association. Up to N = LARGEST_ENUMERATED.
     """
     if cost.shape[-1] > LARGEST_ENUMERATED:
-        raise UserError(f"soft associations are found for up to {LARGEST_ENUMERATED} sources, "
-                        f"not {cost.shape[-1]}; above, use exact ones (--temperature 0)")
+        raise UserError(f"soft associations are possible for up to {LARGEST_ENUMERATED} sources, not {cost.shape[-1]}; "
+                        "for more, use exact ones (--temperature 0)")
     shape = cost.shape
     cost, active = cost.detach().reshape(-1, *shape[-2:]), active.reshape(-1, *shape[-2:])
     weight = torch.softmax(-assignment_costs(cost, active) / temperature, -1)  # (M, N!)
@@ -82,17 +81,17 @@ def soft_association(cost, active, temperature):
 
 
 def order_changes(orders, active):
-    """Permutations (K, N), columns of rows, and activity of the columns (B, T, N) → (B, T - 1, K, K): how many
-    columns active at both frames have another row when the permutation goes from the first to the second."""
+    """Permutations (K, N), columns of rows, and activity of columns (B, T, N) → (B, T - 1, K, K): the number of columns
+    active in both frames whose row changes when the first permutation is followed by the second."""
     row_of = orders.argsort(-1)  # (K, N)
     moved = (row_of.unsqueeze(1) != row_of.unsqueeze(0)).to(active.dtype)  # (K, K, N)
     return torch.einsum("btn,jkn->btjk", active[:, 1:] * active[:, :-1], moved)
 
 
 def cheapest_path(cost, step_cost):
-    """The states (B, T) whose summed costs are least, by dynamic programming (Viterbi 1967).
+    """The path of states (B, T) of least total cost, by dynamic programming (Viterbi 1967).
 
-    ``cost`` (B, T, K) of being in a state, ``step_cost`` (B, T - 1, K, K) of going from one to another.
+    ``cost`` (B, T, K) of each state, ``step_cost`` (B, T - 1, K, K) of each transition.
     """
     total, back = cost[:, 0], []
     for t in range(1, cost.shape[1]):
@@ -106,9 +105,9 @@ def cheapest_path(cost, step_cost):
 
 
 def assignment_costs(cost, active):
-    """Total cost of every permutation: (M, N, N) and bool (M, N, N) → (M, N!), of the costs' precision.
+    """Total cost of each permutation: (M, N, N) and bool (M, N, N) → (M, N!), in the precision of the costs.
 
-    Only active pairs cost anything; a permutation that makes fewer active pairs than possible costs infinity.
+    Only active pairs have a cost; a permutation with fewer active pairs than possible costs infinity.
     """
     permutations = all_permutations(cost.shape[-1], cost.device).flatten(1).T.to(cost.dtype)  # (N·N, N!)
     total = (cost * active).flatten(1) @ permutations
@@ -117,10 +116,9 @@ def assignment_costs(cost, active):
 
 
 def assignment_gap(cost, active):
-    """How much the second-best association costs more than the best: (M, N, N) → (M,).
+    """Cost of the second-best association minus that of the best: (M, N, N) → (M,); infinite if there is only one.
 
-    Infinite where there is no second one. Permutations that differ in inactive rows or columns only are the
-    same association.
+    Permutations that differ only in inactive rows or columns are the same association.
     """
     permutations = all_permutations(cost.shape[-1], cost.device)
     total = assignment_costs(cost, active)
@@ -131,9 +129,9 @@ def assignment_gap(cost, active):
 
 
 def excess_cost(association, cost, active):
-    """Cost of an association above the least: (M, N, N) each → (M,); infinite where it is no valid one.
+    """Cost of an association minus the least cost: (M, N, N) each → (M,); infinite if the association is not valid.
 
-    Valid: at most one 1 in a row and in a column, active pairs only, and as many pairs as possible.
+    A valid one has at most one 1 per row and column, active pairs only, and as many of them as possible.
     """
     association = association.double()
     best = optimal_association(cost, active)
@@ -145,15 +143,15 @@ def excess_cost(association, cost, active):
 
 
 def is_right(association, cost, active):
-    """Whether each answer is a valid assignment within ``COST_TOLERANCE`` of the least cost: → bool (M,)."""
+    """Whether each association is valid and within ``COST_TOLERANCE`` of the least cost, bool (M,)."""
     return excess_cost(association, cost, active) <= COST_TOLERANCE
 
 
 def places(n):
-    """A number in [0, 1) for each place of the matrix, (n, n): which of two equally good answers to prefer.
+    """A number in [0, 1) for each position in the matrix, (n, n), which decides between equally good associations.
 
-    Any two rows, two columns, and the two ways of pairing two rows with two columns differ in it (for n = 2
-    to 4 by 0.05 at least), so that a small multiple of it added to the costs breaks every tie between them.
+    It differs between any two rows, any two columns, and the two ways of pairing two rows with two columns (by at least
+    0.05 for n = 2 to 4), so that a small multiple of it, added to the costs, breaks any tie between them.
     """
     row = torch.arange(n)[:, None]
     column = torch.arange(n)
@@ -162,13 +160,13 @@ def places(n):
 
 @functools.cache
 def all_permutations(n, device):
-    """All permutation matrices, float32 (N!, N, N): Apple's GPUs have no float64."""
+    """All permutation matrices (N!, N, N), float32: Apple's GPUs have no float64."""
     return torch.stack([torch.eye(n, device=device)[list(order)]
                         for order in itertools.permutations(range(n))])
 
 
 def _scipy_association(cost, active):
-    """One matrix (N, N) of any size: the active part by scipy."""
+    """One matrix (N, N) of any size; scipy solves its active part."""
     rows, columns = active.any(-1).nonzero().flatten(), active.any(-2).nonzero().flatten()
     best = torch.zeros_like(cost)
     paired = linear_sum_assignment(cost[rows][:, columns].cpu().numpy())
@@ -179,8 +177,8 @@ def _scipy_association(cost, active):
 def sinkhorn_association(distance, active, temperature=0.05, iterations=30):
     """The soft association of entropic optimal transport (Cuturi 2013): (..., N, N) → (..., N, N) in [0, 1].
 
-    Rows and columns of exp(-distance / temperature) are normalised in turn; inactive columns cost the same
-    for every row, so that they take the rows that are left over, and are 0 in the answer.
+    Rows and columns of exp(-distance / temperature) are normalised in turn. Inactive columns cost the same for every
+    row, so they take the rows that are left over; they are 0 in the result.
     """
     logits = torch.where(active, -distance / temperature, 0.0)
     for _ in range(iterations):

@@ -81,26 +81,25 @@ class Writer:
     Parameters
     ----------
     title : str
-    features : has ``fs`` and ``frequencies``, Hz
+    fs : int, Hz, of the recording
     frame_s : float, of the rows of tracks and of the reference
     reference : as for Page
     """
 
-    COLUMNS = COLUMNS
+    def __init__(self, title, fs, frame_s, reference=None):
+        self._title, self._fs, self._frame_s, self._reference = title, fs, frame_s, reference
+        self._sound = Compressor(fs)
 
-    def __init__(self, title, features, frame_s, reference=None):
-        self._title, self._features, self._frame_s, self._reference = title, features, frame_s, reference
-        self._sound = Compressor(features.fs)
+    def listening(self, blocks):
+        """The blocks (n, channels) of the recording themselves."""
+        for block in blocks:
+            self._sound.feed(block[:, 0])
+            yield block
 
-    def add(self, block):
-        """The next samples (n, channels)."""
-        self._sound.feed(block[:, 0])
-
-    def write(self, path, recorded):
-        """``recorded`` has rows, spectrogram, seconds and notes."""
-        write(path, Page(self._title, self._sound.finish(), self._features.fs, self._frame_s, recorded.rows,
-                         recorded.spectrogram, self._features.frequencies, recorded.seconds, recorded.notes,
-                         self._reference))
+    def write(self, path, recorded, frequencies):
+        """``recorded`` has rows, spectrogram (columns, F), seconds and notes; ``frequencies`` (F,) Hz."""
+        write(path, Page(self._title, self._sound.finish(), self._fs, self._frame_s, recorded.rows,
+                         recorded.spectrogram, frequencies, recorded.seconds, recorded.notes, self._reference))
 
 
 def read_reference(path, config):

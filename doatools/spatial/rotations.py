@@ -135,6 +135,18 @@ def capsule_channel_map(rotation, array):
                       np.concatenate([np.zeros(len(source), bool), backwards]), np.zeros(channels, bool))
 
 
+def vectors_channel_map(rotation, array):
+    """ChannelMap of M log-mels and two vectors along y, z, x; None for a rotation that mixes x and y, which a ChannelMap
+    cannot follow."""
+    if not np.allclose(np.abs(rotation).max(1), 1, atol=1e-6):
+        return None
+    source, field = capsule_sources(rotation, array), foa_channel_map(rotation)
+    places, signs, count = field.source[4:] - 4, field.sign[4:], len(source)
+    return ChannelMap(np.concatenate([source, count + places, count + 3 + places]),
+                      np.concatenate([np.ones(count, int), signs, signs]), np.zeros(count + 6, bool),
+                      np.zeros(count + 6, bool))
+
+
 def scaled_map(channel_map, mean, scale):
     """A ChannelMap for features normalised by ``mean`` and ``scale`` (C*F,), phases excepted → the column that each
     column (C*F,) is read from, its gain and its offset, float32.

@@ -1,15 +1,11 @@
-"""What is reported of the tracks of a recording: spectrogram, warnings, summary, and rows in the formats of files.
+"""What is reported of a recording and its tracks (see rows): spectrogram, warnings, and a summary as text."""
 
-Rows of tracks (TRACK_ROWS in inference) have the fields frame, track, azimuth, elevation (degrees) and probability,
-and are sorted by frame.
-"""
-
-import json
 from typing import NamedTuple
 
 import numpy as np
 
 from doatools.spatial.geometry import angular_distance, azimuth_elevation, unit_vectors
+from doatools.track.rows import by_track
 
 COLUMNS = 2000  # at most, of a spectrogram in a picture
 END_S = 0.5  # of the start and the end of a track, over which directions are averaged
@@ -51,7 +47,7 @@ def doubts(energy, array):
             "suggests FuMa (--foa-order fuma), 3 suggests N3D gains or raw capsules: directions may be wrong"]
     spread = 10 * np.log10(energy.max() / energy.min())
     return [] if spread < 4 or array.axes.any() else [  # cardioids differ by where they point
-        f"the levels of the channels differ by up to {spread:.0f} dB, those of omnidirectional capsules by 1 dB: "
+        f"the levels of the channels differ by up to {spread:.0f} dB, those of omnidirectional capsules by about 1 dB: "
         "is this ambisonics, or do gains differ? Directions may be wrong"]
 
 
@@ -87,12 +83,6 @@ def summarize(rows, hop_s):
     return summaries
 
 
-def by_track(rows):
-    """The rows of each track, in the order of their numbers."""
-    rows = rows[np.argsort(rows["track"], kind="stable")]
-    return np.split(rows, np.flatnonzero(np.diff(rows["track"])) + 1) if len(rows) else []
-
-
 def summary_lines(rows, hop_s, most=20):
     """Lines of text: how many sources, when and where; of more than ``most`` tracks only the longest."""
     summaries = summarize(rows, hop_s)
@@ -108,55 +98,3 @@ def summary_lines(rows, hop_s, most=20):
         longest_left = max(one.end_s - one.start_s for one in summaries if one not in longest)
         lines.append(f"  and {len(summaries) - most} more of {longest_left:.1f} s or less")
     return lines
-
-
-def at_frames(rows, hop_s, frame_s):
-    """Rows at frames of ``hop_s`` → rows at frames of ``frame_s``, such as those that a file format defines.
-
-    Longer frames: a track is active where the middle of one of its rows lies in the frame, at the mean direction and
-    the highest probability of these rows. Shorter frames: each takes the rows at its own middle.
-    """
-    ratio = frame_s / hop_s
-    if abs(ratio - 1) < 1e-9 or not len(rows):
-        return rows
-    return _repeated(rows, ratio) if ratio < 1 else _averaged(rows, ratio)
-
-
-def _repeated(rows, ratio):
-    """Rows at frames that are ``ratio`` (< 1) times as long."""
-    first, end = (np.ceil((rows["frame"] + side) / ratio - 0.5 - 1e-9).astype(int) for side in (0, 1))
-    counts = end - first
-    source = np.repeat(np.arange(len(rows)), counts)
-    repeated = rows[source]
-    repeated["frame"] = first[source] + np.arange(len(source)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return repeated[np.argsort(repeated["frame"], kind="stable")]
-
-
-def _averaged(rows, ratio):
-    """Rows at frames that are ``ratio`` (> 1) times as long."""
-    frame = ((rows["frame"] + 0.5) / ratio + 1e-9).astype(int)
-    cells, place = np.unique(np.stack([frame, rows["track"]]), axis=1, return_inverse=True)
-    vectors = np.zeros((cells.shape[1], 3))
-    np.add.at(vectors, place, unit_vectors(rows["azimuth"], rows["elevation"]))
-    averaged = np.zeros(cells.shape[1], rows.dtype)
-    averaged["frame"], averaged["track"] = cells
-    averaged["azimuth"], averaged["elevation"] = azimuth_elevation(vectors)
-    np.maximum.at(averaged["probability"], place, rows["probability"])
-    return averaged
-
-
-def as_values(rows):
-    """Rows as plain values for JSON: a list of tracks, each with its frames."""
-    return [{"track": int(own["track"][0]), "frame": own["frame"].tolist(),
-             **{name: [round(value, 3) for value in own[name].tolist()]
-                for name in ("azimuth", "elevation", "probability")}} for own in by_track(rows)]
-
-
-def frame_lines(seconds, rows, how):
-    """One frame as text: CSV lines, one per track (without any: one line with the time alone), or one line of JSON."""
-    values = [(int(row["track"]), *(round(float(row[name]), digits) for name, digits in
-                                    (("azimuth", 1), ("elevation", 1), ("probability", 3)))) for row in rows]
-    if how == "json":
-        names = ("track", "azimuth", "elevation", "probability")
-        return json.dumps({"time": round(seconds, 3), "tracks": [dict(zip(names, value)) for value in values]})
-    return "\n".join(",".join(map(str, (f"{seconds:.1f}", *value))) for value in values) or f"{seconds:.1f},,,,"

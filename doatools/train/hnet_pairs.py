@@ -1,4 +1,4 @@
-"""Pairs of (distance matrix, association) on which a Hungarian network learns.
+"""Pairs of (distance matrix, association) from which a Hungarian network learns.
 
 Conventions
 -----------
@@ -10,13 +10,12 @@ Three sources of pairs:
 - ``published`` with directions on a ``grid``: the distribution of Adavanne et al. 2021 ("Differentiable
   Tracking-Based Training of Deep Learning Sound Source Localizers"). Angular resolution r from RESOLUTIONS,
   azimuths from range(-180, 180, r) and elevations from range(-90, 91, r), none twice within a set; inactive
-  vectors of both sets at (10, 10, 10) in half of the examples, far away at random in the other half; rows or
-  columns shuffled.
-- ``published`` with directions uniform on the ``sphere``: the same otherwise.
-- ``slots``: what the network meets inside DOAnet's loss. All N predictions are unit vectors, 0 to N
-  references are active, the others stand at (10, 10, 10). Predictions are anywhere, or near the
-  references; a cost per prediction between 0 and 1 may be added to the distances (an inactive prediction is
-  a worse partner).
+  vectors of both sets are at (10, 10, 10) in half of the examples, far away at random in the other half; rows or
+  columns are shuffled.
+- ``published`` with directions uniform on the ``sphere``: otherwise the same.
+- ``slots``: the input of the network within DOAnet's loss. All N predictions are unit vectors, 0 to N references are
+  active, the others are at (10, 10, 10). Predictions are anywhere, or near the references; a cost between 0 and 1 per
+  prediction may be added to the distances (an inactive prediction is a worse partner).
 """
 
 import zipfile
@@ -50,18 +49,18 @@ class Pairs(NamedTuple):
 
 
 def joined(parts):
-    """Several Pairs one after the other → Pairs."""
+    """Several Pairs as one."""
     return Pairs(*(torch.cat(part) for part in zip(*parts)))
 
 
 def save_pairs(path, pairs):
-    """Pairs → .npz with one array a field: distance, association, active, n_ref, n_pred."""
+    """Pairs → .npz with one array per field: distance, association, active, n_ref, n_pred."""
     with replacing(path) as temporary:
         np.savez(temporary, **{name: part.numpy() for name, part in pairs._asdict().items()})
 
 
 def load_pairs(path, max_doas):
-    """.npz of ``save_pairs`` → Pairs; UserError where it is none or not for ``max_doas``."""
+    """.npz of ``save_pairs`` → Pairs; UserError if it is none, or not for ``max_doas``."""
     path = Path(path)
     remedy = f"make it with: python3 generate_hnet_training_data.py --max-doas {max_doas} --out {path}"
     if not path.is_file():
@@ -80,8 +79,8 @@ def draw_cells(count, max_doas, balance, generator):
     """Numbers of active vectors of ``count`` examples → n_ref (count,), n_pred (count,).
 
     balance : 'cells', every (n_ref, n_pred) equally often; or 'pairs', every number of associated pairs
-        min(n_ref, n_pred) equally often, shared evenly by its cells (as published).
-    Counts of cells differ by one at most under 'cells'; the order is random.
+        min(n_ref, n_pred) equally often, distributed evenly over its cells (as published).
+    With 'cells', the counts of cells differ by at most one; the order is random.
     """
     numbers = torch.arange(max_doas + 1)
     cells = torch.cartesian_prod(numbers, numbers)  # (cells, 2)
@@ -124,8 +123,8 @@ def draw_published(count, max_doas, generator, directions="grid", balance="cells
 def draw_slots(count, max_doas, generator, near=0.0, penalty=0.0):
     """``count`` pairs of N unit predictions against 0 to N active references → Pairs.
 
-    near : share of examples whose predictions are the references with an error of random size, and whose
-        references are close to each other at random
+    near : share of examples whose predictions are the references with errors of random size, and whose references are
+        close to each other
     penalty : share of examples with a cost from 0 to 1 added to each row
     """
     shape = (count, max_doas)
@@ -160,14 +159,14 @@ def _reordered(vectors, active, order):
 
 
 def _scattered(vectors, generator):
-    """Unit vectors (M, N, 3) turned aside by an error between about 0.5° and 60°, one size an example."""
+    """Unit vectors (M, N, 3) with an error of about 0.5° to 60°, one size per example."""
     size = 0.01 * 100 ** torch.rand(len(vectors), 1, 1, generator=generator)
     noise = torch.randn(vectors.shape, generator=generator) * size
     return torch.nn.functional.normalize(vectors + noise, dim=-1)
 
 
 def _grid_directions(resolution, max_doas, generator):
-    """Resolution (M,) → unit vectors (M, N, 3), no azimuth and no elevation twice in a set."""
+    """Resolutions (M,) → unit vectors (M, N, 3), no azimuth and no elevation twice in a set."""
     azimuth = resolution[:, None] * _distinct(360 // resolution, max_doas, generator) - 180
     elevation = resolution[:, None] * _distinct(180 // resolution + 1, max_doas, generator) - 90
     return torch.from_numpy(unit_vectors(azimuth.numpy(), elevation.numpy())).float()
@@ -176,7 +175,7 @@ def _grid_directions(resolution, max_doas, generator):
 def _distinct(sizes, n, generator):
     """``n`` different integers from range(size) for each of the sizes (M,) → (M, n), in random order.
 
-    Drawn anew where two agree, which leaves every ordered choice equally likely.
+    Rows with equal numbers are drawn again, so that all ordered choices are equally likely.
     """
     drawn = torch.empty(len(sizes), n, dtype=torch.long)
     again = torch.arange(len(sizes))
@@ -188,6 +187,6 @@ def _distinct(sizes, n, generator):
 
 
 def _inactive_vectors(shape, far, generator):
-    """Vectors for inactive slots: all 10, or where ``far`` uniform in [-100, 100] outside of [-1, 1]."""
+    """Vectors of inactive slots: all 10, or where ``far``, uniform in [-100, 100] outside of [-1, 1]."""
     random = torch.rand(shape, generator=generator) * 200 - 100
     return torch.where(far & (random.abs() > 1), random, INACTIVE)

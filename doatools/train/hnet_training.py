@@ -5,10 +5,10 @@ Conventions
 Matrices (M, N, N) have predictions as rows and references as columns. A *cell* is a pair (n_ref, n_pred) of
 numbers of active vectors. A model is any callable D (M, N, N) → logits (M, N, N).
 
-Learned is not the exact association, a step at each tie, but its soft twin at a temperature
-(``soft_association``): near a tie it says how near, which trains far faster, and its slope, the gradient that
-DOAnet receives, is chosen instead of an accident. Temperature 0 is the exact one, as published (Adavanne et
-al. 2021).
+The target is not the exact association, which is a step at each tie, but its soft twin at a temperature
+(``soft_association``). Near a tie it is a smooth function of the distance to the tie, which trains far faster, and its
+slope, which is the gradient that DOAnet receives, is chosen rather than accidental. Temperature 0 is the exact one, as
+published (Adavanne et al. 2021).
 """
 
 import numpy as np
@@ -19,13 +19,13 @@ from tqdm import tqdm
 from doatools.match.associations import excess_cost, is_right, optimal_association, places, soft_association
 from doatools.train.hnet_pairs import LARGEST_ON_GRID, draw_published, draw_slots, joined
 
-TIE_BREAK = 5e-4  # cost; how much the place in the matrix may count, so that exact ties have one answer
-VALIDATIONS = 20  # a training
-MUON_RATE = 0.02  # learning rate of matrices under Muon
+TIE_BREAK = 5e-4  # weight of the position in the matrix, in units of cost: exact ties have one solution
+VALIDATIONS = 20  # per training
+MUON_RATE = 0.02  # learning rate of Muon
 
 
 def draw_mixture(count, max_doas, generator):
-    """Pairs for training on the fly: half of the published distribution, half as in DOAnet's loss."""
+    """Pairs for training on the fly: half from the published distribution, half as in DOAnet's loss."""
     quarter, rest = count // 4, count - 3 * (count // 4)
     directions = "grid" if max_doas <= LARGEST_ON_GRID else "sphere"
     return joined([
@@ -36,13 +36,13 @@ def draw_mixture(count, max_doas, generator):
 
 
 def batches_on_the_fly(max_doas, batch_size, steps, generator):
-    """Yield ``steps`` batches of Pairs, none twice."""
+    """Yield ``steps`` batches of new Pairs."""
     for _ in range(steps):
         yield draw_mixture(batch_size, max_doas, generator)
 
 
 def batches_of(pairs, batch_size, steps, generator):
-    """Yield ``steps`` batches of the given Pairs, in a new order each time through."""
+    """Yield ``steps`` batches of the given Pairs, in a new order in each pass."""
     order = torch.empty(0, dtype=torch.long)
     for _ in range(steps):
         while len(order) < batch_size:
@@ -52,14 +52,15 @@ def batches_of(pairs, batch_size, steps, generator):
 
 
 def target_of(pairs, temperature):
-    """What the network is to answer: exact (temperature 0) or soft associations (M, N, N) of Pairs."""
+    """The associations (M, N, N) of Pairs to learn: exact (temperature 0) or soft."""
     if not temperature:
         return pairs.association
     return soft_association(pairs.distance + TIE_BREAK * places(pairs.distance.shape[-1]), pairs.active, temperature)
 
 
 def make_optimizers(model, kind, learning_rate):
-    """'adam' for all weights; 'muon' (Jordan et al. 2024): Muon for hidden layers' matrices, Adam for the rest."""
+    """'adam' for all weights; 'muon' (Jordan et al. 2024): Muon for the matrices of hidden layers, Adam for the
+    rest."""
     hidden = [weight for name, weight in model.named_parameters() if "layers" in name and weight.ndim == 2]
     if kind == "adam" or not hidden:
         return [torch.optim.Adam(model.parameters(), learning_rate, betas=(0.9, 0.99))]
@@ -70,16 +71,16 @@ def make_optimizers(model, kind, learning_rate):
 
 def fit(model, loss_of, batches, steps, validation, *, temperature, learning_rate, optimizer="adam",
         schedule="onecycle", patience=0):
-    """Train ``model`` in place and leave the weights of its best validation in it.
+    """Train ``model`` in place; it ends with the weights of its best validation.
 
     loss_of : logits and target (M, N, N) → scalar
     optimizer : 'adam' or 'muon', see ``make_optimizers``
     schedule : 'onecycle' (the peak is ``learning_rate``) or 'constant'
-    patience : stop after so many of the VALIDATIONS without a larger share of right answers; 0 for never
+    patience : stop after this many of the VALIDATIONS without a larger share of right answers; 0 for never
 
     Returns
     -------
-    history : one dict a validation: step, loss (mean since the last), right, f1, kept
+    history : one dict per validation: step, loss (mean since the last), right, f1, kept
     """
     optimizers = make_optimizers(model, optimizer, learning_rate)
     factors = [torch.optim.lr_scheduler.OneCycleLR(
@@ -117,7 +118,7 @@ def answer(model, distance, batch_size=8192):
 
 
 def weighted_f1(answers, association, weight):
-    """Weighted F1 of the elements, each with the sample weight of its place (N, N), as published."""
+    """Weighted F1 of the elements, each with the sample weight of its position (N, N), as published."""
     weight = weight.expand_as(association).flatten().numpy()
     return float(f1_score(association.flatten().numpy(), answers.flatten().numpy(), average="weighted",
                           sample_weight=weight, zero_division=0))
@@ -131,14 +132,14 @@ def quick_score(model, pairs):
 
 
 def score(model, pairs, generator):
-    """Everything reported of a model on test pairs, as plain numbers; shares are 0 to 1.
+    """All reported figures of a model on test pairs, as plain numbers; shares are from 0 to 1.
 
     right : valid assignment within 1e-3 of the least cost
     label_exact : every element as in the label
     f1 : weighted F1 of the elements
-    excess_cost : mean over all pairs of the cost of the assignment with the largest sum of logits, above the
-        least (finite where the thresholded answer is no assignment); excess_cost_valid of the valid answers
-    equivariant : share of pairs whose answer follows a random permutation of rows and of columns
+    excess_cost : mean over all pairs of the cost of the assignment with the largest sum of logits, minus the least cost
+        (finite even if the thresholded answer is no assignment); excess_cost_valid: of the valid answers alone
+    equivariant : share of pairs whose answer follows a random permutation of rows and columns
     cells : {'n_ref,n_pred': [share of right answers, number of pairs]}
     """
     logits = answer(model, pairs.distance)
@@ -170,7 +171,7 @@ def cells_of(right, pairs):
 
 
 def equivariance(model, distance, generator):
-    """Share of answers to randomly permuted rows and columns that are the permuted answers."""
+    """Share of pairs whose answer, after a random permutation of rows and columns, is permuted likewise."""
     count, n, _ = distance.shape
     rows, columns = (torch.rand(count, n, generator=generator).argsort(-1) for _ in range(2))
 

@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from doatools.errors import UserError
 from doatools.train import checkpoint
+from doatools.train.optimizers import Muon, make_optimizer
 from doatools.train.processes import count, gather, rank
 from doatools.train.resident import ResidentBatches
 from doatools.types import Predictions, Target
@@ -241,12 +242,6 @@ def _keep_freed_memory():
         mallopt(-1, -1)  # M_TRIM_THRESHOLD: the heap is never given back
 
 
-def make_optimizer(model, training, fused=False):
-    """The optimizer of a TrainConfig; ``fused``: one kernel for all weights, for a GPU."""
-    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[training.optimizer]
-    return kind(model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=fused or None)
-
-
 def make_schedule(optimizer, training, epochs, steps_per_epoch):
     """A schedule of the learning rate, stepped after each batch."""
     if training.lr_schedule == "constant":
@@ -255,8 +250,9 @@ def make_schedule(optimizer, training, epochs, steps_per_epoch):
         return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: training.learning_rate * min(
             (step // steps_per_epoch + 1) ** -0.5,
             (step // steps_per_epoch + 1) * training.num_epochs_warmup ** -1.5))
-    return torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, training.learning_rate, total_steps=max(2, epochs * steps_per_epoch))
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    return torch.optim.lr_scheduler.OneCycleLR(optimizer, peaks, total_steps=max(2, epochs * steps_per_epoch),
+                                               cycle_momentum=not isinstance(optimizer, Muon))
 
 
 def compiled(module, backend="inductor"):

@@ -1,24 +1,24 @@
-"""What the processes of a ``torchrun`` share: sums over all of them. In a plain ``python3`` there is one process."""
+"""Sums and lists over the processes of ``torchrun``; in a plain ``python3`` there is one process."""
 
 import torch
 from torch import distributed
 
 
 def world():
-    """How many processes train together."""
+    """The number of processes that train together."""
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
 def rank():
-    """This process's number, from 0; the one of number 0 writes files and prints."""
+    """The number of this process, from 0; process 0 writes files and prints."""
     return distributed.get_rank() if world() > 1 else 0
 
 
 def total(values):
     """The sum of a tensor's values over all processes, for the numerators and denominators of a loss.
 
-    Each process gets the same value, and a gradient of its own values only, times the number of processes: the
-    mean over processes that DistributedDataParallel takes is then the gradient of the whole batch's loss.
+    Each process gets the same value, and the gradient of its own values multiplied by the number of processes. The mean
+    over processes, which DistributedDataParallel takes, is then the gradient of the loss of the whole batch.
     """
     own = values.sum()
     if world() == 1:
@@ -29,7 +29,7 @@ def total(values):
 
 
 def gather(values):
-    """The list of what each process holds (anything that pickles, between our own processes)."""
+    """The list of the values of all processes (anything that can be pickled; the processes trust each other)."""
     if world() == 1:
         return [values]
     everywhere = [None] * world()
@@ -38,5 +38,5 @@ def gather(values):
 
 
 def count(number, like):
-    """A number of items summed over all processes; ``like`` is a tensor on the device at work."""
+    """A number of items, summed over all processes; ``like`` is a tensor on the device in use."""
     return number if world() == 1 else total(like.new_full((), number, dtype=torch.float32))

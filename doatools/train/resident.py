@@ -1,4 +1,4 @@
-"""Features that stay in a device's memory from epoch to epoch: a step waits neither for a disk nor for a copy."""
+"""Features that stay in the memory of a device from epoch to epoch, so that no step waits for a disk or a copy."""
 
 import torch
 
@@ -6,9 +6,9 @@ PIECE = 256  # sequences moved at once
 
 
 class ResidentBatches:
-    """The batches of a DataLoader of SequenceDataset, taken out of the memory of a device.
+    """The batches of a DataLoader of SequenceDataset, from the memory of a device.
 
-    The same batches in the same order; all sequences are read and moved when this is made.
+    The same batches in the same order; all sequences are read and moved on construction.
 
     Attributes: ``dataset`` and ``batch_sampler``, of the loader.
     """
