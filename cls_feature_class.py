@@ -298,7 +298,9 @@ class FeatureClass:
 
     @property
     def frequencies(self):
-        """Centres of the mel bands, Hz, (F,)."""
+        """Centres of the bands, Hz, (F,): mel bands, or bins of the FFT from the first one above 0 Hz."""
+        if not self.kind.log_mels:
+            return np.arange(1, self.nb_bands + 1) * self.fs / self.n_fft
         return mel_frequencies(self.nb_bands + 2, self.fs / 2)[1:-1]
 
     def inspect_audio(self, path):

@@ -83,7 +83,8 @@ def _announce(serving, about):
         print(f"{kind}: {address}", flush=True)
     if not serving.loopback:
         note("other machines can connect: whoever reaches this address sees the sources")
-    note(f"a frame is sent at most {about['latency_s']:.1f} s after its start (the first ones {about['first_s']:.1f} s), plus "
+    latest, first = about["latency_s"], about["first_s"]
+    note(f"a frame is sent at most {latest:.1f} s after its start (the first ones {first:.1f} s), plus "
          "computation; Ctrl-C ends")
 
 

@@ -44,6 +44,7 @@ def build_parser():
     parser.add_argument("--reference", type=Path, metavar="CSV", help="true directions, which the page compares with")
     parser.add_argument("--out", type=Path, help="folder for the results (default: next to each recording)")
     parser.add_argument("--overwrite", action="store_true", help="replace existing files")
+    parser.add_argument("--threads", type=int, metavar="N", help="threads of the network (default: one per core)")
     parser.add_argument("--stream", action="store_true", help="read WAV or raw 16-bit PCM from standard input")
     parser.add_argument("--rate", type=int, help="sample rate of raw PCM or the sound card, Hz (default: the model's)")
     live = parser.add_argument_group("live view (docs/live.md)")
@@ -64,6 +65,8 @@ def main(argv=None):
     args = build_parser().parse_args(argv)
     if not 0 <= args.threshold <= 1:
         raise UserError(f"--threshold is a probability from 0 to 1, not {args.threshold:g}")
+    if args.threads is not None:
+        set_threads(args.threads)
     if bool(args.recordings) + args.stream + bool(args.live) != 1:
         raise UserError("give recordings, or --stream to read one from standard input, or --live (see --help)")
     if args.live:
@@ -85,6 +88,15 @@ def main(argv=None):
     if failed and len(outputs) > 1:
         print(f"{len(failed)} of {len(outputs)} recordings not localized: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def set_threads(count):
+    """Threads of PyTorch and ONNX Runtime, neither of which is imported yet when this is a command."""
+    if count < 1:
+        raise UserError(f"--threads is a number from 1 on, not {count}")
+    os.environ["OMP_NUM_THREADS"] = str(count)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(count)
 
 
 class Outputs(NamedTuple):
