@@ -1,7 +1,7 @@
-"""Fetch a public dataset from Zenodo and unpack it where the other scripts look for it.
+"""Download a public dataset from Zenodo and unpack it where the other scripts expect it.
 
-tau2020: TAU-NIGENS Spatial Sound Events 2020; ansim, resim, real: TUT Sound Events 2018. A download that was
-stopped goes on where it was when started again; what is there already is not fetched again.
+tau2020: TAU-NIGENS Spatial Sound Events 2020; ansim, resim, real: TUT Sound Events 2018. The same command continues a
+download that was stopped, and does not download again what is already there.
 """
 
 import argparse

@@ -201,7 +201,7 @@ def test_the_same_command_gives_the_same_bytes_and_goes_on(simulated, tmp_path, 
     before = victim.read_bytes(), {p: p.stat().st_mtime_ns for p in root.rglob("*.wav")}
     victim.unlink()
     assert simulate_dataset.main([*WORDS, f"dataset_dir={root}"]) == 0
-    assert "1 made" in capsys.readouterr().out and victim.read_bytes() == before[0]
+    assert "1 simulated" in capsys.readouterr().out and victim.read_bytes() == before[0]
     assert sum(p.stat().st_mtime_ns != time for p, time in before[1].items()) == 1
     assert all((simulated / p.relative_to(root)).read_bytes() == p.read_bytes() for p in before[1])
     assert simulate_dataset.main([*WORDS, f"dataset_dir={root}", "seed=2"]) == 2
