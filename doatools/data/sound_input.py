@@ -139,7 +139,7 @@ def open_card(channels, rate, device=None, picked=None):
 
 
 def _card_blocks(sounddevice, sound, device, picked):
-    """Blocks from the card's own thread; where computation cannot keep up they are lost, which ``sound.lost`` counts."""
+    """Blocks from the thread of the card; if computation cannot keep up, they are lost and ``sound.lost`` counts."""
     waiting = queue.Queue(round(HELD_S / CARD_BLOCK_S))
 
     def heard(block, frames, *_):
