@@ -28,9 +28,11 @@ def weights(results, name="1_first"):
     return checkpoint.load(results / name / "last.pt")["model"]
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-def test_a_resumed_run_equals_one_never_stopped(tiny_data, tmp_path, stopped_once, precision):
-    words = [f"precision={precision}", "num_workers=2"]
+@pytest.mark.parametrize("words", [
+    ["precision=32-true"], ["precision=bf16-mixed"], ["optimizer=muon", "model=bearing"],
+    ["optimizer=adamw", "loss=pit", "pit_level=track", "rotation_augment=True", "spec_augment=True"]], ids=" ".join)
+def test_a_resumed_run_equals_one_never_stopped(tiny_data, tmp_path, stopped_once, words):
+    words = [*words, "num_workers=2"]
     assert train(tiny_data, tmp_path / "whole", *words) == 0
     stopped_once()
     assert train(tiny_data, tmp_path / "parts", *words) == 130

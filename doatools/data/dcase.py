@@ -75,7 +75,7 @@ def text_lines(path):
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
     except UnicodeDecodeError:
-        raise UserError(f"{path} is not a text file: an annotation is a CSV (see the README)") from None
+        raise UserError(f"{path} is not a text file: an annotation is a CSV (see docs/data.md)") from None
 
 
 def _parse_together(lines, n_frames):
