@@ -3,7 +3,7 @@ PYTHON ?= python3
 RUN := .venv/bin/python
 DEMO := dataset_dir=datasets/demo
 
-.PHONY: demo test slow lint bench clean
+.PHONY: demo test slow browser lint bench clean
 
 # The recommended task on 48 minutes of simulated rooms, trained for real, beside a classical baseline; then the shipped
 # model on one of the recordings.
@@ -28,6 +28,10 @@ test: .venv/installed-dev
 slow: .venv/installed-dev
 	$(RUN) -m pytest -m slow
 
+# The pages, in a headless Chromium (apt install chromium, or CHROMIUM=/path/to/chrome).
+browser: .venv/installed-dev
+	$(RUN) -m pytest -m slow tests/test_recording_page_browser.py tests/test_live_browser.py
+
 lint: .venv/installed-dev
 	$(RUN) -m ruff check .
 
@@ -35,7 +39,7 @@ bench: .venv/installed-dev
 	$(RUN) benchmarks/run.py
 
 clean:
-	rm -rf .venv datasets/demo results/22_demo results/baseline_demo .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build *.egg-info datasets/demo results/22_demo results/baseline_demo .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/installed: requirements.txt

@@ -9,9 +9,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from doanet_parameters import add_override_argument, get_params, parse_overrides
+from doatools.config.commandline import add_override_argument, parse_overrides
 from doatools.errors import UserError, exits_cleanly
-from doatools.spatial.arrays import find_array, known_arrays
 
 
 def build_parser():
@@ -30,6 +29,7 @@ def build_parser():
 @exits_cleanly
 def main(argv=None):
     args = build_parser().parse_intermixed_args(argv)
+    from doanet_parameters import get_params
     overrides = parse_overrides(args.overrides)
     wanted = [overrides.pop(key) for key in ("dataset", "array") if key in overrides]
     config = get_params(**overrides)
@@ -42,6 +42,7 @@ def main(argv=None):
 
 def find_arrays(dataset_dir, wanted):
     """{name: Array} of the array ``wanted``, or of all that ``dataset_dir`` holds recordings of."""
+    from doatools.spatial.arrays import find_array, known_arrays
     names = ("foa", "mic") if wanted == "both" else () if wanted is None else (wanted,)
     found = [find_array(name) for name in names or known_arrays()]
     if not names:

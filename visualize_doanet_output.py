@@ -18,6 +18,7 @@ def build_parser():
         formatter_class=argparse.RawDescriptionHelpFormatter)
     add_override_argument(parser)
     parser.add_argument("--count", type=int, default=4, help="number of recordings to draw (default 4)")
+    parser.add_argument("--plot-format", choices=("png", "svg", "pdf"), default="png", help="(default png)")
     return parser
 
 
@@ -36,8 +37,8 @@ def main(argv=None):
     results, dataset = predict(localizer, precision)
     folder = path.parent / "pictures"
     for number, result in enumerate(tqdm(results[: args.count], unit="picture", leave=False)):
-        draw(folder / f"{result.stem}.png", localizer, dataset, number, result)
-        draw_attention(folder / f"{result.stem}_attention.png", localizer, dataset, number)
+        draw(folder / f"{result.stem}.{args.plot_format}", localizer, dataset, number, result)
+        draw_attention(folder / f"{result.stem}_attention.{args.plot_format}", localizer, dataset, number)
     print(f"{min(args.count, len(results))} of {len(results)} test recordings drawn -> {folder}/")
     return 0
 
@@ -51,7 +52,7 @@ def draw(path, localizer, dataset, number, result):
     features = localizer.features.as_channels(localizer.scaler.invert(dataset.features(number)))  # (C, T', F)
     kind = localizer.features.kind
     plots.recording(path, f"{result.stem}\n{title}", kind.shown(features), kind.pictured, result,
-                    localizer.config.features.hop_len_s, dataset.frame_s)
+                    localizer.config.features.hop_len_s, dataset.frame_s, localizer.features.frequencies)
 
 
 def draw_attention(path, localizer, dataset, number):

@@ -17,6 +17,7 @@ from helpers import FRAME, FS, WAVES, foa_wave
 import localize
 from cls_feature_class import build_features
 from doanet_parameters import get_params
+from doatools import shipped
 from doatools.data import sound_input
 from doatools.data.dcase import read_dcase
 from doatools.errors import UserError
@@ -486,7 +487,7 @@ def test_mistakes(recording, saved, tmp_path, capsys, monkeypatch):
     assert "holds no audio file" in fails(capsys, saved["foa"].parent)
     soundfile.write(recording.with_suffix(".flac"), two_events(), FS)
     assert "would both become" in fails(capsys, recording, recording.with_suffix(".flac"))
-    monkeypatch.setattr(localize, "MODELS", tmp_path)
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path)
     assert "doanet_mic.pt is missing" in fails(capsys, recording, "--array", "mic")
 
 
