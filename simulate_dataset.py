@@ -38,6 +38,9 @@ def build_parser():
                         help="use the WAV, FLAC and OGG files under DIR (classes are its sub-folders) in place of the "
                              "built-in generated sounds; repeat for more folders, each divided into folds by itself")
     parser.add_argument("--generated", action="store_true", help="with --sounds: the generated sounds as well")
+    parser.add_argument("--realistic", action="store_true",
+                        help="rooms, noise and sensors as they are rather than perfect: sets the sim_ parameters for these "
+                             "that are not given")
     parser.add_argument("--jobs", type=int, default=-1, metavar="N", help="processes (default: one per core)")
     cluster.add_argument(parser)
     parser.add_argument("--overwrite", action="store_true",
@@ -54,8 +57,10 @@ def main(argv=None):
     from tqdm import tqdm
 
     from doatools.simulate import scenes
+    from doatools.simulate.realism import REALISTIC
     kind = WRITERS[args.format]
-    config = get_params(**{**kind.defaults, **overrides})
+    preset = REALISTIC if args.realistic else {}
+    config = get_params(**{**kind.defaults, **preset, **overrides})
     scenes.check_settings(config.simulation)
     writer = kind(config, _open_sounds(args.sounds, args.generated, config))
     root = Path(config.data.dataset_dir)

@@ -8,7 +8,7 @@ room, in spatially diffuse ambient noise.
 """
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +16,8 @@ from threadpoolctl import threadpool_limits
 
 from doatools.config.schema import SimulationConfig
 from doatools.errors import UserError
+from doatools.simulate import live_rooms
+from doatools.simulate.realism import is_realistic
 from doatools.simulate.rooms import HOP_S, Renderer, Room
 from doatools.spatial.geometry import angular_distance, azimuth_elevation, unit_vectors
 from doatools.types import EVENT_ROWS
@@ -26,7 +28,6 @@ DURATION_S = (0.8, 8.0)  # of an event, drawn on a logarithmic scale
 GAP_S = (0.2, 1.4)  # between two events of one track; the shortest leaves a silent label frame
 SPEED_DEG_S = (12.0, 50.0)  # of a moving event
 SEPARATION_DEG = 15.0  # at least, between an event and those already sounding when it starts
-DISTANCE_M = (1.0, 3.5)  # nearer where a wall is
 LEVEL_DB = (-4.0, 4.0)  # of an event's direct sound about NOMINAL_RMS
 NOMINAL_RMS = 0.03
 
@@ -126,8 +127,10 @@ def check_settings(simulation):
 def draw_room(rules, fold, number):
     """Room ``number`` (from 0) of a fold: size and RT60; the arrays stand in its middle."""
     rng = _stream(ROOM, rules.seed, fold, number)
-    size = rng.uniform((5.0, 4.5, 2.9), (13.0, 10.0, 4.8))
-    return Room(tuple(size.tolist()), float(rng.uniform(*rules.simulation.rt60_s)), tuple((size / 2).tolist()))
+    smallest, largest = np.reshape(rules.simulation.room_m, (2, 3))
+    size = rng.uniform(smallest, largest)
+    room = Room(tuple(size.tolist()), float(rng.uniform(*rules.simulation.rt60_s)), tuple((size / 2).tolist()))
+    return live_rooms.furnished(room, rules.simulation, rng) if is_realistic(rules.simulation) else room
 
 
 def compose(rules, fold, index, classes):
@@ -138,15 +141,15 @@ def compose(rules, fold, index, classes):
     key, length = (rules.seed, fold, index), rules.simulation.recording_len_s
     rng = _stream(COMPOSITION, *key)
     room = draw_room(rules, fold, room_number(rules, index))
-    shift = rng.uniform(-0.08, 0.08, 3) * room.size_m
-    room = Room(room.size_m, room.rt60_s, tuple((room.sensor_m + shift).tolist()))
+    shift = rng.uniform(-rules.simulation.offset, rules.simulation.offset, 3) * room.size_m
+    room = replace(room, sensor_m=tuple((room.sensor_m + shift).tolist()))
     spans = sorted(span for track in range(n_tracks(rules, index)) for span in _spans(track, length, rng))
     n_moving = int(rules.simulation.moving * len(spans) + rng.random())
     moving = set(rng.choice(len(spans), n_moving, replace=False).tolist())
     events = []
     for number, (onset, duration, track) in enumerate(spans):
         heard = [event for event in events if event.end_s > onset]
-        trajectory = _trajectory(onset, number in moving, heard, rules.simulation.elevation_deg, rng)
+        trajectory = _trajectory(onset, number in moving, heard, rules.simulation, rng)
         events.append(Event(int(rng.choice(list(classes))), track, onset, duration,
                             float(rng.uniform(*LEVEL_DB)), trajectory))
     return Scene(key, room, length, float(rng.uniform(*rules.simulation.snr_db)), tuple(events))
@@ -164,7 +167,7 @@ def compose_static(rules, fold, number, room, tracks, classes):
     for onset, duration, track in spans:
         onset, duration = round(onset, 3), round(duration, 3)
         heard = [event for event in events if event.end_s > onset]
-        course = _trajectory(onset, False, heard, rules.simulation.elevation_deg, rng, grid=10)
+        course = _trajectory(onset, False, heard, rules.simulation, rng, grid=10)
         events.append(Event(int(rng.choice(list(classes))), track, onset, duration,
                             float(rng.uniform(*LEVEL_DB)), course))
     return Scene(key, room, length, float(rng.uniform(*rules.simulation.snr_db)), tuple(events))
@@ -196,10 +199,10 @@ def render(scene, sounds, renderer):
             onset = round(event.onset_s * fs)
             _add_at(mix, renderer.source(scene.room, dry, positions, rng), onset - renderer.lead)
             active[onset : onset + len(dry)] = True
-        noise = renderer.diffuse_noise(mix.shape[1], _stream(AMBIENCE, *scene.key), exponent=0.5)
-        power = np.mean(mix[0, active] ** 2) if active.any() else NOMINAL_RMS**2
+        noise = renderer.ambience(scene, mix.shape[1], _stream(AMBIENCE, *scene.key))
+        power = renderer.power(mix[:, active]) if active.any() else NOMINAL_RMS**2
         mix += noise * np.float32(np.sqrt(power) * 10 ** (-scene.snr_db / 20))
-        return mix * np.float32(min(1, 0.95 / np.abs(mix).max()))
+        return renderer.recorded(scene, mix)
 
 
 @functools.cache
@@ -227,7 +230,7 @@ def _spans(track, length_s, rng):
         onset += duration + rng.uniform(*GAP_S)
 
 
-def _trajectory(onset, moving, heard, highest, rng, grid=None):
+def _trajectory(onset, moving, heard, simulation, rng, grid=None):
     """A course that starts away from the events ``heard`` at that time; at worst the best of many tries.
 
     ``grid``: degrees between the angles there are.
@@ -235,7 +238,7 @@ def _trajectory(onset, moving, heard, highest, rng, grid=None):
     others = np.array([event.trajectory.directions(onset - event.onset_s) for event in heard]).reshape(-1, 3)
     best, widest = None, -1.0
     for _ in range(100):
-        candidate = _draw_trajectory(moving, highest, rng) if grid is None else _draw_on_grid(highest, grid, rng)
+        candidate = _draw_trajectory(moving, simulation, rng) if grid is None else _draw_on_grid(simulation, grid, rng)
         angle = angular_distance(candidate.directions(0.0), others).min(initial=180.0)
         if angle > widest:
             best, widest = candidate, angle
@@ -244,9 +247,10 @@ def _trajectory(onset, moving, heard, highest, rng, grid=None):
     return best
 
 
-def _draw_trajectory(moving, highest, rng):
+def _draw_trajectory(moving, simulation, rng):
+    highest = simulation.elevation_deg
     azimuth, elevation = rng.uniform(-180, 180), rng.uniform(-highest, highest)
-    distance = rng.uniform(*DISTANCE_M)
+    distance = rng.uniform(*simulation.distance_m)
     if not moving:
         return Trajectory(azimuth, elevation, distance)
     speed = rng.uniform(*SPEED_DEG_S)
@@ -257,7 +261,7 @@ def _draw_trajectory(moving, highest, rng):
                       rng.uniform(0, 2 * np.pi))
 
 
-def _draw_on_grid(highest, grid, rng):
-    steps, top = 360 // grid, int(highest // grid)
+def _draw_on_grid(simulation, grid, rng):
+    steps, top = 360 // grid, int(simulation.elevation_deg // grid)
     azimuth, elevation = grid * rng.integers(steps) - 180, grid * rng.integers(-top, top + 1)
-    return Trajectory(float(azimuth), float(elevation), round(rng.uniform(*DISTANCE_M), 1))
+    return Trajectory(float(azimuth), float(elevation), round(rng.uniform(*simulation.distance_m), 1))
