@@ -19,7 +19,7 @@ from dataclasses import dataclass, fields
 import numba
 import numpy as np
 from scipy import fft
-from scipy.signal import lfilter, oaconvolve
+from scipy.signal import oaconvolve
 
 from doatools.simulate import sensors
 from doatools.simulate.rooms import BLOCK, DECAY, FADE_S, HOP_S, PHASES, Renderer, Room, _sum
@@ -34,6 +34,7 @@ EARLY_RANGE_S = (0.03, 0.06)
 GUARD = 32  # samples before a response for the pre-ringing of its bands
 SENSOR_LEVEL = 0.03  # scenes.NOMINAL_RMS
 HUM_HZ = (50.0, 60.0)
+NOISE_PERIOD_S = 20.0  # noise from one side repeats after this
 SENSOR = 5  # purpose of a random stream, after those of scenes
 
 
@@ -250,16 +251,18 @@ class LiveRenderer(Renderer):
         diffuse = self.diffuse_noise(samples, rng, exponent=0.5)
         if rng.random() >= scene.room.directional_noise:
             return diffuse
-        noise = NOISES[rng.integers(len(NOISES))]
-        directed = sum(self._from_afar(scene.room, dry, rng) for dry in noise(samples, self.fs, rng))[:, :samples]
-        level = np.sqrt(self.power(diffuse) / (self.power(directed) + 1e-20)) * 10 ** (rng.uniform(-10, 10) / 20)
-        mixed = diffuse + np.float32(level) * directed
-        return mixed * np.float32(np.sqrt(1 / (1 + level**2 * self.power(directed) / self.power(diffuse))))
+        noise, period = NOISES[rng.integers(len(NOISES))], min(samples, round(NOISE_PERIOD_S * self.fs))
+        spectrum = sum(fft.rfft(dry.astype(np.float32)) * fft.rfft(self._from_afar(scene.room, period, rng), period)
+                       for dry in noise(period, self.fs, rng))
+        directed = np.tile(fft.irfft(spectrum, period), -(-samples // period))[:, :samples]
+        ratio = 10 ** (rng.uniform(-10, 10) / 20)
+        level = np.float32(ratio * np.sqrt(self.power(diffuse) / (self.power(directed) + 1e-20)))
+        return (diffuse + level * directed) / np.float32(np.sqrt(1 + ratio**2))
 
-    def _from_afar(self, room, dry, rng):
-        """``dry`` (n,) from as far as the room allows in some direction near the horizon."""
+    def _from_afar(self, room, longest, rng):
+        """The response (C, up to ``longest``) to a source as far as the room allows, in some direction near the horizon."""
         direction = unit_vectors(rng.uniform(-180, 180), rng.uniform(-20, 30))
-        return self.source(room, dry, (direction * room.reach(direction))[None], rng)
+        return self.source(room, np.ones(1), (direction * room.reach(direction))[None], rng)[:, :longest]
 
     def power(self, signals):
         """Mean power at the centre of the first array: of W, of W as encoded, or the mean of its capsules."""
@@ -301,34 +304,36 @@ def _facing(rng):
 
 
 # --- noise with a place ----------------------------------------------------------------------------------------
-# Each takes (n, fs, rng) and yields the signals (n,) of its sources.
+# Each takes (n, fs, rng) and yields the signals (n,) of its sources, which repeat without a seam.
 
 def babble(n, fs, rng):
     """Four distant groups of talkers: noise with the spectrum of speech, in waves of a few syllables a second."""
+    frequencies = np.fft.rfftfreq(n, 1 / fs)
+    shape = np.where(frequencies > 120, 1 / np.hypot(1, frequencies / 500), 0)
     for _ in range(4):
-        noise = lfilter([1.0], [1, -np.exp(-2 * np.pi * 500 / fs)], rng.standard_normal(n, dtype=np.float32))
-        beats = np.interp(np.arange(n), np.arange(0, n + fs, fs / 4), rng.normal(0, 4, int(np.ceil((n + fs) / (fs / 4)))))
-        yield np.float32(10) ** (beats.astype(np.float32) / 20) * _highpass(noise, 120, fs)
+        beats = rng.normal(0, 4, max(1, round(4 * n / fs)))
+        level_db = np.interp(np.arange(n), np.linspace(0, n, len(beats) + 1), np.append(beats, beats[0]))
+        yield _shaped_noise(n, shape, rng) * 10 ** (level_db / 20)
 
 
 def fan(n, fs, rng):
     """Broadband noise that falls with frequency, and the tone of the blades with an overtone."""
-    noise = lfilter([1.0], [1, -np.exp(-2 * np.pi * rng.uniform(200, 1500) / fs)], rng.standard_normal(n, dtype=np.float32))
-    phase = 2 * np.pi * rng.uniform(60, 250) * np.arange(n) / fs
+    noise = _shaped_noise(n, 1 / np.hypot(1, np.fft.rfftfreq(n, 1 / fs) / rng.uniform(200, 1500)), rng)
+    phase = 2 * np.pi * np.round(rng.uniform(60, 250) * n / fs) * np.arange(n) / n
     yield noise + np.std(noise) * rng.uniform(0, 0.7) * (np.sin(phase) + 0.4 * np.sin(2 * phase))
 
 
 def hum(n, fs, rng):
     """Mains hum of a machine: harmonics of 50 or 60 Hz, the even ones strongest, and a little noise."""
-    phase = 2 * np.pi * HUM_HZ[rng.integers(2)] * np.arange(n) / fs
+    phase = 2 * np.pi * np.round(HUM_HZ[rng.integers(2)] * n / fs) * np.arange(n) / n
     tone = sum(rng.uniform(0.3, 1) * (1.0 if k % 2 == 0 else 0.4) / k**0.7 * np.sin(k * phase + rng.uniform(0, 6))
                for k in range(1, 13))
     yield tone + 0.1 * rng.standard_normal(n)
 
 
+def _shaped_noise(n, magnitudes, rng):
+    """Periodic noise (n,) of the given magnitudes (n // 2 + 1,)."""
+    return fft.irfft(magnitudes * fft.rfft(rng.standard_normal(n)), n)
+
+
 NOISES = (babble, fan, hum)
-
-
-def _highpass(signal, frequency, fs):
-    pole = np.exp(-2 * np.pi * frequency / fs)
-    return lfilter([1, -1], [1, -pole], signal)

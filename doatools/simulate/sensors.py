@@ -147,16 +147,16 @@ def rotation(yaw, pitch, roll):
 def filtered(signals, filters):
     """Signals (M, n) through filters (C, M, F) at the bins of TAPS, without delay → (C, n) float32, by overlap-add."""
     taps = np.roll(fft.irfft(filters, TAPS), TAPS // 2, axis=-1) * np.hanning(TAPS + 1)[:-1]
-    transfer = fft.rfft(taps.astype(np.float32), BLOCK).transpose(2, 0, 1)  # (F', C, M)
+    transfer = fft.rfft(taps.astype(np.float32), BLOCK)  # (C, M, F')
     step = BLOCK - TAPS
     count = -(-signals.shape[1] // step)
     blocks = np.pad(signals, ((0, 0), (0, count * step - signals.shape[1]))).reshape(len(signals), count, step)
-    spectra = fft.rfft(blocks.astype(np.float32, copy=False), BLOCK).transpose(2, 0, 1)  # (F', M, blocks)
-    pieces = fft.irfft((transfer @ spectra).transpose(1, 2, 0), BLOCK)  # (C, blocks, BLOCK)
-    output = np.zeros((len(pieces), (count + 1) * step + TAPS), np.float32)
-    output[:, : count * step] = pieces[..., :step].reshape(len(pieces), -1)
-    overlap = output[:, step : step * (count + 1)].reshape(len(pieces), count, step)
-    overlap[..., :TAPS] += pieces[..., step:]
+    spectra = fft.rfft(blocks.astype(np.float32, copy=False), BLOCK)  # (M, blocks, F')
+    output = np.zeros((len(filters), (count + 1) * step), np.float32)
+    for channel, row, used in zip(output, transfer, filters.any(axis=-1)):
+        pieces = fft.irfft(sum(spectra[m] * row[m] for m in np.flatnonzero(used)), BLOCK)  # (blocks, BLOCK)
+        channel[: count * step] = pieces[:, :step].ravel()
+        channel[step:].reshape(count, step)[:, :TAPS] += pieces[:, step:]
     return output[:, TAPS // 2 : TAPS // 2 + signals.shape[1]]
 
 
