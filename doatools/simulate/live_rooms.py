@@ -32,10 +32,8 @@ TILTED_DEG = 20.0  # directional sources face up or down by up to this
 EARLY_MIXING = 3.0  # times sqrt(volume) ms
 EARLY_RANGE_S = (0.04, 0.06)
 GUARD = 32  # samples before a response for the pre-ringing of its bands
-SENSOR_LEVEL = 0.03  # scenes.NOMINAL_RMS
 HUM_HZ = (50.0, 60.0)
 NOISE_PERIOD_S = 20.0  # noise from one side repeats after this
-SENSOR = 5  # purpose of a random stream, after those of scenes
 
 
 @dataclass(frozen=True)
@@ -275,16 +273,12 @@ class LiveRenderer(Renderer):
 
     def recorded(self, scene, signals):
         """Signals at the capsules → channels of all nominal arrays, as the recorder writes them."""
-        rng = np.random.default_rng([*scene.key, SENSOR, 1])
-        ends = np.cumsum([sensor.capsules.channels for sensor in self.sensors])[:-1]
-        channels = [sensor.record(own, self.fs, rng) for sensor, own in zip(self.sensors, np.split(signals, ends))]
-        return sensors.limited(np.concatenate(channels), self.simulation.clipping_db, self.simulation.dc, rng)
+        return sensors.record(self.sensors, signals, self.simulation, self.fs, scene.key)
 
 
 def renderer_of(arrays, fs, simulation, key):
     """The LiveRenderer of a scene: its sensors follow from the scene's key."""
-    drawn = [sensors.draw(array, simulation, fs, np.random.default_rng([*key, SENSOR, 2, number]), SENSOR_LEVEL)
-             for number, array in enumerate(arrays)]
+    drawn = sensors.of_scene(arrays, simulation, fs, key)
     if not (simulation.position_mm or any(simulation.encoder_mm)):  # the same capsules in every scene
         shared = _shared_renderer(tuple(arrays), fs)
         renderer = object.__new__(LiveRenderer)

@@ -18,6 +18,7 @@ from doatools.config.schema import SimulationConfig
 from doatools.errors import UserError
 from doatools.simulate import live_rooms
 from doatools.simulate.realism import is_realistic
+from doatools.simulate.responses import draw_trajectory
 from doatools.simulate.rooms import HOP_S, Renderer, Room
 from doatools.spatial.geometry import angular_distance, azimuth_elevation, unit_vectors
 from doatools.types import EVENT_ROWS
@@ -173,6 +174,23 @@ def compose_static(rules, fold, number, room, tracks, classes):
     return Scene(key, room, length, float(rng.uniform(*rules.simulation.snr_db)), tuple(events))
 
 
+def compose_measured(rules, fold, index, room, classes):
+    """Scene ``index`` of a fold, of sources at the positions of a ``responses.MeasuredRoom``."""
+    key, length = (rules.seed, fold, index), rules.simulation.recording_len_s
+    rng = _stream(COMPOSITION, *key)
+    spans = sorted(span for track in range(n_tracks(rules, index)) for span in _spans(track, length, rng))
+    n_moving = int(rules.simulation.moving * len(spans) + rng.random())
+    moving = set(rng.choice(len(spans), n_moving, replace=False).tolist())
+    events = []
+    for number, (onset, duration, track) in enumerate(spans):
+        heard = [event for event in events if event.end_s > onset]
+        speed = SPEED_DEG_S if number in moving else None
+        course = _apart(lambda: draw_trajectory(room, duration, rng, speed), onset, heard)  # noqa: B023
+        events.append(Event(int(rng.choice(list(classes))), track, onset, duration,
+                            float(rng.uniform(*LEVEL_DB)), course))
+    return Scene(key, room, length, float(rng.uniform(*rules.simulation.snr_db)), tuple(events))
+
+
 def n_tracks(rules, index):
     """Largest number of simultaneous events in scene ``index`` of a fold."""
     most = rules.max_sources
@@ -235,10 +253,18 @@ def _trajectory(onset, moving, heard, simulation, rng, grid=None):
 
     ``grid``: degrees between the angles there are.
     """
+    def candidate():
+        return _draw_trajectory(moving, simulation, rng) if grid is None else _draw_on_grid(simulation, grid, rng)
+
+    return _apart(candidate, onset, heard)
+
+
+def _apart(draw, onset, heard):
+    """One of the trajectories of ``draw()``: the first far from the events ``heard`` at its start, or the farthest."""
     others = np.array([event.trajectory.directions(onset - event.onset_s) for event in heard]).reshape(-1, 3)
     best, widest = None, -1.0
     for _ in range(100):
-        candidate = _draw_trajectory(moving, simulation, rng) if grid is None else _draw_on_grid(simulation, grid, rng)
+        candidate = draw()
         angle = angular_distance(candidate.directions(0.0), others).min(initial=180.0)
         if angle > widest:
             best, widest = candidate, angle

@@ -24,6 +24,8 @@ from scipy.signal import lfilter
 from doatools.spatial.arrays import SPEED_OF_SOUND, Array
 from doatools.spatial.geometry import azimuth_elevation, unit_vectors
 
+STREAM = 5  # purpose of a random stream, after those of scenes
+LEVEL = 0.03  # r.m.s. that self-noise refers to: scenes.NOMINAL_RMS
 TAPS = 512  # of the filters between capsules and channels
 BLOCK = 4096  # of the FFTs that apply them
 LARGEST_GAIN_DB = 12.0  # of a correction filter
@@ -61,8 +63,8 @@ class Sensor:
         return signals.astype(np.float32, copy=False)
 
 
-def draw(array, simulation, fs, rng, level=1.0):
-    """A Sensor for ``array`` by the ranges of a SimulationConfig; its own noise refers to the r.m.s. ``level``."""
+def draw(array, simulation, fs, rng):
+    """A Sensor for ``array`` by the ranges of a SimulationConfig."""
     radius = 1e-3 * rng.uniform(*simulation.encoder_mm)
     encoded = array.kind == "ambisonic" and radius > 0
     corrected = rng.random() < simulation.encoder_corrected
@@ -70,7 +72,7 @@ def draw(array, simulation, fs, rng, level=1.0):
     frequencies = np.fft.rfftfreq(TAPS, 1 / fs)
     mismatch = mismatches(capsules.channels, frequencies, simulation.gain_db, simulation.phase_deg, rng)
     dipole = 10 ** (rng.uniform(*simulation.dipole_db) / 20)
-    noise = level * simulation.self_noise * 10 ** -rng.uniform(0, 1)
+    noise = LEVEL * simulation.self_noise * 10 ** -rng.uniform(0, 1)
     low_cut = simulation.low_cut_hz * 10 ** -rng.uniform(0, 1)
     angles = rng.uniform(-simulation.stand_deg, simulation.stand_deg, 3)
     filters = None
@@ -81,6 +83,19 @@ def draw(array, simulation, fs, rng, level=1.0):
     if array.kind == "ambisonic" and filters is not None:
         filters = filters * np.array([1, dipole, dipole, dipole])[:, None, None]
     return Sensor(array, capsules, filters, noise, low_cut, rotation(*angles) if simulation.stand_deg else None)
+
+
+def of_scene(arrays, simulation, fs, key):
+    """The Sensors of a scene's arrays, which follow from its key."""
+    return [draw(array, simulation, fs, np.random.default_rng([*key, STREAM, 2, number])) for number, array in enumerate(arrays)]
+
+
+def record(sensors, signals, simulation, fs, key):
+    """Signals at the capsules of all ``sensors`` (M, n) → their channels (C, n), as the recorder writes them."""
+    rng = np.random.default_rng([*key, STREAM, 1])
+    ends = np.cumsum([sensor.capsules.channels for sensor in sensors])[:-1]
+    channels = [sensor.record(own, fs, rng) for sensor, own in zip(sensors, np.split(signals, ends))]
+    return limited(np.concatenate(channels), simulation.clipping_db, simulation.dc, rng)
 
 
 def tetrahedron(radius):
