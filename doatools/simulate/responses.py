@@ -38,7 +38,8 @@ DIRECT_S = 0.001  # the direct sound ends this long after its peak
 ONSET_DB = -15.0  # the direct sound is the first peak that comes this near to the highest
 DENSE_DEG = 10.0  # positions of a moving source are at most this far apart
 PLACED_M = 0.005  # receivers of a SOFA file lie this near to the array's capsules
-DOUBTFUL_DEG, DOUBTFUL_DB = 25.0, 3.0  # deviations of direct sounds that are worth a note
+DOUBT_HZ = (300.0, 2000.0)  # where ambisonic microphones are what they should be
+DOUBTFUL_DEG, DOUBTFUL_DB = 25.0, 2.0  # deviations of direct sounds that are worth a note
 ORDERS = ("acn", "fuma")
 
 
@@ -296,10 +297,12 @@ def _doubts(room, array, fs):
     if array.kind != "ambisonic":
         return ()
     lead, width = round(LEAD_S * fs), round(DIRECT_S * fs)
-    direct = np.stack([one[:, lead - width : lead + width + 1] for one in room.responses])
-    intensity = np.einsum("kt,kct->kc", direct[:, 0], direct[:, [3, 1, 2]])
+    direct = np.stack([one[:, lead - width : lead + width + 1] for one in room.responses]) * np.hanning(2 * width + 3)[1:-1]
+    frequencies = np.fft.rfftfreq(256, 1 / fs)
+    spectra = np.fft.rfft(direct, 256)[..., (frequencies >= DOUBT_HZ[0]) & (frequencies <= DOUBT_HZ[1])]  # (K, 4, F)
+    intensity = np.einsum("kf,kcf->kc", spectra[:, 0].conj(), spectra[:, [3, 1, 2]]).real
     error = float(np.median(angular_distance(intensity, room.directions)))
-    powers = np.sum(direct**2, axis=-1)
+    powers = np.sum(np.abs(spectra) ** 2, axis=-1)
     excess = float(np.median(10 * np.log10(powers[:, 1:].sum(1) / powers[:, 0])))
     notes = []
     if error > DOUBTFUL_DEG:
