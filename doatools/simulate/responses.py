@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import soxr
+from scipy import fft
 from scipy.signal import oaconvolve
 
 from doatools.errors import UserError
@@ -121,25 +122,40 @@ def _places(folder):
 
 def _room(name, directions, distances, responses, rate, array, fs):
     """A MeasuredRoom of raw responses, K of (C, samples) at ``rate`` Hz."""
-    aligned = [_aligned(soxr.resample(one.T, rate, fs).T if rate != fs else one, fs, array, f"{name}, response {number}")
-               for number, one in enumerate(responses, 1)]
+    aligned = [_aligned(soxr.resample(one.T, rate, fs).T if rate != fs else one, direction, fs, array,
+                        f"{name}, response {number}")
+               for number, (one, direction) in enumerate(zip(responses, directions), 1)]
     room = MeasuredRoom(name, directions, distances, tuple(aligned))
     return MeasuredRoom(name, directions, distances, room.responses, _doubts(room, array, fs))
 
 
-def _aligned(response, fs, array, what):
-    """A response from LEAD_S before its direct sound, whose gain is 1 (in W, or in the mean of the capsules)."""
-    heard = response[:1] if array.kind == "ambisonic" else response
-    power = np.mean(np.square(heard, dtype=float), axis=0)
+def _aligned(response, direction, fs, array, what):
+    """A response from LEAD_S before the direct sound's arrival at the array's centre, whose gain there is 1.
+
+    What the channels make of such a sound from ``direction`` (3,) follows from the array.
+    """
+    power = _power(response, array)
     if not np.isfinite(power).all() or power.max() < 1e-20:
         raise UserError(f"{what} is silent or not a number")
-    first = int((power >= power.max() * 10 ** (ONSET_DB / 10)).argmax())
-    peak = first + int(power[first : first + round(DIRECT_S * fs)].argmax())
-    lead, width = round(LEAD_S * fs), round(DIRECT_S * fs)
-    gain = np.sqrt(power[max(0, peak - width) : peak + width + 1].sum())
-    response = np.pad(response, ((0, 0), (max(0, lead - peak), 0)))[:, max(0, peak - lead):]
-    rise = np.sin(np.pi / 2 * np.clip((np.arange(response.shape[1]) + 0.5) / (lead / 2), 0, 1)) ** 2
+    ideal = fft.irfft(array.response(direction[None], np.fft.rfftfreq(512, 1 / fs))[:, 0], 512)
+    expected = _power(np.roll(ideal, 256, axis=1), array)
+    peak, width = _first_peak(power, fs), round(DIRECT_S * fs)
+    gain = np.sqrt(power[max(0, peak - width) : peak + width + 1].sum() / expected.sum())
+    start = peak - (_first_peak(expected, fs) - 256) - round(LEAD_S * fs)
+    response = np.pad(response, ((0, 0), (max(0, -start), 0)))[:, max(0, start):]
+    rise = np.sin(np.pi / 2 * np.clip((np.arange(response.shape[1]) + 0.5) / (LEAD_S / 2 * fs), 0, 1)) ** 2
     return (response * (rise / gain)).astype(np.float32)
+
+
+def _power(response, array):
+    """Power (samples,) of W, or the mean of capsules."""
+    return np.mean(np.square(response[:1] if array.kind == "ambisonic" else response, dtype=float), axis=0)
+
+
+def _first_peak(power, fs):
+    """The sample at which the direct sound is strongest."""
+    first = int((power >= power.max() * 10 ** (ONSET_DB / 10)).argmax())
+    return first + int(power[first : first + round(DIRECT_S * fs)].argmax())
 
 
 def _read_table(path, array, foa_order):
