@@ -31,6 +31,7 @@ from doatools.data.readers import reader_of, training_recordings
 from doatools.data.slots import rows_at
 from doatools.errors import UserError
 from doatools.registry import FEATURES
+from doatools.spatial.corrections import read_correction, rotated
 from doatools.spatial.rotations import (
     capsule_channel_map,
     foa_channel_map,
@@ -418,6 +419,8 @@ class FeatureFiles:
         samples = self.feature_class.inspect_audio(recording.audio) if samples is None else samples
         pieces = self.reader.read(recording.annotation, samples / self.feature_class.fs)
         rows = rows_at(pieces, self.config.score_hop_s)
+        if self.config.data.rotation:
+            rows = rotated(rows, read_correction(self.config.data.rotation).T)
         if self.config.array.planar:
             rows["elevation"] = np.abs(rows["elevation"])
         return rows[rows["frame"] < self.score_frames(samples)]
@@ -456,9 +459,11 @@ class FeatureFiles:
         return note | {"chunk": made.chunk} if made.chunk else note
 
     def labels_made_from(self, recording):
-        return {"format": FORMAT, "hop_s": self.config.score_hop_s, "limit_s": self.config.data.max_audio_len_s,
+        note = {"format": FORMAT, "hop_s": self.config.score_hop_s, "limit_s": self.config.data.max_audio_len_s,
                 "planar": self.config.array.planar, "source": stamp(recording.annotation),
                 "audio": stamp(recording.audio)}
+        rotation = self.config.data.rotation
+        return note | {"rotation": read_correction(rotation).tolist()} if rotation else note
 
     def scaler_made_from(self, training):
         """``training``: the original recordings that means and scales are computed from."""

@@ -13,7 +13,7 @@ from doatools.registry import BASELINES
 from doatools.spatial.arrays import find_array
 
 # The parameters that the scores of a baseline depend on.
-OF_BASELINES = ("dataset_dir", "array", "mode", "fs", "max_audio_len_s", "max_sources",
+OF_BASELINES = ("dataset_dir", "array", "rotation", "mode", "fs", "max_audio_len_s", "max_sources",
                 *(name for name, (section, _) in FLAT.items() if section == "tracker"))
 
 

@@ -14,7 +14,7 @@ import joblib
 import numpy as np
 from tqdm import tqdm
 
-from doatools.check import alignment
+from doatools.check import alignment, capsules, orientation
 from doatools.data.audiofiles import inspect_audio, read_audio
 from doatools.data.dcase import FRAME_S, TAU_NAME, find_recordings, is_mixture, number_events, read_dcase
 from doatools.data.slots import count_overlap
@@ -24,7 +24,6 @@ from doatools.types import EVENT_ROWS
 
 NAMED = 4  # files of a kind of finding that are named
 ALIGNED = 100  # recordings whose directions and times are measured, evenly spaced
-SILENT_DB = -50  # a channel that lies this far below the loudest is silent
 TOLERATED_LAG_S = 0.2  # labels come in frames of 0.1 s, and sounds may start slowly
 GAINS = {3.0: "W is 3 dB too weak (FuMa gains; SN3D belongs here): multiply W by 1.414",
          4.8: "X, Y and Z are 4.8 dB too strong (N3D gains; SN3D belongs here): multiply them by 0.577"}
@@ -50,6 +49,8 @@ class Report:
     findings: list = field(default_factory=list)
     notes: list = field(default_factory=list)
     checked: list = field(default_factory=list)
+    fs: int = 24000
+    orientations: dict = field(default_factory=dict)  # {dataset: Orientation}
 
     def lines(self):
         """The report as lines of text, one or two a kind of finding."""
@@ -85,11 +86,12 @@ class Examined:
     rows: np.ndarray | None = None
     seconds: dict = field(default_factory=dict)  # {dataset: length}
     measured: dict = field(default_factory=dict)  # {dataset: Measured}
+    attacks: dict = field(default_factory=dict)  # {dataset: (measured (A, 3), labelled (A, 3), delays (A, P))}
 
 
 def check(data, fs, arrays, jobs=1):
     """Check the folder of a DataConfig as recorded at ``fs`` Hz by ``arrays`` {name: Array} → Report."""
-    report, datasets = Report(), list(arrays)
+    report, datasets = Report(fs=fs), list(arrays)
     items = find_items(data, datasets, report)
     spread = set(np.linspace(0, len(items) - 1, min(len(items), ALIGNED)).round().astype(int).tolist())
     work = joblib.Parallel(n_jobs=jobs, return_as="generator")(
@@ -108,6 +110,8 @@ def check(data, fs, arrays, jobs=1):
         report.notes.append(f"{long} recordings are longer than max_audio_len_s={data.max_audio_len_s:g} s and "
                             "were checked up to there; training cuts them too")
     suspects = _judge_directions(examined, arrays, report)
+    if not any(suspect.cost for suspect in suspects):
+        _judge_orientation(examined, arrays, report)
     _judge_angles(examined, suspects, report)
     _judge_times(examined, datasets, FRAME_S, report)
     return report
@@ -181,9 +185,10 @@ def examine(item, data, fs, arrays, align):
             examined.findings.append(_refusal(path, error))
             continue
         examined.seconds[name] = lengths[name] / fs
-        faults = _silence(audio, arrays[name], examined.rows)
+        faults = _silence(audio, fs, arrays[name], examined.rows)
         if align and examined.rows is not None and not faults:
             examined.measured[name] = alignment.measure(audio, fs, examined.rows, FRAME_S, arrays[name])
+            examined.attacks[name] = _attacks(audio, fs, examined.rows, arrays[name])
         faults += _clipping(audio)
         examined.findings += [Finding(text, _name(path)) for text in faults]
     if len(set(lengths.values())) > 1:
@@ -231,19 +236,35 @@ def _refusal(path, error):
     return Finding(text, _name(path))
 
 
-def _silence(audio, array, rows):
-    """Faults of silent or equal channels of audio (samples, M)."""
-    levels = 20 * np.log10([np.std(channel) + 1e-12 for channel in np.ascontiguousarray(audio.T)])
+def _silence(audio, fs, array, rows):
+    """Faults of silent, equal, reversed or failing channels of audio (samples, M)."""
+    levels = capsules.block_levels(audio, fs)
     if levels.max() < -120:
         sounding = rows is not None and len(rows)
         return ["silent in all channels, though its CSV names sources"] if sounding else []
     names = dict(enumerate(f" ({name})" for name in "WYZX")) if array.kind == "ambisonic" else {}
-    faults = [f"channel {channel}{names.get(channel, '')} is silent, the loudest is at {levels.max():.0f} dB; "
-              "look at the cable or the export and make the file again"
-              for channel in np.flatnonzero(levels < levels.max() + SILENT_DB)]
-    if np.all(audio == audio[:, :1]):
-        faults.append("all channels are the same: a mono recording tells no direction")
+    silent, dead = capsules.silent_channels(levels)
+    loudest = np.percentile(levels.max(axis=1), 90)
+    faults = [f"channel {channel}{names.get(channel, '')} is silent, the loudest is at {loudest:.0f} dB; "
+              "look at the cable or the export and make the file again" for channel in silent]
+    faults += [f"channel {channel}{names.get(channel, '')} falls silent at {block * capsules.BLOCK_S:.1f} s and stays so; "
+               "look at the cable or the export and make the file again" for channel, block in dead.items()]
+    same = capsules.same_channels(audio) if not silent else []
+    if len(same) == audio.shape[1] * (audio.shape[1] - 1) // 2 and same:
+        return [*faults, "all channels are the same: a mono recording tells no direction"]
+    faults += [f"channels {one} and {other} hold the same signal; look at the routing of the recorder" for one, other in same]
+    faults += [f"channel {channel} has reversed polarity: multiply it by -1"
+               for channel in (capsules.reversed_channels(audio, fs, array) if not silent else [])]
     return faults
+
+
+def _attacks(audio, fs, rows, array):
+    """Measured and labelled directions at attacks, and the delays of pairs of capsules there."""
+    starts, _ = orientation.attacks(audio, fs, rows, FRAME_S)
+    measured, labelled = orientation.attack_directions(audio, fs, rows, FRAME_S, array)
+    if array.kind == "ambisonic" or not len(starts):
+        return measured, labelled, np.zeros((len(measured), 0))
+    return measured, labelled, capsules.measured_delays(audio, fs, starts, array)
 
 
 def _clipping(audio):
@@ -281,6 +302,30 @@ def _judge_directions(examined, arrays, report):
     if "foa" in verdicts and all(not suspect.order or suspect.order[0] == 0 for suspect in foa):
         _judge_gains([one.measured["foa"] for one in examined if "foa" in one.measured], report)
     return [suspect for verdict in settled.values() for suspect in verdict.suspects]
+
+
+def _judge_orientation(examined, arrays, report):
+    """Find arrays that stand rotated, tilted or mirrored, or whose capsules lie elsewhere than their file states."""
+    for name, array in arrays.items():
+        found = [one.attacks[name] for one in examined if name in one.attacks and len(one.attacks[name][0])]
+        if array.kind != "ambisonic" and len(found) >= orientation.FEWEST_RECORDINGS:
+            text = capsules.judge_delays(*(np.concatenate([one[part] for one in found]) for part in (2, 1)), array=array,
+                                         fs=report.fs)
+            if text:
+                report.findings.append(Finding(f"{name}: {text}"))
+                continue
+        standing = orientation.orientation([one[:2] for one in found])
+        if standing is None:
+            report.notes.append(f"{name}: how the array stood was not compared, that takes {orientation.FEWEST_RECORDINGS} "
+                                "recordings with sounds that set in clearly")
+            continue
+        report.orientations[name] = standing
+        report.checked.append(f"{name}: rotated by {standing.yaw:.1f}°, tilted by {standing.tilt:.1f}° against the labels "
+                              f"(± {standing.certainty:.1f}°, {standing.n_attacks} attacks)")
+        if standing.wrong:
+            report.findings.append(Finding(
+                f"{name}: {standing.describe()} (± {standing.certainty:.0f}°, from {standing.n_attacks} attacks). "
+                "--rotation FILE writes the correction; extraction and evaluation take it as rotation=FILE"))
 
 
 def _direction_finding(name, verdict, arrays, file=""):

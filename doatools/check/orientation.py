@@ -72,7 +72,7 @@ def attack_directions(audio, fs, rows, label_hop_s, array):
 
     audio (samples, M); rows are EVENT_ROWS.
     """
-    starts, events = _attacks(audio, fs, rows, label_hop_s)
+    starts, events = attacks(audio, fs, rows, label_hop_s)
     if not len(starts):
         return np.zeros((0, 3)), np.zeros((0, 3))
     directions = _directions(audio, fs, starts, array)
@@ -85,7 +85,7 @@ def attack_directions(audio, fs, rows, label_hop_s, array):
     return directions, array.folded(labelled)
 
 
-def _attacks(audio, fs, rows, label_hop_s):
+def attacks(audio, fs, rows, label_hop_s):
     """Samples at which single sources set in, and the event of each."""
     step = round(STEP_S * fs)
     count = len(audio) // step

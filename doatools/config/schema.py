@@ -43,6 +43,7 @@ class DataConfig(Section):
                                  choices=("track", "frame", "start"))
     overflow: str = parameter("error", "training data with more sources than slots: error, or drop those that began "
                               "last (scores keep all)", choices=("error", "drop"))
+    rotation: str = parameter("", "file of check_dataset.py --rotation: labels are rotated into the axes of the array")
     max_audio_len_s: float = parameter(0.0, "longer recordings are cut to this; 0 for no limit", unit="s",
                                        within=(0, 1e6))
 
