@@ -142,6 +142,8 @@ def localize(localizer, path, table, picture, args):
     sound = sound_input.open_file(path)
     shown = dataclasses.replace(sound, blocks=with_progress(sound, path.name))
     recorded = track_recording(localizer, shown, args.foa_order, args.threshold, args.latency)
+    recorded = recorded._replace(rows=in_room(recorded.rows, args.rotation),
+                                 notes=recorded.notes + doubts_of_capsules(path, localizer.config.array))
     hop_s = localizer.config.features.label_hop_len_s
     write_tracks(table, path.name, recorded, hop_s)
     if picture:
@@ -152,6 +154,22 @@ def localize(localizer, path, table, picture, args):
     print("\n".join(summary_lines(recorded.rows, hop_s)), flush=True)
     for text in recorded.notes:
         note(text)
+
+
+def in_room(rows, rotation):
+    """Rows of tracks with the correction of the file ``rotation`` applied, if one is given."""
+    if not rotation:
+        return rows
+    from doatools.spatial.corrections import read_correction, rotated
+    return rotated(rows, read_correction(rotation))
+
+
+def doubts_of_capsules(path, array):
+    """Sentences on channels that are not those of ``array``; [] for ambisonics."""
+    if array.kind == "ambisonic":
+        return []
+    from doatools.check import capsules
+    return capsules.doubts(path, array)
 
 
 def with_progress(sound, name):
@@ -197,8 +215,9 @@ def stream(localizer, args):
         if args.format == "csv":
             print("time,track,azimuth,elevation,probability", flush=True)
         for part in parts:
+            rows = in_room(part.rows, args.rotation)
             for frame in range(frames, part.frames):
-                print(frame_lines(frame * hop_s, part.rows[part.rows["frame"] == frame], args.format), flush=True)
+                print(frame_lines(frame * hop_s, rows[rows["frame"] == frame], args.format), flush=True)
             frames = part.frames
     except BrokenPipeError:  # the reader has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

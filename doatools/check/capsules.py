@@ -11,6 +11,7 @@ import itertools
 
 import numpy as np
 import scipy.fft
+import soundfile
 from scipy.signal import butter, sosfilt
 
 from doatools.check import orientation
@@ -83,7 +84,7 @@ def reversed_channels(audio, fs, array):
 
 # --- delays ----------------------------------------------------------------------------------------------------
 
-def measured_delays(audio, fs, starts, array):
+def measured_delays(audio, fs, starts, array, longest_s=None):
     """Delays (A, P) s of the second channel of each pair after the first, in windows at ``starts``, and the weight of each.
 
     From the cross-power spectrum with phase transform, interpolated by eight.
@@ -92,7 +93,7 @@ def measured_delays(audio, fs, starts, array):
     starts = np.minimum(starts, len(audio) - length)
     frames = audio[starts[:, None] + np.arange(length)].swapaxes(1, 2)
     frames = (frames - frames.mean(-1, keepdims=True)) * np.hanning(length)
-    return _pair_delays(scipy.fft.rfft(frames, 2 * length), fs, 2 * length, _longest(array))
+    return _pair_delays(scipy.fft.rfft(frames, 2 * length), fs, 2 * length, longest_s or _longest(array))
 
 
 def expected_delays(directions, fs, array):
@@ -149,14 +150,30 @@ def judge_delays(measured, labelled, fs, array):
     return ""
 
 
+def doubts(path, array, longest_s=300.0):
+    """Sentences on the channels of a file, of up to ``longest_s`` from its start: what can be told without labels."""
+    with soundfile.SoundFile(path) as file:
+        fs = file.samplerate
+        audio = file.read(round(longest_s * fs), dtype="float32", always_2d=True)
+    if len(audio) < fs or audio.shape[1] != array.channels or not np.ptp(audio):
+        return []
+    silent, dead = silent_channels(block_levels(audio, fs))
+    sentences = [f"channel {channel} falls silent at {block * BLOCK_S:.0f} s and stays so" for channel, block in dead.items()]
+    if silent or dead:
+        return sentences
+    sentences += [f"channels {one} and {other} hold the same signal" for one, other in same_channels(audio)]
+    sentences += [f"channel {channel} has reversed polarity" for channel in reversed_channels(audio, fs, array)]
+    return sentences or [text for text in (too_far_apart(audio, fs, array),) if text]
+
+
 def too_far_apart(audio, fs, array):
     """Without labels: a sentence where delays are longer than the array is large, or ''."""
     if array.kind == "ambisonic":
         return ""
     starts = loud_attacks(audio, fs)
-    if len(starts) < FEWEST:
+    if len(starts) < FEWEST / 2:
         return ""
-    delays = np.abs(measured_delays(audio, fs, starts, array))
+    delays = np.abs(measured_delays(audio, fs, starts, array, 4 * array.max_delay_s + 2e-4))
     positions = array.positions
     pairs = list(itertools.combinations(range(array.channels), 2))
     largest = np.array([np.linalg.norm(positions[one] - positions[other]) for one, other in pairs]) / SPEED_OF_SOUND

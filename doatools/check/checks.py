@@ -20,8 +20,10 @@ from doatools.data.dcase import FRAME_S, TAU_NAME, find_recordings, is_mixture, 
 from doatools.data.slots import count_overlap
 from doatools.errors import UserError
 from doatools.files import list_files
+from doatools.spatial.geometry import angular_distance
 from doatools.types import EVENT_ROWS
 
+ATTACKS_AGREE_DEG = 20.0  # attacks that point this near to the labels rule out that a recording is wrong
 NAMED = 4  # files of a kind of finding that are named
 ALIGNED = 100  # recordings whose directions and times are measured, evenly spaced
 TOLERATED_LAG_S = 0.2  # labels come in frames of 0.1 s, and sounds may start slowly
@@ -297,7 +299,7 @@ def _judge_directions(examined, arrays, report):
     settled = alignment.settle(verdicts)
     report.findings += [_direction_finding(name, verdict, arrays) for name, verdict in settled.items()]
     if not settled:
-        _judge_single_files(errors, arrays, report)
+        _judge_single_files(examined, errors, arrays, report)
     foa = settled.get("foa", alignment.Verdict("agrees", 0)).suspects
     if "foa" in verdicts and all(not suspect.order or suspect.order[0] == 0 for suspect in foa):
         _judge_gains([one.measured["foa"] for one in examined if "foa" in one.measured], report)
@@ -340,11 +342,15 @@ def _direction_finding(name, verdict, arrays, file=""):
                    f"now {verdict.error:.0f}° (median of {verdict.n_events} events)", file)
 
 
-def _judge_single_files(errors, arrays, report):
+def _judge_single_files(examined, errors, arrays, report):
     """Recordings that are wrong in a dataset that is right as a whole."""
     stems = {stem for pairs in errors.values() for stem, _ in pairs}
     by_stem = {name: dict(pairs) for name, pairs in errors.items()}
+    attacks = {stem: [np.median(angular_distance(*one.attacks[name][:2])) for one in examined if one.item.stem == stem
+                      for name in one.attacks if len(one.attacks[name][0]) >= 10] for stem in stems}
     for stem in sorted(stems):
+        if attacks[stem] and min(attacks[stem]) < ATTACKS_AGREE_DEG:
+            continue  # noise and reverberation may turn a whole recording's directions, but not its attacks
         verdicts = {name: alignment.judge(known[stem], alignment.suspects_of(arrays[name]), alone=True)
                     for name, known in by_stem.items() if stem in known}
         report.findings += [_direction_finding(name, verdict, arrays, stem)
