@@ -162,7 +162,7 @@ def doubts(path, array, longest_s=300.0):
     if silent or dead:
         return sentences
     sentences += [f"channels {one} and {other} hold the same signal" for one, other in same_channels(audio)]
-    sentences += [f"channel {channel} has reversed polarity" for channel in reversed_channels(audio, fs, array)]
+    sentences += [f"channel {channel} has the wrong polarity" for channel in reversed_channels(audio, fs, array)]
     return sentences or [text for text in (too_far_apart(audio, fs, array),) if text]
 
 
@@ -178,7 +178,7 @@ def too_far_apart(audio, fs, array):
     pairs = list(itertools.combinations(range(array.channels), 2))
     largest = np.array([np.linalg.norm(positions[one] - positions[other]) for one, other in pairs]) / SPEED_OF_SOUND
     largest = largest * (1.5 if array.kind == "rigid" else 1.0)
-    beyond = np.mean(delays > FARTHER * largest + 1.5 / fs, axis=0)
+    beyond = np.mean(delays > FARTHER * largest + 0.5 / fs, axis=0)
     if np.median(beyond) > 0.3:
         return (f"delays between channels are longer than array '{array.name}' is large: its capsules are farther apart than "
                 "the array file states, or it is another array")

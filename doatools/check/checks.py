@@ -24,6 +24,7 @@ from doatools.spatial.geometry import angular_distance
 from doatools.types import EVENT_ROWS
 
 ATTACKS_AGREE_DEG = 20.0  # attacks that point this near to the labels rule out that a recording is wrong
+FEWEST_ATTACKS = 15  # of a recording that is said to point elsewhere
 NAMED = 4  # files of a kind of finding that are named
 ALIGNED = 100  # recordings whose directions and times are measured, evenly spaced
 TOLERATED_LAG_S = 0.2  # labels come in frames of 0.1 s, and sounds may start slowly
@@ -255,8 +256,9 @@ def _silence(audio, fs, array, rows):
     if len(same) == audio.shape[1] * (audio.shape[1] - 1) // 2 and same:
         return [*faults, "all channels are the same: a mono recording tells no direction"]
     faults += [f"channels {one} and {other} hold the same signal; look at the routing of the recorder" for one, other in same]
-    faults += [f"channel {channel} has reversed polarity: multiply it by -1"
-               for channel in (capsules.reversed_channels(audio, fs, array) if not silent else [])]
+    if rows is None or not len(rows):  # else the directions tell
+        faults += [f"channel {channel} has the wrong polarity: multiply it by -1"
+                   for channel in (capsules.reversed_channels(audio, fs, array) if not silent else [])]
     return faults
 
 
@@ -318,8 +320,6 @@ def _judge_orientation(examined, arrays, report):
                 continue
         standing = orientation.orientation([one[:2] for one in found])
         if standing is None:
-            report.notes.append(f"{name}: how the array stood was not compared, that takes {orientation.FEWEST_RECORDINGS} "
-                                "recordings with sounds that set in clearly")
             continue
         report.orientations[name] = standing
         report.checked.append(f"{name}: rotated by {standing.yaw:.1f}°, tilted by {standing.tilt:.1f}° against the labels "
@@ -346,15 +346,22 @@ def _judge_single_files(examined, errors, arrays, report):
     """Recordings that are wrong in a dataset that is right as a whole."""
     stems = {stem for pairs in errors.values() for stem, _ in pairs}
     by_stem = {name: dict(pairs) for name, pairs in errors.items()}
-    attacks = {stem: [np.median(angular_distance(*one.attacks[name][:2])) for one in examined if one.item.stem == stem
-                      for name in one.attacks if len(one.attacks[name][0]) >= 10] for stem in stems}
+    attacks = {(one.item.stem, name): found[:2] for one in examined for name, found in one.attacks.items()}
     for stem in sorted(stems):
-        if attacks[stem] and min(attacks[stem]) < ATTACKS_AGREE_DEG:
-            continue  # noise and reverberation may turn a whole recording's directions, but not its attacks
-        verdicts = {name: alignment.judge(known[stem], alignment.suspects_of(arrays[name]), alone=True)
+        verdicts = {name: _verdict_on_file(known[stem], attacks[stem, name], arrays[name])
                     for name, known in by_stem.items() if stem in known}
         report.findings += [_direction_finding(name, verdict, arrays, stem)
                             for name, verdict in alignment.settle(verdicts).items()]
+
+
+def _verdict_on_file(errors, attacks, array):
+    """A Verdict on one recording. Noise and reverberation may turn all of its directions, but hardly its attacks."""
+    verdict = alignment.judge(errors, alignment.suspects_of(array), alone=True)
+    measured, labelled = attacks
+    agree = len(measured) >= 10 and np.median(angular_distance(measured, labelled)) < ATTACKS_AGREE_DEG
+    if agree or (verdict.state == "unexplained" and len(measured) < FEWEST_ATTACKS):
+        return alignment.Verdict("agrees", verdict.n_events, verdict.error)
+    return verdict
 
 
 def _judge_gains(measured, report):
