@@ -24,8 +24,8 @@ def build_parser():
                "that are there), fs, max_sources, max_audio_len_s, mode (eval: foa_eval, mic_eval too)")
     add_override_argument(parser)
     parser.add_argument("--rotation", metavar="FILE",
-                        help="write how the array stood against the labels, for rotation=FILE of extraction and evaluation and "
-                             "--rotation FILE of localize.py")
+                        help="write how the array stood against the labels, for rotation=FILE of extraction and "
+                             "evaluation and --rotation FILE of localize.py")
     parser.add_argument("--jobs", type=int, default=-1, metavar="N", help="processes (default: one per core)")
     return parser
 

@@ -28,8 +28,8 @@ def build_parser():
                         "arrays/respeaker_6mic.yaml (default: that of the model, foa)")
     parser.add_argument("--foa-order", choices=FOA_ORDERS, default="acn",
                         help="ambisonic channels: acn (AmbiX: W, Y, Z, X) or fuma (W, X, Y, Z, W 3 dB lower)")
-    parser.add_argument("--rotation", metavar="FILE", help="how the array stood (of check_dataset.py --rotation): directions "
-                        "are reported in the axes of the room")
+    parser.add_argument("--rotation", metavar="FILE", help="how the array stood (of check_dataset.py --rotation): "
+                        "directions are reported in the axes of the room")
     parser.add_argument("--threshold", type=float, default=ACTIVE_ABOVE,
                         help=f"activity probability above which a source is reported (default {ACTIVE_ABOVE})")
     parser.add_argument("--latency", type=float, metavar="S",

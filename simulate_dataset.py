@@ -40,17 +40,18 @@ def build_parser():
                              "built-in generated sounds; repeat for more folders, each divided into folds by itself")
     parser.add_argument("--generated", action="store_true", help="with --sounds: the generated sounds as well")
     parser.add_argument("--responses", metavar="FOLDER",
-                        help="use measured impulse responses in place of simulated rooms: SOFA files, or WAV and FLAC files "
-                             "with directions.csv (file,azimuth,elevation[,distance_m]); sub-folders are rooms, dealt to "
-                             "the folds one by one (a single room makes a test set); sources stay still unless sim_moving "
-                             "is given")
+                        help="use measured impulse responses in place of simulated rooms: SOFA files, or WAV and FLAC "
+                             "files with directions.csv (file,azimuth,elevation[,distance_m]); sub-folders are rooms, "
+                             "dealt to the folds one by one (a single room makes a test set); sources stay still "
+                             "unless sim_moving is given")
     parser.add_argument("--fold", type=int, choices=range(1, 7), metavar="N",
                         help="with --responses: put all rooms in this fold (1 makes a test set of them)")
     parser.add_argument("--foa-order", choices=("acn", "fuma"), default="acn",
-                        help="of ambisonic responses: W, Y, Z, X with SN3D gains, or FuMa: W, X, Y, Z with W 3 dB lower")
+                        help="of ambisonic responses: W, Y, Z, X with SN3D gains, or FuMa: W, X, Y, Z with W 3 dB "
+                             "lower")
     parser.add_argument("--realistic", action="store_true",
-                        help="rooms, noise and sensors as they are rather than perfect: sets the sim_ parameters for these "
-                             "that are not given")
+                        help="rooms, noise and sensors as they are rather than perfect: sets the sim_ parameters for "
+                             "these that are not given")
     parser.add_argument("--jobs", type=int, default=-1, metavar="N", help="processes (default: one per core)")
     cluster.add_argument(parser)
     parser.add_argument("--overwrite", action="store_true",

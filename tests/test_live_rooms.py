@@ -11,7 +11,7 @@ import simulate_dataset
 from doanet_parameters import get_params
 from doatools.errors import UserError
 from doatools.simulate import live_rooms, sensors
-from doatools.simulate.live_rooms import BANDS_HZ, Lattice, LiveRenderer, LiveRoom
+from doatools.simulate.live_rooms import Lattice, LiveRenderer, LiveRoom
 from doatools.simulate.realism import CAPSULES, CHANNELS, COMPOSED, REALISTIC, ROOMS, is_realistic, notes
 from doatools.simulate.rooms import Renderer, Room, early_images
 from doatools.simulate.scenes import compose, draw_room, render, rules_of
@@ -51,7 +51,8 @@ def test_images_are_those_of_the_plain_room():
     ours = lattice.images(position, 0.06)
     assert len(ours[1]) == len(delays)
     np.testing.assert_allclose(np.sort(ours[1]), np.sort(delays), atol=1e-6)
-    np.testing.assert_allclose(np.sort(ours[2], axis=0), np.sort(amplitudes)[:, None].repeat(3, 1), rtol=2e-4, atol=1e-6)
+    wanted = np.sort(amplitudes)[:, None].repeat(3, 1)
+    np.testing.assert_allclose(np.sort(ours[2], axis=0), wanted, rtol=2e-4, atol=1e-6)
     places = [one[:, None] * two for one, two in ((delays + 1, directions), (ours[1] + 1, ours[0]))]
     assert max(np.linalg.norm(places[1] - place, axis=1).min() for place in places[0]) < 1e-4
 
@@ -139,13 +140,12 @@ def test_moving_source_that_stays_equals_a_static_one(renderer):
 @pytest.mark.parametrize("noise", live_rooms.NOISES)
 def test_directional_noise_comes_from_a_side_at_the_level_asked(renderer, noise, monkeypatch):
     monkeypatch.setattr(live_rooms, "NOISES", (noise,))
-    rules = rules_of(get_params(sim_directional_noise=1.0, sim_snr_db=[10, 10], max_sources=1, sim_recording_len_s=30.0))
+    rules = rules_of(get_params(sim_directional_noise=1.0, max_sources=1, sim_recording_len_s=30.0))
     scene = compose(rules, 1, 0, range(13))
     found = renderer.ambience(scene, 30 * FS, np.random.default_rng(2))
     assert found.shape == (8, 30 * FS) and np.isfinite(found).all()
-    assert renderer.power(found) == pytest.approx(renderer.power(renderer.diffuse_noise(30 * FS, np.random.default_rng(0),
-                                                                                        0.5)), rel=0.2)
     plain = renderer.diffuse_noise(30 * FS, np.random.default_rng(0), 0.5)
+    assert renderer.power(found) == pytest.approx(renderer.power(plain), rel=0.2)
     sidedness = [np.linalg.norm(one[[3, 1, 2]] @ one[0]) / (one[0] @ one[0]) for one in (found, plain)]
     assert sidedness[0] > 3 * sidedness[1]
 
@@ -220,7 +220,8 @@ def test_the_ambient_noise_has_the_level_asked():
 
 
 @pytest.mark.parametrize("setting", [{"sim_distance_m": [3, 1]}, {"sim_room_m": [3, 3, 3]}, {"sim_dipole_db": [1]},
-                                     {"sim_room_m": [3, 3, 3, 2, 4, 4]}, {"sim_gain_db": -1}, {"sim_encoder_mm": [9, 2]}])
+                                     {"sim_room_m": [3, 3, 3, 2, 4, 4]}, {"sim_gain_db": -1},
+                                     {"sim_encoder_mm": [9, 2]}])
 def test_impossible_ranges_are_refused(setting):
     with pytest.raises(UserError, match=next(iter(setting))):
         get_params(**setting)
@@ -231,7 +232,8 @@ def test_command_line(tmp_path, capsys):
     words = [f"dataset_dir={root}", "sim_recordings_per_fold=1", "sim_recording_len_s=3", "--realistic", "--jobs", "1"]
     assert simulate_dataset.main([*words, "sim_gain_db=0.5"]) == 0
     noted = json.loads((root / "simulation.json").read_text())
-    assert noted["sim_gain_db"] == 0.5 and noted["sim_encoder_mm"] == [12.0, 15.0] and noted["sim_rt60_s"] == [0.15, 1.6]
+    assert noted["sim_gain_db"] == 0.5 and noted["sim_encoder_mm"] == [12.0, 15.0]
+    assert noted["sim_rt60_s"] == [0.15, 1.6]
     first = {path.name: path.read_bytes() for path in root.glob("foa_dev/*")}
     assert len(first) == 6
     path = next(iter(root.glob("metadata_dev/*")))

@@ -1,4 +1,5 @@
-"""Rotated and mirrored arrays, faulty channels: each fault planted in a healthy set is named, healthy sets raise none."""
+"""Rotated and mirrored arrays, faulty channels: each fault planted in a healthy set is named, healthy sets raise
+none."""
 
 import shutil
 
@@ -23,8 +24,8 @@ FS = 24000
 def healthy(tmp_path_factory):
     """Twelve recordings of 20 s, at both arrays."""
     root = tmp_path_factory.mktemp("healthy") / "set"
-    assert simulate_dataset.main([f"dataset_dir={root}", "sim_recordings_per_fold=2", "sim_recording_len_s=20", "--jobs",
-                                  "2"]) == 0
+    assert simulate_dataset.main([f"dataset_dir={root}", "sim_recordings_per_fold=2", "sim_recording_len_s=20",
+                                  "--jobs", "2"]) == 0
     return root
 
 
@@ -95,7 +96,8 @@ def test_fit_recovers_rotations_and_mirrors():
         found = orientation.orientation(recordings)
         assert found.mirror == mirror and found.wrong
         assert np.abs(found.matrix @ wanted - np.eye(3)).max() < 0.04
-    still = orientation.orientation([(noisy[start : start + 20], labels[start : start + 20]) for start in range(0, 200, 20)])
+    still = orientation.orientation([(noisy[start : start + 20], labels[start : start + 20])
+                                     for start in range(0, 200, 20)])
     assert not still.wrong and still.angle < 2
     assert orientation.orientation([(noisy, labels)] * 3) is None  # too few recordings
 
@@ -140,10 +142,10 @@ def test_faulty_capsules_are_named(healthy, tmp_path, capsys, change, told):
 
 def test_spikes_and_offsets_raise_nothing(healthy, tmp_path, capsys):
     def change(audio):
-        audio = audio + [0.1, -0.05, 0.02, 0]
+        audio = audio + np.array([0.1, -0.05, 0.02, 0])
         audio[5000, 1] = 1e6
         return audio
-    code, report = check(spoiled(healthy, tmp_path, "mic", change), "mic", capsys)
+    _, report = check(spoiled(healthy, tmp_path, "mic", change), "mic", capsys)
     assert "silent" not in report and "rotated" not in report and "polarity" not in report, report
 
 

@@ -29,8 +29,8 @@ DISTANCE_M = 1.5
 def simulated(array, angles, fs=FS, seed=0):
     """Responses (C, samples) of a simulated room to sources at ``angles``."""
     renderer = Renderer((array,), fs)
-    return [renderer.source(ROOM, np.ones(1), DISTANCE_M * unit_vectors(*angle)[None], np.random.default_rng(seed + number))
-            for number, angle in enumerate(angles)]
+    return [renderer.source(ROOM, np.ones(1), DISTANCE_M * unit_vectors(*angle)[None],
+                            np.random.default_rng(seed + number)) for number, angle in enumerate(angles)]
 
 
 def write_folder(folder, array, angles=ANGLES, fs=FS, order="acn", found=None):
@@ -46,7 +46,8 @@ def write_folder(folder, array, angles=ANGLES, fs=FS, order="acn", found=None):
 
 
 def write_sofa(path, found, positions, fs=FS, **more):
-    """A SOFA file as far as it matters: FIR responses (M, R, N), positions of sources (M, 3) as (azimuth, elevation, m)."""
+    """A SOFA file as far as it matters: FIR responses (M, R, N), positions of sources (M, 3) as (azimuth, elevation,
+    m)."""
     length = max(one.shape[1] for one in found)
     with h5py.File(path, "w") as file:
         file.attrs["Conventions"] = np.bytes_("SOFA")
@@ -163,7 +164,8 @@ def test_sofa_receivers_are_compared_with_the_array(tmp_path):
     ring = find_array("respeaker_4mic")
     found = simulated(ring, ANGLES)
     positions = [(*angle, DISTANCE_M) for angle in ANGLES]
-    write_sofa(tmp_path / "room.sofa", found, positions, ReceiverPosition=(ring.positions + [0.1, 0, 0], "cartesian"))
+    write_sofa(tmp_path / "room.sofa", found, positions,
+               ReceiverPosition=(ring.positions + np.array([0.1, 0, 0]), "cartesian"))
     assert len(open_rooms(tmp_path, ring, FS)[0].responses) == 4
     write_sofa(tmp_path / "room.sofa", found, positions, ReceiverPosition=(2 * ring.positions, "cartesian"))
     with pytest.raises(UserError, match=r"receiver \d lies 4. mm from capsule"):
@@ -177,7 +179,8 @@ def test_sofa_receivers_are_compared_with_the_array(tmp_path):
     (lambda folder: (folder / "directions.csv").write_text("file,azimuth\n0.wav,3\n"), "no column 'elevation'"),
     (lambda folder: (folder / "directions.csv").write_text("file,azimuth,elevation\n0.wav,x,3\n"), "line 2"),
     (lambda folder: (folder / "directions.csv").write_text("file,azimuth,elevation\n0.wav,0,95\n"), "out of range"),
-    (lambda folder: (folder / "directions.csv").write_text("file,azimuth,elevation\n9.wav,0,5\n"), "9.wav cannot be read"),
+    (lambda folder: (folder / "directions.csv").write_text("file,azimuth,elevation\n9.wav,0,5\n"),
+     "9.wav cannot be read"),
     (lambda folder: soundfile.write(folder / "0.wav", np.zeros((99, 4)), FS), "silent"),
     (lambda folder: soundfile.write(folder / "0.wav", np.ones((99, 3)), FS), "3 channel"),
     (lambda folder: soundfile.write(folder / "0.wav", np.ones((99, 4)), 8000), "different sample rates"),
@@ -228,8 +231,8 @@ def test_sparse_positions_refuse_movement(tmp_path, capsys):
 # --- the dataset -----------------------------------------------------------------------------------------------
 
 def simulate(root, folder, *words):
-    return simulate_dataset.main([f"dataset_dir={root}", "sim_recordings_per_fold=2", "sim_recording_len_s=4", "--jobs", "1",
-                                  "--responses", str(folder), *words])
+    return simulate_dataset.main([f"dataset_dir={root}", "sim_recordings_per_fold=2", "sim_recording_len_s=4",
+                                  "--jobs", "1", "--responses", str(folder), *words])
 
 
 def test_rooms_are_dealt_to_folds(tmp_path, capsys):
@@ -237,7 +240,8 @@ def test_rooms_are_dealt_to_folds(tmp_path, capsys):
         write_folder(tmp_path / "rooms" / name, FOA)
     assert simulate(tmp_path / "out", tmp_path / "rooms", "max_sources=3") == 0
     recordings = find_recordings(tmp_path / "out", "foa")
-    assert {recording.split for recording in recordings} == {"1", "2", "3"} and len({one.room for one in recordings}) == 3
+    assert {recording.split for recording in recordings} == {"1", "2", "3"}
+    assert len({one.room for one in recordings}) == 3
     assert json.loads((tmp_path / "out/simulation.json").read_text())["rooms"] == {
         "a": "fold1_room1", "b": "fold2_room2", "c": "fold3_room3"}
     for recording in recordings:
@@ -259,7 +263,8 @@ def test_faults_of_channels_apply_and_those_of_rooms_are_refused(tmp_path, capsy
     assert plain.shape == real.shape and not np.array_equal(plain, real)
     capsys.readouterr()
     for words, told in ((["sim_rt60_s=[0.2,0.3]"], "the measured rooms decide"), (["sim_encoder_mm=[9,9]"], "own room"),
-                        (["--format", "tut2018"], "--format dcase2020"), (["array=mic", "--foa-order", "fuma"], "ambisonics")):
+                        (["--format", "tut2018"], "--format dcase2020"),
+                        (["array=mic", "--foa-order", "fuma"], "ambisonics")):
         assert simulate(tmp_path / "no", folder, *words) == 2
         assert told in " ".join(capsys.readouterr().err.split())
     assert simulate_dataset.main([f"dataset_dir={tmp_path}/no", "--fold", "1"]) == 2

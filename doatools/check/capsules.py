@@ -37,7 +37,8 @@ def block_levels(audio, fs):
 
 
 def silent_channels(levels):
-    """Channels silent in nearly all blocks of (B, M) in which another is heard, and {channel: block} of those that die."""
+    """Channels silent in nearly all blocks of (B, M) in which another is heard, and {channel: block} of those that
+    die."""
     loudest = levels.max(axis=1)
     heard = loudest > max(-110.0, np.percentile(loudest, 90) + HEARD_DB)
     if not heard.any():
@@ -64,7 +65,8 @@ def same_channels(audio):
 
 
 def reversed_channels(audio, fs, array):
-    """Channels whose long waves run against those of most others; [] for ambisonics and for arrays too large to tell."""
+    """Channels whose long waves run against those of most others; [] for ambisonics and for arrays too large to
+    tell."""
     if array.kind == "ambisonic" or array.channels < 3:
         return []
     aperture = np.linalg.norm(array.positions[:, None] - array.positions, axis=-1).max()
@@ -85,7 +87,8 @@ def reversed_channels(audio, fs, array):
 # --- delays ----------------------------------------------------------------------------------------------------
 
 def measured_delays(audio, fs, starts, array, longest_s=None):
-    """Delays (A, P) s of the second channel of each pair after the first, in windows at ``starts``, and the weight of each.
+    """Delays (A, P) s of the second channel of each pair after the first, in windows at ``starts``, and the weight of
+    each.
 
     From the cross-power spectrum with phase transform, interpolated by eight.
     """
@@ -142,8 +145,8 @@ def judge_delays(measured, labelled, fs, array):
     ratio, correlation = compare_delays(measured, expected_delays(labelled, fs, array))
     if correlation >= FIT and not 1 / FARTHER <= ratio <= FARTHER:
         return (f"the delays between channels are {ratio:.2f} times those of array '{array.name}': its capsules are "
-                f"{'farther apart' if ratio > 1 else 'closer together'} than the array file states; measure them, or give "
-                "the right array file")
+                f"{'farther apart' if ratio > 1 else 'closer together'} than the array file states; measure them, or "
+                "give the right array file")
     if correlation < 0.5:
         return (f"the delays between channels have nothing to do with array '{array.name}' (correlation "
                 f"{correlation:.2f}): is it another array, or are the channels in another order?")
@@ -158,7 +161,8 @@ def doubts(path, array, longest_s=300.0):
     if len(audio) < fs or audio.shape[1] != array.channels or not np.ptp(audio):
         return []
     silent, dead = silent_channels(block_levels(audio, fs))
-    sentences = [f"channel {channel} falls silent at {block * BLOCK_S:.0f} s and stays so" for channel, block in dead.items()]
+    sentences = [f"channel {channel} falls silent at {block * BLOCK_S:.0f} s and stays so"
+                 for channel, block in dead.items()]
     if silent or dead:
         return sentences
     sentences += [f"channels {one} and {other} hold the same signal" for one, other in same_channels(audio)]
@@ -180,8 +184,8 @@ def too_far_apart(audio, fs, array):
     largest = largest * (1.5 if array.kind == "rigid" else 1.0)
     beyond = np.mean(delays > FARTHER * largest + 0.5 / fs, axis=0)
     if np.median(beyond) > 0.3:
-        return (f"delays between channels are longer than array '{array.name}' is large: its capsules are farther apart than "
-                "the array file states, or it is another array")
+        return (f"delays between channels are longer than array '{array.name}' is large: its capsules are farther "
+                "apart than the array file states, or it is another array")
     return ""
 
 

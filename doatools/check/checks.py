@@ -250,12 +250,13 @@ def _silence(audio, fs, array, rows):
     loudest = np.percentile(levels.max(axis=1), 90)
     faults = [f"channel {channel}{names.get(channel, '')} is silent, the loudest is at {loudest:.0f} dB; "
               "look at the cable or the export and make the file again" for channel in silent]
-    faults += [f"channel {channel}{names.get(channel, '')} falls silent at {block * capsules.BLOCK_S:.1f} s and stays so; "
-               "look at the cable or the export and make the file again" for channel, block in dead.items()]
+    faults += [f"channel {channel}{names.get(channel, '')} falls silent at {block * capsules.BLOCK_S:.1f} s and stays "
+               "so; look at the cable or the export and make the file again" for channel, block in dead.items()]
     same = capsules.same_channels(audio) if not silent else []
     if len(same) == audio.shape[1] * (audio.shape[1] - 1) // 2 and same:
         return [*faults, "all channels are the same: a mono recording tells no direction"]
-    faults += [f"channels {one} and {other} hold the same signal; look at the routing of the recorder" for one, other in same]
+    faults += [f"channels {one} and {other} hold the same signal; look at the routing of the recorder"
+               for one, other in same]
     if rows is None or not len(rows):  # else the directions tell
         faults += [f"channel {channel} has the wrong polarity: multiply it by -1"
                    for channel in (capsules.reversed_channels(audio, fs, array) if not silent else [])]
@@ -313,8 +314,8 @@ def _judge_orientation(examined, arrays, report):
     for name, array in arrays.items():
         found = [one.attacks[name] for one in examined if name in one.attacks and len(one.attacks[name][0])]
         if array.kind != "ambisonic" and len(found) >= orientation.FEWEST_RECORDINGS:
-            text = capsules.judge_delays(*(np.concatenate([one[part] for one in found]) for part in (2, 1)), array=array,
-                                         fs=report.fs)
+            delays, labelled = (np.concatenate([one[part] for one in found]) for part in (2, 1))
+            text = capsules.judge_delays(delays, labelled, report.fs, array)
             if text:
                 report.findings.append(Finding(f"{name}: {text}"))
                 continue
@@ -322,8 +323,8 @@ def _judge_orientation(examined, arrays, report):
         if standing is None:
             continue
         report.orientations[name] = standing
-        report.checked.append(f"{name}: rotated by {standing.yaw:.1f}°, tilted by {standing.tilt:.1f}° against the labels "
-                              f"(± {standing.certainty:.1f}°, {standing.n_attacks} attacks)")
+        report.checked.append(f"{name}: rotated by {standing.yaw:.1f}°, tilted by {standing.tilt:.1f}° against the "
+                              f"labels (± {standing.certainty:.1f}°, {standing.n_attacks} attacks)")
         if standing.wrong:
             report.findings.append(Finding(
                 f"{name}: {standing.describe()} (± {standing.certainty:.0f}°, from {standing.n_attacks} attacks). "

@@ -3,8 +3,8 @@
 Directions are measured at attacks: the first milliseconds of a sound after a quieter moment are direct sound, before
 reflections pull the direction toward the middle of the room. The orthogonal matrix that brings these directions to the
 labels in the least-squares sense (Kabsch, "A solution for the best rotation to relate two sets of vectors", Acta
-Crystallographica A 32, 1976) is fitted robustly, once as a rotation and once with a left-right mirror, and again without
-each of several groups of recordings (a jackknife), which tells how certain the angles are.
+Crystallographica A 32, 1976) is fitted robustly, once as a rotation and once with a left-right mirror, and again
+without each of several groups of recordings (a jackknife), which tells how certain the angles are.
 
 E attacks; directions are unit vectors (E, 3); angles in degrees.
 """
@@ -35,7 +35,8 @@ class Orientation:
     """``matrix`` (3, 3) brings directions of the audio to those of the labels.
 
     ``yaw``, ``tilt``: of the array, counter-clockwise from above and away from the vertical; ``certainty``: standard
-    error of the angle of the whole rotation; ``error``, ``mended``: median error of attacks without and with the matrix.
+    error of the angle of the whole rotation; ``error``, ``mended``: median error of attacks without and with the
+    matrix.
     """
 
     matrix: np.ndarray
@@ -58,8 +59,8 @@ class Orientation:
         """What is wrong, in words."""
         parts = [f"{self.mirror} are exchanged"] if self.mirror else []
         if abs(self.yaw) >= max(2, 2 * self.certainty):
-            parts.append(f"the array is rotated by {abs(self.yaw):.0f}° {'counter-clockwise' if self.yaw > 0 else 'clockwise'}"
-                         ", seen from above")
+            way = "counter-clockwise" if self.yaw > 0 else "clockwise"
+            parts.append(f"the array is rotated by {abs(self.yaw):.0f}° {way}, seen from above")
         if self.tilt >= max(2, 2 * self.certainty):
             parts.append(f"the array is tilted by {self.tilt:.0f}°")
         return " and ".join(parts)
@@ -119,7 +120,8 @@ def attacks(audio, fs, rows, label_hop_s):
 
 
 def _directions(audio, fs, starts, array):
-    """Directions (A, 3) of the windows that begin at ``starts``: intensity, or the steered response with phase transform."""
+    """Directions (A, 3) of the windows that begin at ``starts``: intensity, or the steered response with phase
+    transform."""
     length = round(WINDOW_S * fs)
     n_fft = scipy.fft.next_fast_len(2 * length, real=True)
     frequencies = np.fft.rfftfreq(n_fft, 1 / fs)
@@ -140,7 +142,8 @@ def _directions(audio, fs, starts, array):
 # --- fitting ---------------------------------------------------------------------------------------------------
 
 def orientation(recordings):
-    """Orientation of the array from [(measured (E, 3), labelled (E, 3))] of recordings; None if they tell too little."""
+    """Orientation of the array from [(measured (E, 3), labelled (E, 3))] of recordings; None if they tell too
+    little."""
     recordings = [one for one in recordings if len(one[0])]
     measured, labelled = (np.concatenate([one[part] for one in recordings]) if recordings else np.zeros((0, 3))
                           for part in (0, 1))
@@ -152,7 +155,7 @@ def orientation(recordings):
     fits = {sign: fit(measured, labelled, sign) for sign in (1, -1)}
     errors = {sign: np.median(angular_distance(measured @ matrix.T, labelled)) for sign, matrix in fits.items()}
     solid = spread[2] >= FLAT * spread.sum()
-    # Of sources in a plane, mirrored ones are as well rotated by 180° about an axis in the plane; a small rotation is likelier.
+    # Sources in a plane that are mirrored are as well rotated by 180° about an axis in it; upright is likelier.
     mirrored = bool(errors[-1] < MIRROR_RATIO * errors[1]) if solid else _planar_mirror(fits, errors)
     sign = -1 if mirrored else 1
     matrix = fits[sign]
@@ -162,7 +165,8 @@ def orientation(recordings):
     mirror = min(MIRRORS, key=lambda name: _angle(matrix @ MIRRORS[name])) if mirrored else ""
     turn = matrix @ MIRRORS[mirror] if mirrored else matrix
     yaw, tilt = _yaw_tilt(turn)
-    return Orientation(matrix, mirror, yaw, tilt, _angle(turn), float(np.sqrt((GROUPS - 1) / GROUPS * np.sum(apart**2))),
+    certainty = float(np.sqrt((GROUPS - 1) / GROUPS * np.sum(apart**2)))
+    return Orientation(matrix, mirror, yaw, tilt, _angle(turn), certainty,
                        float(np.median(angular_distance(measured, labelled))),
                        float(np.median(angular_distance(measured @ matrix.T, labelled))), len(measured))
 
@@ -178,7 +182,8 @@ def _planar_mirror(fits, errors):
 
 
 def fit(measured, labelled, sign=1):
-    """The orthogonal matrix (3, 3) of determinant ``sign`` that brings ``measured`` to ``labelled``, outliers weighing little."""
+    """The orthogonal matrix (3, 3) of determinant ``sign`` that brings ``measured`` to ``labelled``, outliers weighing
+    little."""
     weights = np.ones(len(measured))
     for _ in range(20):
         u, _, vt = np.linalg.svd((labelled * weights[:, None]).T @ measured)

@@ -1,14 +1,15 @@
 """Rooms whose surfaces differ and depend on frequency, directional sources, noise from one side, imperfect sensors.
 
-As in rooms.py, early reflections are image sources and the late response is decaying noise of the diffuse field; what is
-new is a dimension of BANDS. An image's amplitude is stated at each centre of BANDS_HZ; between them it runs linearly over
-the logarithm of frequency (filters without delay whose sum is 1, so that a flat image stays as it is). The tail decays at
-the RT60 of each frequency. Early images end at the room's mixing time (about sqrt(volume) ms), times EARLY_MIXING.
+As in rooms.py, early reflections are image sources and the late response is decaying noise of the diffuse field; what
+is new is a dimension of BANDS. An image's amplitude is stated at each centre of BANDS_HZ; between them it runs linearly
+over the logarithm of frequency (filters without delay whose sum is 1, so that a flat image stays as it is). The tail
+decays at the RT60 of each frequency. Early images end at the room's mixing time (about sqrt(volume) ms), times
+EARLY_MIXING.
 
-A surface of absorption α reflects the amplitude sqrt(1 - α). Absorptions are drawn as exponents -ln(1 - α), whose mean over
-the surfaces gives the RT60 of the band (Eyring). A directional source has the gain 1 - d + d·(½ + ½cos θ) at θ off its
-axis, with d rising over frequency, roughly a talker's (Chu and Warnock, "Detailed directivity of sound fields around human
-talkers", NRC 2002). Not modelled: near field, scattering, a tail that differs between directions.
+A surface of absorption α reflects the amplitude sqrt(1 - α). Absorptions are drawn as exponents -ln(1 - α), whose mean
+over the surfaces gives the RT60 of the band (Eyring). A directional source has the gain 1 - d + d·(½ + ½cos θ) at θ off
+its axis, with d rising over frequency, roughly a talker's (Chu and Warnock, "Detailed directivity of sound fields
+around human talkers", NRC 2002). Not modelled: near field, scattering, a tail that differs between directions.
 
 K positions, I images, B bands, C channels; positions in m from the array.
 """
@@ -67,8 +68,8 @@ def furnished(room, simulation, rng):
     weights = np.exp(contrast * (0.8 * rng.uniform(-1, 1, (6, 1)) + 0.2 * rng.uniform(-1, 1, (6, len(BANDS_HZ)))))
     weights /= areas @ weights / areas.sum()
     inherited = {field.name: getattr(room, field.name) for field in fields(Room)}
-    return LiveRoom(**inherited, rt60_bands_s=tuple(rt60.tolist()), exponents=tuple(map(tuple, (mean * weights).tolist())),
-                    margin_m=simulation.margin_m, directivity=simulation.directivity,
+    return LiveRoom(**inherited, rt60_bands_s=tuple(rt60.tolist()),
+                    exponents=tuple(map(tuple, (mean * weights).tolist())), margin_m=simulation.margin_m, directivity=simulation.directivity,
                     directional_noise=simulation.directional_noise)
 
 
@@ -92,13 +93,13 @@ class Lattice:
         signs, shifts, exponents = [], [], []
         for axis, length in enumerate(room.size_m):
             last = int(np.ceil((reach_m + length) / (2 * length)))
-            u, l = (grid.ravel() for grid in np.meshgrid([0, 1], np.arange(-last, last + 1), indexing="ij"))
-            near = np.abs((1 - 2 * u) * length / 2 + 2 * l * length - self.sensor[axis]) <= reach_m + length / 2
-            u, l = u[near], l[near]
+            u, cell = (grid.ravel() for grid in np.meshgrid([0, 1], np.arange(-last, last + 1), indexing="ij"))
+            near = np.abs((1 - 2 * u) * length / 2 + 2 * cell * length - self.sensor[axis]) <= reach_m + length / 2
+            u, cell = u[near], cell[near]
             low, high = np.asarray(room.exponents)[2 * axis : 2 * axis + 2]
             signs.append(1.0 - 2 * u)
-            shifts.append(2.0 * l * length)
-            exponents.append(np.abs(l - u)[:, None] * low + np.abs(l)[:, None] * high)  # (n, B)
+            shifts.append(2.0 * cell * length)
+            exponents.append(np.abs(cell - u)[:, None] * low + np.abs(cell)[:, None] * high)  # (n, B)
         grid = [index.ravel() for index in np.meshgrid(*(np.arange(len(one)) for one in signs), indexing="ij")]
         signs, shifts = (np.stack([one[index] for one, index in zip(of, grid)], -1) for of in (signs, shifts))
         away = np.maximum(np.abs(signs * np.asarray(room.size_m) / 2 + shifts - self.sensor)
@@ -108,8 +109,8 @@ class Lattice:
         self.gains = np.exp(-0.5 * sum(one[index[near]] for one, index in zip(exponents, grid)))  # (I, B)
 
     def images(self, position, early_s, axis=None):
-        """Directions (I, 3), delays (I,) s after the direct sound, amplitudes (I, B) of a source at ``position`` (3,) that
-        faces along ``axis`` (3,), None for one that radiates alike everywhere."""
+        """Directions (I, 3), delays (I,) s after the direct sound, amplitudes (I, B) of a source at ``position`` (3,)
+        that faces along ``axis`` (3,), None for one that radiates alike everywhere."""
         paths = self.signs * (self.sensor + position) + self.shifts - self.sensor
         squares = np.einsum("ij,ij->i", paths, paths)
         own = np.linalg.norm(position)
@@ -196,7 +197,8 @@ class LiveRenderer(Renderer):
         return output
 
     def _placed(self, array, directions, delays):
-        """Where the waves begin (C, I) samples, and the rows of the table (C, I, 2) that they are mixed of by shares."""
+        """Where the waves begin (C, I) samples, and the rows of the table (C, I, 2) that they are mixed of by
+        shares."""
         leads = directions @ array.positions.T / SPEED_OF_SOUND if array.kind == "free" else np.zeros((len(delays), 1))
         steps = np.round((delays[:, None] - leads).T * self.fs * PHASES).astype(np.int64) + self._reach(array) * PHASES
         starts, phase = steps // PHASES + GUARD, steps % PHASES
@@ -228,7 +230,8 @@ class LiveRenderer(Renderer):
         return output[:, hop : hop + len(dry) + length]
 
     def tail_response(self, room, distance, rng, axis=None):
-        """Late reverberation (C, samples): as in Renderer, each frequency with its own decay and power of the source."""
+        """Late reverberation (C, samples): as in Renderer, each frequency with its own decay and power of the
+        source."""
         samples, slowest = int(max(room.rt60_bands_s) * self.fs), max(room.rt60_bands_s)
         time = np.arange(samples) / self.fs
         fade = np.sin(np.pi / 2 * np.clip(1 + (time - room.early_s) / FADE_S, 0, 1))
@@ -258,7 +261,8 @@ class LiveRenderer(Renderer):
         return (diffuse + level * directed) / np.float32(np.sqrt(1 + ratio**2))
 
     def _from_afar(self, room, longest, rng):
-        """The response (C, up to ``longest``) to a source as far as the room allows, in some direction near the horizon."""
+        """The response (C, up to ``longest``) to a source as far as the room allows, in some direction near the
+        horizon."""
         direction = unit_vectors(rng.uniform(-180, 180), rng.uniform(-20, 30))
         return self.source(room, np.ones(1), (direction * room.reach(direction))[None], rng)[:, :longest]
 

@@ -1,9 +1,9 @@
 """Dataset of scenes from measured impulse responses, in the layout of TAU-NIGENS 2020.
 
-Rooms are dealt to the six folds, sorted by name: the first one to fold 1 (test), the second to fold 2 (validation), those
-after to folds 3 to 6 (training), then from fold 1 again. No two folds share a room. So one room makes a test set, two a test
-and a validation set, and three or more a set to train on; folds without a room stay empty. With ``fold`` all rooms are in
-that one: fold=1 makes a test set of several rooms.
+Rooms are dealt to the six folds, sorted by name: the first one to fold 1 (test), the second to fold 2 (validation),
+those after to folds 3 to 6 (training), then from fold 1 again. No two folds share a room. So one room makes a test set,
+two a test and a validation set, and three or more a set to train on; folds without a room stay empty. With ``fold`` all
+rooms are in that one: fold=1 makes a test set of several rooms.
 """
 
 import functools
@@ -21,7 +21,8 @@ DECIDED = ("sim_rt60_s", "sim_elevation_deg", "sim_rooms_per_fold")
 class Measured(Dcase2020):
     """The writer of recordings from the responses in ``folder``; one array."""
 
-    settings = ("seed", "fs", "max_sources", "sim_recordings_per_fold", "sim_recording_len_s", "sim_snr_db", "sim_moving")
+    settings = ("seed", "fs", "max_sources", "sim_recordings_per_fold", "sim_recording_len_s", "sim_snr_db",
+                "sim_moving")
 
     def __init__(self, config, sounds, folder, foa_order="acn", fold=None):
         realism.refuse(config.simulation, realism.COMPOSED + realism.ROOMS + realism.CAPSULES,

@@ -5,12 +5,13 @@ A folder of responses is one room, or its sub-folders are rooms. A room is eithe
   counter-clockwise from the front, and up; one line per file), or
 - a SOFA file (AES69; HDF5): Data.IR with one source position per measurement or emitter, seen from the listener.
 
-Channels are those of an array: ambisonics (ACN order, SN3D gains; of higher orders the first four; 'fuma' for W, X, Y, Z
-with W 3 dB lower; receivers of a SOFA file that are spherical harmonics have N3D gains) or capsules in the array's order.
+Channels are those of an array: ambisonics (ACN order, SN3D gains; of higher orders the first four; 'fuma' for W, X, Y,
+Z with W 3 dB lower; receivers of a SOFA file that are spherical harmonics have N3D gains) or capsules in the array's
+order.
 
-Each response is resampled, starts ``LEAD_S`` before the direct sound and is scaled so that the direct sound has gain 1, as
-in simulated rooms: levels, labels and times then follow in the same way. A source moves along chains of positions that
-are at most DENSE_DEG apart; between two positions their responses are cross-faded.
+Each response is resampled, starts ``LEAD_S`` before the direct sound and is scaled so that the direct sound has gain 1,
+as in simulated rooms: levels, labels and times then follow in the same way. A source moves along chains of positions
+that are at most DENSE_DEG apart; between two positions their responses are cross-faded.
 
 K positions, C channels; responses are float32 (C, samples).
 """
@@ -89,8 +90,8 @@ def open_rooms(folder, array, fs, foa_order="acn"):
         raise UserError(f"--foa-order {foa_order} is for ambisonics, and the array is '{array.name}'")
     places = _places(folder)
     if not places:
-        raise UserError(f"{folder} holds no impulse responses: neither {TABLE} with WAV or FLAC files, nor SOFA files, nor "
-                        "sub-folders (rooms) with either")
+        raise UserError(f"{folder} holds no impulse responses: neither {TABLE} with WAV or FLAC files, nor SOFA files, "
+                        "nor sub-folders (rooms) with either")
     rooms = []
     for name, path in places:
         read = _read_sofa if path.suffix == ".sofa" else _read_table
@@ -115,8 +116,8 @@ def _places(folder):
             found.append((place.resolve().name, place / TABLE))
         files = sorted(place.glob("*.sofa"))
         own = place.resolve().name
-        found += [(own if len(files) == 1 and place != folder else f"{own}_{path.stem}" if place != folder else path.stem,
-                   path) for path in files]
+        found += [(path.stem if place == folder else own if len(files) == 1 else f"{own}_{path.stem}", path)
+                  for path in files]
     return found
 
 
@@ -164,7 +165,8 @@ def _read_table(path, array, foa_order):
         lines = csv.DictReader(file)
         absent = [column for column in COLUMNS if column not in (lines.fieldnames or ())]
         if absent:
-            raise UserError(f"{path}: no column '{absent[0]}'; columns are file,azimuth,elevation and, if known, distance_m")
+            raise UserError(f"{path}: no column '{absent[0]}'; columns are file,azimuth,elevation and, if known, "
+                            "distance_m")
         rows = [(lines.line_num, row) for row in lines]
     if not rows:
         raise UserError(f"{path} names no file")
@@ -230,7 +232,8 @@ def _of_sofa(file, array, foa_order, path):
     vectors = _sofa_directions(file, measurements, emitters).reshape(-1, 3)
     distances = np.linalg.norm(vectors, axis=1)
     if distances.min() < 1e-6:
-        raise UserError(f"{path}: a source is at the listener's place; SourcePosition and ListenerPosition state no direction")
+        raise UserError(f"{path}: a source is at the listener's place; SourcePosition and ListenerPosition state no "
+                        "direction")
     harmonic = _kind(file, "ReceiverPosition").startswith("spherical harmonic")
     if harmonic and array.kind != "ambisonic":
         raise UserError(f"{path} holds ambisonics (spherical harmonics); array '{array.name}' is {array.describe()}")
@@ -313,7 +316,8 @@ def _doubts(room, array, fs):
     if array.kind != "ambisonic":
         return ()
     lead, width = round(LEAD_S * fs), round(DIRECT_S * fs)
-    direct = np.stack([one[:, lead - width : lead + width + 1] for one in room.responses]) * np.hanning(2 * width + 3)[1:-1]
+    direct = np.stack([one[:, lead - width : lead + width + 1] for one in room.responses])
+    direct = direct * np.hanning(2 * width + 3)[1:-1]
     frequencies = np.fft.rfftfreq(256, 1 / fs)
     spectra = np.fft.rfft(direct, 256)[..., (frequencies >= DOUBT_HZ[0]) & (frequencies <= DOUBT_HZ[1])]  # (K, 4, F)
     intensity = np.einsum("kf,kcf->kc", spectra[:, 0].conj(), spectra[:, [3, 1, 2]]).real
@@ -322,11 +326,11 @@ def _doubts(room, array, fs):
     excess = float(np.median(10 * np.log10(powers[:, 1:].sum(1) / powers[:, 0])))
     notes = []
     if error > DOUBTFUL_DEG:
-        notes.append(f"{room.name}: the direct sounds come from {error:.0f}° beside the stated directions (median); are the "
-                     "channels W, Y, Z, X (ACN), or FuMa (--foa-order fuma)? Are azimuths counter-clockwise?")
+        notes.append(f"{room.name}: the direct sounds come from {error:.0f}° beside the stated directions (median); are "
+                     "the channels W, Y, Z, X (ACN), or FuMa (--foa-order fuma)? Are azimuths counter-clockwise?")
     if abs(excess) > DOUBTFUL_DB:
-        notes.append(f"{room.name}: Y, Z and X are {excess:+.1f} dB over W in the direct sounds, where SN3D has 0, FuMa +3 and "
-                     "N3D +4.8")
+        notes.append(f"{room.name}: Y, Z and X are {excess:+.1f} dB over W in the direct sounds, where SN3D has 0, FuMa "
+                     "+3 and N3D +4.8")
     return tuple(notes)
 
 

@@ -1,16 +1,16 @@
 """Microphones and recorders as they are: what a recording holds of the sound at an array.
 
 A sound field is rendered at the *capsules* of a sensor (an Array whose capsules may be misplaced; those of an ambisonic
-microphone may be four cardioids). ``Sensor.record`` turns their signals into the channels of the *nominal* array: it mixes,
-filters, adds noise and offset, and clips. A sensor is drawn per recording; with all ranges 0 it is perfect.
+microphone may be four cardioids). ``Sensor.record`` turns their signals into the channels of the *nominal* array: it
+mixes, filters, adds noise and offset, and clips. A sensor is drawn per recording; with all ranges 0 it is perfect.
 
-An ambisonic microphone is a tetrahedron of cardioids a, b, c, d at radius R that point outward. The A-format is encoded as
-W = (a+b+c+d)/2, X = √3 (a+b-c-d)/2, Y = √3 (a-b+c-d)/2, Z = √3 (a-b-c+d)/2 (ACN order, SN3D gains). With x = ωR/c a capsule
-at γ from a plane wave hears (½ + ½cos γ)·exp(ix cos γ). Its expansion in Legendre polynomials gives the channels'
-responses, up to aliasing of third and higher orders: W: j0 + i·j1, dipoles: j0 - 2·j2 + 3i·j1 (j spherical Bessel functions
-of x). Correction filters divide by these (Gerzon, "The design of precisely coincident microphone arrays for stereo and
-surround sound", AES Convention 50, 1975; Faller and Kolundžija, "Design and limitations of non-coincidence correction
-filters for soundfield microphones", AES Convention 126, 2009).
+An ambisonic microphone is a tetrahedron of cardioids a, b, c, d at radius R that point outward. The A-format is encoded
+as W = (a+b+c+d)/2, X = √3 (a+b-c-d)/2, Y = √3 (a-b+c-d)/2, Z = √3 (a-b-c+d)/2 (ACN order, SN3D gains). With x = ωR/c a
+capsule at γ from a plane wave hears (½ + ½cos γ)·exp(ix cos γ). Its expansion in Legendre polynomials gives the
+channels' responses, up to aliasing of third and higher orders: W: j0 + i·j1, dipoles: j0 - 2·j2 + 3i·j1 (j spherical
+Bessel functions of x). Correction filters divide by these (Gerzon, "The design of precisely coincident microphone
+arrays for stereo and surround sound", AES Convention 50, 1975; Faller and Kolundžija, "Design and limitations of
+non-coincidence correction filters for soundfield microphones", AES Convention 126, 2009).
 
 Signals are (channels, samples); C channels, M capsules, F bins. Phases follow exp(+iωt).
 """
@@ -87,7 +87,8 @@ def draw(array, simulation, fs, rng):
 
 def of_scene(arrays, simulation, fs, key):
     """The Sensors of a scene's arrays, which follow from its key."""
-    return [draw(array, simulation, fs, np.random.default_rng([*key, STREAM, 2, number])) for number, array in enumerate(arrays)]
+    return [draw(array, simulation, fs, np.random.default_rng([*key, STREAM, 2, number]))
+            for number, array in enumerate(arrays)]
 
 
 def record(sensors, signals, simulation, fs, key):
@@ -138,7 +139,8 @@ def misplaced(array, error_m, rng):
 
 
 def mismatches(channels, frequencies, gain_db, phase_deg, rng):
-    """Complex factors (channels, F) that differ smoothly over frequency; a gain is mostly the same at all frequencies."""
+    """Complex factors (channels, F) that differ smoothly over frequency; a gain is mostly the same at all
+    frequencies."""
     places = np.log2(np.maximum(frequencies, 1.0))
 
     def smooth(nodes):
@@ -176,7 +178,8 @@ def filtered(signals, filters):
 
 
 def limited(channels, over_db, dc, rng):
-    """What the recorder writes of ``channels`` (C, n): within full scale, with a DC offset of up to ±``dc`` per channel.
+    """What the recorder writes of ``channels`` (C, n): within full scale, with a DC offset of up to ±``dc`` per
+    channel.
 
     Peaks that would lie beyond full scale, by up to ``over_db``, are clipped.
     """

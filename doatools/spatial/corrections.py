@@ -16,7 +16,8 @@ def write_correction(path, matrix, about):
     """Write the (3, 3) ``matrix``; ``about``: one line on what it corrects."""
     rows = "\n".join(f"  - [{', '.join(f'{value:.6f}' for value in row)}]" for row in matrix)
     with replacing(path) as temporary:
-        temporary.write_text(f"# {about}\n# From the axes of the array (x front, y left, z up) to those of the labels.\n"
+        temporary.write_text(f"# {about}\n"
+                             "# From the axes of the array (x front, y left, z up) to those of the labels.\n"
                              f"matrix:\n{rows}\n", encoding="utf-8")
 
 
