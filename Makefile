@@ -3,21 +3,34 @@ PYTHON ?= python3
 RUN := .venv/bin/python
 DEMO := dataset_dir=datasets/demo
 
-.PHONY: demo test slow lint bench clean
+.PHONY: demo test slow browser lint bench clean
 
-# Task 1 (ambisonics, dMOT loss with activity branch) on 48 minutes of simulated rooms, trained for real.
+# The recommended task on 48 minutes of simulated rooms, trained for real, beside a classical baseline; then the shipped
+# model on one of the recordings.
 demo: .venv/installed
 	$(RUN) simulate_dataset.py $(DEMO) sim_recordings_per_fold=8
-	$(RUN) batch_feature_extraction.py 1 $(DEMO)
-	$(RUN) train_doanet.py 1 demo $(DEMO) quick_test=False --overwrite \
-	    nb_epochs=36 batch_size=32 gradient_clip=1 optimizer=adamw lr_schedule=onecycle
-	$(RUN) visualize_doanet_output.py 1 demo
+	$(RUN) batch_feature_extraction.py 22 $(DEMO)
+	$(RUN) train_doanet.py 22 demo $(DEMO) --full --overwrite nb_epochs=40
+	$(RUN) visualize_doanet_output.py 22 demo
+	$(RUN) evaluate_doanet.py --baseline intensity $(DEMO) --out results/baseline_demo > results/22_demo/baseline.txt
+	$(RUN) localize.py datasets/demo/foa_dev/fold1_room1_mix001_ov2.wav --out results/22_demo/localized --overwrite
+	@echo; echo "Scores on the test fold, rooms and sounds that training never met; intensity is a classical baseline:"
+	$(RUN) compare_runs.py results/22_demo results/baseline_demo
+	@echo; echo "Now look at:"
+	@echo "  results/22_demo/pictures/fold1_room1_mix001_ov2.png       what the network trained here finds, and the truth"
+	@echo "  results/22_demo/localized/fold1_room1_mix001_ov2.png      what the shipped model finds in the same recording"
+	@echo "  results/22_demo/training_curve.png                        how it learned"
+	@echo "Localize a recording of your own: $(RUN) localize.py recording.wav"
 
 test: .venv/installed-dev
 	$(RUN) -m pytest -n 2 -m "not slow"
 
 slow: .venv/installed-dev
 	$(RUN) -m pytest -m slow
+
+# The pages, in a headless Chromium (apt install chromium, or CHROMIUM=/path/to/chrome).
+browser: .venv/installed-dev
+	$(RUN) -m pytest -m slow tests/test_recording_page_browser.py tests/test_live_browser.py
 
 lint: .venv/installed-dev
 	$(RUN) -m ruff check .
@@ -26,7 +39,7 @@ bench: .venv/installed-dev
 	$(RUN) benchmarks/run.py
 
 clean:
-	rm -rf .venv datasets/demo results/1_demo .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build *.egg-info datasets/demo results/22_demo results/baseline_demo .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/installed: requirements.txt

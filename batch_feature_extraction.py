@@ -1,8 +1,8 @@
-"""Extract features and labels of all recordings and normalise them; what is up to date is left alone.
+"""Extract the features and labels of all recordings, and normalise the features; what is up to date is skipped.
 
-Under feat_label_dir (default <dataset_dir>/features): <array>_dev/ features as extracted, <array>_dev_label/ labels,
-<array>_<mode>_norm/ features normalised by the training folds, <array>_<mode>_scaler.npz. A feat_label_dir outside the
-dataset's folder serves this dataset alone.
+In feat_label_dir (default <dataset_dir>/features): <array>_dev/ features as extracted, <array>_dev_label/ labels,
+<array>_<mode>_norm/ features normalised by those of the training folds, <array>_<mode>_scaler.npz their means and
+scales. A feat_label_dir outside the dataset belongs to this dataset alone.
 """
 
 import argparse
@@ -19,7 +19,7 @@ def build_parser():
     parser = argparse.ArgumentParser(
         description=__doc__, usage="%(prog)s [task-id | config.yaml] [key=value ...] [--jobs N] [--dask ADDRESS]",
         epilog="example: python3 batch_feature_extraction.py 1 array=mic dataset_dir=datasets/simulated\n"
-               "         python3 batch_feature_extraction.py 20 array=arrays/respeaker_6mic.yaml dataset_dir=datasets/ring\n"
+               "         python3 batch_feature_extraction.py 20 array=respeaker_6mic dataset_dir=datasets/ring\n"
                "         python3 batch_feature_extraction.py configs/seldnet.yaml dataset_dir=datasets/simulated",
         formatter_class=argparse.RawDescriptionHelpFormatter)
     add_override_argument(parser)
@@ -49,11 +49,11 @@ def _report(files, samples, extracted, normalised, seconds):
     made, config = files.feature_class, files.config
     cut = sum(files.samples_used(length) < length for length in samples)
     if cut:
-        print(f"{cut} recording(s) are longer than max_audio_len_s={config.data.max_audio_len_s:g} and were "
-              "cut; raise it, or set it to 0, to use all of them")
+        print(f"{cut} recording(s) are longer than max_audio_len_s={config.data.max_audio_len_s:g} and were cut; set "
+              "max_audio_len_s=0 to use them in full")
     if config.array.planar:
-        print(f"array '{config.array.name}' is planar: it hears no difference between above and below, so elevations are "
-              "folded into the upper half, in labels, scores and output")
+        print(f"array '{config.array.name}' is planar and cannot distinguish above from below: elevations are folded "
+              "into the upper half in labels, scores and output")
     minutes = sum(samples) / made.fs / 60
     up_to_date = len(samples) - max(extracted, normalised)
     print(f"{len(samples)} recordings ({minutes:.1f} minutes of audio), {made.nb_feature_channels} channels "

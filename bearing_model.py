@@ -1,19 +1,21 @@
 """BearingNet: a network that weighs the directions that features show, instead of recalling directions.
 
-Features such as intensity vectors hold a direction in each frame and band; what has to be learned is which of them to
-trust, and for which source. Masks over the feature frames and bands of a label frame therefore gather the vectors of the
-bands into P vectors ("pointers"). A recurrent network reads the pointers and what the convolutions found. The direction of
-a slot is a mean of the pointers of the label frames around it, weighted by attention, and a correction. Directions are
-right as soon as the masks are, in all directions alike, after minutes of training rather than hours.
+Features such as intensity vectors hold a direction in each frame and band; what has to be learned is which of them
+to trust, and for which source. Masks over the feature frames and bands of a label frame therefore gather the
+vectors of the bands into P vectors ("pointers"). A recurrent network reads the pointers and what the convolutions
+found. The direction of a slot is a mean of the pointers of the label frames around it, weighted by attention, and
+a correction. Directions are right as soon as the masks are, in all directions alike, after minutes of training
+rather than hours.
 
-Dims: B batch, C feature channels, F bands, R feature frames per label frame, T label frames, T' = R·T feature frames, N
-slots, K maps, F' = F / 4 bands of maps, H recurrent units, P pointers, D size of queries and keys. Features (B, C, T', F) →
-Localization of doa (B, T, N, 3), unit vectors, and activity logits (B, T, N).
+Dims: B batch, C feature channels, F bands, R feature frames per label frame, T label frames, T' = R·T feature
+frames, N slots, K maps, F' = F / 4 bands of maps, H recurrent units, P pointers, D size of queries and keys.
+Features (B, C, T', F) → Localization of doa (B, T, N, 3), unit vectors, and activity logits (B, T, N).
 
-Papers: directions from masked intensity vectors: Yasuda et al., "Sound event localization based on sound intensity vector
-refined by DNN-based denoising and source separation", ICASSP 2020; attention: Vaswani et al., "Attention is all you need",
-NeurIPS 2017; its bias by distance in time: Shaw et al., "Self-attention with relative position representations", NAACL
-2018; residual blocks: He et al., CVPR 2016; the convolutional recurrent frame: Adavanne et al., JSTSP 2018 and WASPAA 2021.
+Papers: directions from masked intensity vectors: Yasuda et al., "Sound event localization based on sound intensity
+vector refined by DNN-based denoising and source separation", ICASSP 2020; attention: Vaswani et al., "Attention is
+all you need", NeurIPS 2017; its bias by distance in time: Shaw et al., "Self-attention with relative position
+representations", NAACL 2018; residual blocks: He et al., CVPR 2016; the convolutional recurrent frame: Adavanne et
+al., JSTSP 2018 and WASPAA 2021.
 """
 
 import torch
@@ -59,8 +61,8 @@ class ResidualBlock(nn.Module):
 class Pointers(nn.Module):
     """Features (B, C, T', F) and maps (B, K, T, F') → P vectors per label frame, (B, T, P, 3).
 
-    A learned linear map of the channels gives each band's vector; it begins as the sum of the channels that hold vectors. A
-    mask is a softmax over the R·F feature frames and bands of a label frame.
+    A learned linear map of the channels gives each band's vector; it begins as the sum of the channels that hold
+    vectors. A mask is a softmax over the R·F feature frames and bands of a label frame.
 
     Parameters
     ----------
@@ -84,13 +86,15 @@ class Pointers(nn.Module):
         vectors = vectors.reshape(batch, -1, span, 3)  # (B, T, R·F, 3)
         masks = self.masks(maps).permute(0, 2, 3, 1)  # (B, T, F', P·R·4)
         masks = masks.reshape(batch, -1, maps.shape[3], POINTERS, self.ratio, BAND_STRIDE)
-        masks = masks.permute(0, 1, 3, 4, 2, 5).reshape(batch, -1, POINTERS, span)  # bands as groups of 4: (B, T, P, R·F)
+        masks = masks.permute(0, 1, 3, 4, 2, 5).reshape(batch, -1, POINTERS, span)  # (B, T, P, R·F)
         return masks.softmax(-1) @ vectors
 
 
 class Gather(nn.Module):
-    """Each slot's mean of the pointers up to REACH label frames away: states (B, T, H), pointers (B, T, P, 3) →
-    (B, T, N, 3). A bias for each distance in time is learned; it begins by favouring near frames."""
+    """Each slot's mean of the pointers up to REACH label frames away.
+
+    States (B, T, H), pointers (B, T, P, 3) → (B, T, N, 3). A bias for each distance in time is learned; it begins by
+    favouring near frames."""
 
     def __init__(self, size, slots):
         super().__init__()
@@ -134,8 +138,8 @@ class BearingNet(nn.Module):
     def __init__(self, shape, config):
         super().__init__()
         if not shape.vectors:
-            raise UserError("model=bearing reads features that hold vectors: features=foa (ambisonics) or features=vectors "
-                            "(capsules)")
+            raise UserError("model=bearing reads features that hold vectors: features=foa (ambisonics) or "
+                            "features=vectors (capsules)")
         if shape.bands % BAND_STRIDE:
             raise UserError(f"model=bearing takes a multiple of {BAND_STRIDE} bands (nb_mel_bins), not {shape.bands}")
         maps, hidden = config.nb_cnn2d_filt, config.rnn_size

@@ -1,17 +1,16 @@
 """Check a dataset of your own: files, levels, labels, and whether the audio points where the labels say.
 
-Reports everything that is wrong at once, and what to do about it: missing files, names, sample rates, silent or clipped
-channels, angles out of range; channels that are exchanged, negated or in another order, azimuths that run the
-other way, labels that come late. Nothing is changed. Exit code 0: healthy, 1: not.
+All problems are reported at once, each with its remedy: missing files, names, sample rates, silent or clipped
+channels, angles out of range; channels that are swapped, negated or in another order, azimuths with another
+convention, labels that are late. Nothing is changed. Exit status 0: healthy, 1: not.
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-from doanet_parameters import add_override_argument, get_params, parse_overrides
+from doatools.config.commandline import add_override_argument, parse_overrides
 from doatools.errors import UserError, exits_cleanly
-from doatools.spatial.arrays import find_array, known_arrays
 
 
 def build_parser():
@@ -20,8 +19,8 @@ def build_parser():
         epilog="example: python3 check_dataset.py dataset_dir=datasets/mine\n"
                "         python3 check_dataset.py dataset_dir=datasets/mine array=mic fs=48000\n"
                "         python3 check_dataset.py dataset_dir=datasets/ring array=arrays/respeaker_6mic.yaml\n"
-               "parameters that matter here: dataset_dir, array (a name, a YAML file or both: foa and mic; default: those\n"
-               "that are there), fs, max_sources, max_audio_len_s, mode (eval: foa_eval, mic_eval too)")
+               "parameters that matter here: dataset_dir, array (a name, a YAML file, or both: foa and mic; default:\n"
+               "all with recordings), fs, max_sources, max_audio_len_s, mode (eval: foa_eval and mic_eval as well)")
     add_override_argument(parser)
     parser.add_argument("--rotation", metavar="FILE",
                         help="write how the array stood against the labels, for rotation=FILE of extraction and "
@@ -33,6 +32,7 @@ def build_parser():
 @exits_cleanly
 def main(argv=None):
     args = build_parser().parse_intermixed_args(argv)
+    from doanet_parameters import get_params
     overrides = parse_overrides(args.overrides)
     wanted = [overrides.pop(key) for key in ("dataset", "array") if key in overrides]
     config = get_params(**overrides)
@@ -58,14 +58,16 @@ def write_rotation(path, report):
 
 
 def find_arrays(dataset_dir, wanted):
-    """{name: Array}: of those ``wanted``, or of those that ``dataset_dir`` holds recordings of."""
+    """{name: Array} of the array ``wanted``, or of all that ``dataset_dir`` holds recordings of."""
+    from doatools.spatial.arrays import find_array, known_arrays
     names = ("foa", "mic") if wanted == "both" else () if wanted is None else (wanted,)
     found = [find_array(name) for name in names or known_arrays()]
     if not names:
         found = [array for array in found if (Path(dataset_dir) / f"{array.name}_dev").is_dir()]
     if not found:
         raise UserError(f"{dataset_dir} holds neither foa_dev nor mic_dev, nor <name>_dev of another array in arrays/: "
-                        "recordings are in one of these (of an array of your own: array=FILE), their labels in metadata_dev")
+                        "recordings belong in one of these (for an array of your own, give array=FILE), labels in "
+                        "metadata_dev")
     return {array.name: array for array in found}
 
 

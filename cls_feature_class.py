@@ -27,6 +27,7 @@ from doanet_parameters import get_params
 from doatools.config.schema import FLAT, defaults
 from doatools.data import audiofiles
 from doatools.data.cache import digest, is_fresh, stamp
+from doatools.data.mel import mel_filters, mel_frequencies
 from doatools.data.readers import reader_of, training_recordings
 from doatools.data.slots import rows_at
 from doatools.errors import UserError
@@ -79,8 +80,7 @@ class MelFeatures:
 
         A band covers few bins, so for each group only the bins that its bands cover are summed.
         """
-        import librosa.filters  # takes a second, and is not needed for shapes and paths
-        mel = librosa.filters.mel(sr=self.fs, n_fft=self.n_fft, n_mels=self.bands).T
+        mel = mel_filters(self.fs, self.n_fft, self.bands).T
         groups = []
         for first in range(0, self.bands, BAND_GROUP):
             bands = slice(first, first + BAND_GROUP)
@@ -299,9 +299,10 @@ class FeatureClass:
 
     @property
     def frequencies(self):
-        """Centres of the mel bands, Hz, (F,)."""
-        import librosa
-        return librosa.mel_frequencies(self.nb_bands + 2, fmin=0, fmax=self.fs / 2)[1:-1]
+        """Centres of the bands, Hz, (F,): mel bands, or bins of the FFT from the first one above 0 Hz."""
+        if not self.kind.log_mels:
+            return np.arange(1, self.nb_bands + 1) * self.fs / self.n_fft
+        return mel_frequencies(self.nb_bands + 2, self.fs / 2)[1:-1]
 
     def inspect_audio(self, path):
         """Samples of a recording, from its header; the errors of ``read_audio`` that do not depend on samples."""

@@ -52,15 +52,18 @@ def main(argv=None):
     print(f"| {' | '.join(heads + names)} | precision | s/epoch |\n|{'---|' * (len(heads + names) + 2)}")
     for group in groups.values():
         cells = [spread(name, [run["scores"][name] for run in group]) for name in names]
-        seconds = statistics.median(run["seconds"] for run in group)
+        seconds = [run["seconds"] for run in group if run["seconds"] is not None]
         name = system(group[0]) if args.systems else label(group, runs)
-        print(f"| {name} | {' | '.join(cells)} | {group[0]['precision']} | {seconds:.1f} |")
+        print(f"| {name} | {' | '.join(cells)} | {group[0]['precision']} | "
+              f"{f'{statistics.median(seconds):.1f}' if seconds else '-'} |")
     return 0
 
 
 def read_run(folder):
     """Name, settings, test scores, precision and median seconds of a training epoch of a finished run."""
     path = folder / "scores.json"
+    if not path.is_file() and (folder / "evaluation.json").is_file():
+        return read_evaluation(folder)
     if not path.is_file():
         raise UserError(f"{path} does not exist; the run is still training, or was stopped: continue it by --resume")
     stored = json.loads(path.read_text())
@@ -74,16 +77,26 @@ def read_run(folder):
             "seconds": statistics.median(entry["seconds"] for entry in Run(folder).history())}
 
 
+def read_evaluation(folder):
+    """The same of what evaluate_doanet.py scored without a run: a baseline, or another program's CSVs."""
+    stored = json.loads((folder / "evaluation.json").read_text())
+    scores = {name: float("nan") if one["value"] is None else one["value"] for name, one in stored["figures"].items()}
+    return {"name": stored["system"], "scores": scores, "precision": "-", "data": "", "seconds": None,
+            "settings": {"quick_test": False}}
+
+
 def system(run):
     """'SELDnet | demo': model and dataset of a run."""
     quick = " (quick test, means nothing)" if run["settings"]["quick_test"] else ""
-    return f"{MODELS.title(run['settings']['model'])}{quick} | {Path(run['data']).name}"
+    title = MODELS.title(run["settings"]["model"]) if "model" in run["settings"] else run["name"]
+    return f"{title}{quick} | {Path(run['data']).name}"
 
 
 def label(group, runs):
     """The runs of a group, and the settings in which the runs of the table differ."""
     settings = group[0]["settings"]
-    differing = [key for key in settings if len({json.dumps(run["settings"].get(key)) for run in runs}) > 1]
+    trained = [run for run in runs if run["seconds"] is not None]
+    differing = [key for key in settings if len({json.dumps(run["settings"].get(key)) for run in trained}) > 1]
     values = ", ".join(f"{key}={settings[key]}" for key in differing)
     names = group[0]["name"] if len(group) == 1 else f"{len(group)} seeds"
     if settings["quick_test"]:

@@ -1,7 +1,7 @@
-"""Fetch a public dataset from Zenodo and unpack it where the other scripts look for it.
+"""Download a public dataset from Zenodo and unpack it where the other scripts expect it.
 
-tau2020: TAU-NIGENS Spatial Sound Events 2020; ansim, resim, real: TUT Sound Events 2018. A download that was
-stopped goes on where it was when started again; what is there already is not fetched again.
+tau2020: TAU-NIGENS Spatial Sound Events 2020; ansim, resim, real: TUT Sound Events 2018. The same command continues a
+download that was stopped, and does not download again what is already there.
 """
 
 import argparse
@@ -13,9 +13,9 @@ from doatools.data.downloads import Part, readable
 from doatools.errors import UserError, exits_cleanly
 
 RECORDS = {"tau2020": 4064792, "ansim": 1237703, "resim": 1237707, "real": 1237793}  # on Zenodo
-TAU_TO, TUT_TO = Path("datasets/tau2020"), Path("datasets/tut2018")
+TAU_TO, TUT_TO = Path("datasets/tau2020"), Path("datasets/tut2018")  # default folders
 
-# MD5 of TAU's files, the pieces of a split archive in order.
+# MD5 of the files of TAU-NIGENS; the pieces of a split archive are in order.
 TAU = {
     "foa_dev": {"foa_dev.z01": "86acab46854a57f5ba3e5b80a19c01b5", "foa_dev.z02": "363c8c159be003271c05a71a57b2ced4",
                 "foa_dev.zip": "6aad48e7346884b3929245e7553fd97d"},
@@ -28,19 +28,20 @@ TAU = {
 }
 TAU_RECORDINGS = {"foa_dev": 600, "mic_dev": 600, "foa_eval": 200, "mic_eval": 200}
 TAU_RECORDING_BYTES = 60 * 24000 * 4 * 2  # a minute of four channels of 16 bit
-# TUT's splits as the archives name them → as cross-validation counts them.
+# Splits of TUT Sound Events 2018: number in the archives → number in cross-validation.
 TUT_SPLITS = {"ansim": {1: 1, 2: 2, 3: 3}, "resim": {1: 1, 2: 2, 3: 3}, "real": {1: 1, 8: 2, 9: 3}}
 
 
 def build_parser():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
                                      epilog="example: python3 download_dataset.py tau2020 --parts foa_dev metadata_dev")
-    parser.add_argument("names", nargs="+", metavar="NAME", choices=RECORDS, help=f"of {', '.join(RECORDS)}")
+    parser.add_argument("names", nargs="+", metavar="NAME", choices=RECORDS,
+                        help=f"one or more of {', '.join(RECORDS)}")
     parser.add_argument("--to", type=Path, metavar="DIR",
                         help=f"tau2020: the dataset's folder (default {TAU_TO}); the others: the folder that holds "
                              f"ansim/, resim/, real/ (default {TUT_TO})")
     parser.add_argument("--parts", nargs="+", choices=TAU, metavar="PART",
-                        help=f"of tau2020 (default all: {', '.join(TAU)})")
+                        help=f"parts of tau2020 (default: all; {', '.join(TAU)})")
     parser.add_argument("--server", default=downloads.ZENODO, help=argparse.SUPPRESS)  # for tests
     return parser
 
@@ -50,12 +51,12 @@ def main(argv=None):
     args = build_parser().parse_args(argv)
     names = list(dict.fromkeys(args.names))
     if "tau2020" not in names and args.parts:
-        raise UserError("--parts are those of tau2020")
+        raise UserError("--parts are parts of tau2020")
     if "tau2020" in names and len(names) > 1 and args.to:
-        raise UserError("--to means another folder for tau2020 than for the others; fetch them by two commands")
+        raise UserError("--to has another meaning for tau2020 than for the others; use two commands")
     datasets = [open_dataset(name, args) for name in names]
     for record, root, parts in datasets:
-        tell(record, root, parts)
+        announce(record, root, parts)
     everything = [part for *_, parts in datasets for part in parts]
     downloads.refuse_full_disk(datasets[0][1], downloads.space_needed(everything))
     for record, root, parts in datasets:
@@ -71,7 +72,7 @@ def main(argv=None):
 
 
 def open_dataset(name, args):
-    """(Record, folder, parts to be there in the end) of a dataset."""
+    """(Record, folder, its Parts) of a dataset."""
     record = downloads.read_record(RECORDS[name], args.server.rstrip("/"))
     if name == "tau2020":
         root = args.to or TAU_TO
@@ -87,23 +88,23 @@ def tau_part(record, root, name):
 
 
 def tut_part(record, root, overlap, split, number):
-    """Audio and annotation of one split and overlap; the split's number becomes ``number``."""
+    """Audio and annotations of one split and overlap; the split gets another ``number``."""
     places = {f"{kind}_ov{overlap}_split{split}{end}": f"{kind}_ov{overlap}_split{number}{end}"
               for kind, end in (("desc", ""), ("wav", "_30db"))}
     name = f"ov{overlap}_split{split}"
     return Part(name, root, (record.file(f"{name}.zip"),), places)
 
 
-def tell(record, root, parts):
-    """Print what would be fetched, how large it is, and under which terms."""
-    print(f"{record.title}, {record.page}\nlicence: {record.licence} (its terms stand there)")
+def announce(record, root, parts):
+    """Print what is downloaded, its size and its licence."""
+    print(f"{record.title}, {record.page}\nlicence: {record.licence} (see that page for its terms)")
     for part in parts:
-        state = readable(part.size) if part.missing() else f"is there, {part.count_files()} files"
+        state = readable(part.size) if part.missing() else f"exists, {part.count_files()} files"
         print(f"  {part.name:14}{state}")
     todo = [part for part in parts if part.missing()]
     total, have = sum(part.size for part in todo), sum(part.fetched() for part in todo)
-    print(f"to fetch into {root}: {readable(total - have)}" + (f" (and {readable(have)} are here)" if have else "")
-          + f"; free there: {readable(downloads.free_space(root))}", flush=True)
+    print(f"to download to {root}: {readable(total - have)}" + (f" ({readable(have)} are there)" if have else "")
+          + f"; free space: {readable(downloads.free_space(root))}", flush=True)
 
 
 if __name__ == "__main__":

@@ -5,16 +5,13 @@ import shlex
 import sys
 from pathlib import Path
 
-from doanet_parameters import add_override_argument, get_params, split_words
-from doatools.config.schema import FLAT, checked, defaults
+from doatools.config.commandline import add_override_argument, split_words
 from doatools.errors import UserError, exits_cleanly
 from doatools.files import has_suffix, write_json
 from doatools.registry import BASELINES
-from doatools.spatial.arrays import find_array
 
-# The parameters that the scores of a baseline depend on.
-OF_BASELINES = ("dataset_dir", "array", "rotation", "mode", "fs", "max_audio_len_s", "max_sources",
-                *(name for name, (section, _) in FLAT.items() if section == "tracker"))
+# The parameters that the scores of a baseline depend on, besides those of the tracker.
+OF_BASELINES = ("dataset_dir", "array", "rotation", "mode", "fs", "max_audio_len_s", "max_sources")
 
 
 def build_parser():
@@ -97,6 +94,7 @@ def find_system(args, own_identities):
     overrides = split_words(args.overrides)[1]
     if args.baseline and not {"array", "dataset"} & overrides.keys():
         overrides["array"] = array_for(args.baseline)
+    from doanet_parameters import get_params
     config = get_params(**overrides)
     out = Path(config.run.results_dir) / f"evaluation_{name}"
     from evaluation import by_baseline, by_csvs, references_of_dataset, references_of_folder
@@ -110,13 +108,15 @@ def find_system(args, own_identities):
 
 def array_for(baseline):
     """The array of TAU-NIGENS 2020 that a baseline reads."""
+    from doatools.spatial.arrays import find_array
     return "foa" if BASELINES[baseline].reads(find_array("foa")) else "mic"
 
 
 def parameters_used(args, values):
     """The names of the parameters that the scores depend on."""
+    from doatools.config.schema import FLAT, defaults
     if args.baseline:
-        return OF_BASELINES
+        return [*OF_BASELINES, *(name for name, (section, _) in FLAT.items() if section == "tracker")]
     if args.predictions:
         return [key for key, value in values.items() if value != defaults()[key]]
     return [key for key in values if FLAT[key][0] != "simulation"]
@@ -124,6 +124,7 @@ def parameters_used(args, values):
 
 def find_other(args, found, config, own_identities):
     """The Results of the system --against, on the recordings of ``found``."""
+    from doatools.config.schema import checked
     from doatools.train.runs import CHANGEABLE, check_changeable
     from evaluation import by_baseline, by_checkpoint, by_csvs
     other, (_, overrides) = Path(args.against), split_words(args.overrides, None, None)

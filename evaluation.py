@@ -11,7 +11,6 @@ import joblib
 import numpy as np
 from tqdm import tqdm
 
-from cls_data_generator import SequenceDataset, make_loader
 from cls_feature_class import FeatureFiles
 from cls_metric import FrameScores, Scores, figures
 from doatools.data import dcase
@@ -26,10 +25,7 @@ from doatools.report.intervals import compare, jackknife, total
 from doatools.spatial.geometry import azimuth_elevation
 from doatools.track.rows import TRACK_ROWS, at_frames
 from doatools.track.trackers import link
-from doatools.train.loop import make_fabric
 from doatools.types import Predictions, Result
-from localizer import open_checkpoint
-from trainer import find_results
 
 # --- references ------------------------------------------------------------------------------------------------
 
@@ -78,6 +74,7 @@ def _csvs(folder):
 def by_checkpoint(path, overrides):
     """The Results of a trained model on its test recordings, linked by the tracker of its parameters, and its
     Config."""
+    from localizer import open_checkpoint  # imports PyTorch, which CSVs and baselines do not need
     localizer, precision = open_checkpoint(path, overrides)
     results, _ = predict(localizer, precision)
     return [linked(result, localizer.config.tracker) for result in results], localizer.config
@@ -85,6 +82,9 @@ def by_checkpoint(path, overrides):
 
 def predict(localizer, precision):
     """The Results of a Localizer on its test recordings, and the SequenceDataset of these."""
+    from cls_data_generator import SequenceDataset, make_loader
+    from doatools.train.loop import make_fabric
+    from trainer import find_results
     config = localizer.config
     dataset = SequenceDataset(config, "test", scaler=localizer.scaler)
     fabric = make_fabric(config.device, precision if config.device.device == "auto" else None)

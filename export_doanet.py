@@ -1,4 +1,4 @@
-"""Export a trained network to ONNX, with all that is needed to use it without this toolkit, and check the result."""
+"""Export a trained network to ONNX, with all that is needed to use it without this toolkit, and verify the result."""
 
 import argparse
 import json
@@ -14,11 +14,11 @@ from doatools.files import has_suffix, in_memory, replacing
 OPSET = 18
 TOLERANCE = 1e-4
 PACKAGES = "onnx==1.23.2 onnxruntime==1.31.1"
-READING = """Input 'features' (batch, channel, feature frame, band), normalised: (feature - mean) / scale, both of them
-channel-major (channel * bands + band). Feature frames: of params.fs and hop_len_s, Hann window of two hops, FFT of the
-next power of two; see cls_feature_class.py of the DOAnet toolkit. Outputs at label frames of label_hop_len_s: 'doa'
-(batch, frame, slot, 3), unit vectors x front, y left, z up; 'probability' (batch, frame, slot) of activity, if the
-model has such a branch."""
+READING = """Input 'features' (batch, channel, feature frame, band): normalised features, (feature - mean) / scale,
+where mean and scale are channel-major (channel * bands + band). Feature frames: sample rate params.fs, hop
+params.hop_len_s, Hann window of two hops, FFT length the next power of two; see cls_feature_class.py of the DOAnet
+toolkit. Outputs, one frame per params.label_hop_len_s: 'doa' (batch, frame, slot, 3), unit vectors with x front, y
+left, z up; 'probability' (batch, frame, slot) of activity, if the model predicts it."""
 
 
 def build_parser():
@@ -27,7 +27,7 @@ def build_parser():
         epilog="example: python3 export_doanet.py results/1_first/best.pt      -> results/1_first/best.onnx\n"
                "         python3 localize.py recording.wav --checkpoint results/1_first/best.onnx")
     parser.add_argument("checkpoint", type=Path, help="a checkpoint of train_doanet.py")
-    parser.add_argument("--out", type=Path, help="file to write (default: beside the checkpoint, .onnx)")
+    parser.add_argument("--out", type=Path, help="file to write (default: next to the checkpoint, .onnx)")
     return parser
 
 
@@ -41,7 +41,7 @@ def main(argv=None):
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
     except ImportError as error:
-        raise UserError(f"exporting takes more packages ({error}): pip install {PACKAGES}") from None
+        raise UserError(f"the export needs more packages ({error}): pip install {PACKAGES}") from None
     from localizer import Localizer
     localizer = Localizer.from_checkpoint(args.checkpoint).for_inference()
     with replacing(path) as temporary:
@@ -49,19 +49,20 @@ def main(argv=None):
         differences = compare(localizer, temporary)
         for (batch, frames), difference in differences.items():
             print(f"batch {batch}, {frames} feature frames: largest difference {difference:.1e}")
-        if not max(differences.values()) <= TOLERANCE:  # nor is NaN
-            raise UserError(f"{args.checkpoint}: the exported network's answers differ by more than {TOLERANCE:g}")
+        if not max(differences.values()) <= TOLERANCE:  # true for NaN as well
+            raise UserError(f"{args.checkpoint}: the outputs of the exported network differ from those of PyTorch by "
+                            f"more than {TOLERANCE:g}")
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB; use it: python3 localize.py RECORDING --checkpoint {path}")
     return 0
 
 
 def export(localizer, path):
-    """Write a localizer as one ONNX file; parameters, scaler and array are JSON in its metadata, key 'doanet'."""
+    """Write a localizer to one ONNX file; its parameters, scaler and array are JSON in the metadata, key 'doanet'."""
     import onnx
     import torch
 
     class Exported(torch.nn.Module):
-        """Features → directions, probabilities if the model predicts them, and its other outputs."""
+        """Features → directions, probabilities if the model predicts them, and further outputs."""
 
         def __init__(self, model):
             super().__init__()
@@ -84,7 +85,7 @@ def export(localizer, path):
 
     def write(file):
         with warnings.catch_warnings():
-            # torch.onnx's newer exporter (dynamo) freezes the number of frames of a GRU without a word.
+            # The newer exporter (dynamo) silently fixes the number of frames of a GRU.
             warnings.simplefilter("ignore")
             torch.onnx.export(Exported(localizer.model), (inputs,), file, input_names=["features"],
                               output_names=outputs, dynamic_axes=axes, opset_version=OPSET, dynamo=False)
@@ -111,7 +112,7 @@ def example(localizer, batch, frames, seed=0):
 
 
 def any_length(localizer):
-    """Whether the network reads sequences of any length; some are made for that of training alone."""
+    """Whether the network reads sequences of any length, not only that of training."""
     try:
         localizer.predict(example(localizer, 1, 2 * sequence(localizer)))
     except UserError:
@@ -120,7 +121,7 @@ def any_length(localizer):
 
 
 def compare(localizer, path):
-    """Largest differences between ONNX Runtime's outputs and torch's: {(batch, feature frames): difference}."""
+    """Largest differences between the outputs of ONNX Runtime and PyTorch, {(batch, feature frames): difference}."""
     from inference import OnnxLocalizer
     exported, length, ratio = OnnxLocalizer(path), sequence(localizer), localizer.features.ratio
     lengths = (ratio, length, 2 * length + 3 * ratio) if any_length(localizer) else (length,)
@@ -129,8 +130,8 @@ def compare(localizer, path):
         features = example(localizer, batch, frames, seed + 1)
         try:
             ours, theirs = localizer.predict(features), exported.predict(features)
-        except Exception as error:  # the runtime's own exceptions have no common base
-            raise UserError(f"this network ({localizer.config.model.model}) cannot be exported: the result refuses a "
+        except Exception as error:  # the exceptions of ONNX Runtime have no common base
+            raise UserError(f"this network ({localizer.config.model.model}) cannot be exported: the result fails for a "
                             f"batch of {batch} and {frames} frames ({str(error).splitlines()[0]})") from None
         pairs = [(ours.doa, theirs.doa), *((values, theirs.others[name]) for name, values in ours.others.items())]
         pairs += [] if ours.probability is None else [(ours.probability, theirs.probability)]

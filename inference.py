@@ -33,11 +33,12 @@ from doatools.data import sound_input
 from doatools.errors import UserError
 from doatools.files import has_suffix
 from doatools.registry import TRACKERS
-from doatools.spatial.arrays import Array
+from doatools.shipped import shipped_model
+from doatools.spatial.arrays import Array, find_array
 from doatools.spatial.geometry import azimuth_elevation
 from doatools.track.rotated import RotatedCopies
 from doatools.track.rows import TRACK_ROWS
-from doatools.track.summary import Spectrogram, doubts
+from doatools.track.summary import COLUMNS, Spectrogram, doubts
 from doatools.track.windows import Windows, merged
 from doatools.types import ACTIVE_ABOVE, Predictions, Scaler
 
@@ -47,11 +48,13 @@ CONFIRMED = 3  # frames in which a track must be seen before it is reported
 
 # --- localizers ------------------------------------------------------------------------------------------------
 
-def load_localizer(path, fast=False):
+def load_localizer(path=None, fast=False):
     """The localizer of a checkpoint (.pt), or of a file that export_doanet.py made of one (.onnx).
 
     If it was trained with rotations, its predictions are means over rotated copies of the sound field, unless ``fast``.
+    Without a path: the shipped model for first-order ambisonics.
     """
+    path = path or shipped_model(find_array("foa"))
     if has_suffix(path, ".onnx"):
         localizer = OnnxLocalizer(path)
     else:
@@ -331,6 +334,11 @@ def stream_latency_s(localizer, latency_s=None):
     return windows.latency_s, windows.length * localizer.config.features.label_hop_len_s
 
 
+def least_latency_s(localizer):
+    """The shortest latency that ``track_sound`` allows."""
+    return _stream_windows(localizer, None).least_latency_s
+
+
 def _stream_windows(localizer, latency_s):
     return make_windows(localizer, latency_s, (CONFIRMED - 1) * localizer.config.features.label_hop_len_s)
 
@@ -381,12 +389,12 @@ def track_file(localizer, path, foa_order="acn", threshold=ACTIVE_ABOVE, latency
     return track_recording(localizer, sound_input.open_file(path), foa_order, threshold, latency_s)
 
 
-def track_recording(localizer, sound, foa_order="acn", threshold=ACTIVE_ABOVE, latency_s=None):
-    """A Sound that ends → Recorded; only a block of it is in memory at a time."""
+def track_recording(localizer, sound, foa_order="acn", threshold=ACTIVE_ABOVE, latency_s=None, columns=COLUMNS):
+    """A Sound that ends → Recorded, with a spectrogram of at most ``columns``; one block is in memory at a time."""
     sound = fitted(localizer, sound, foa_order)
     levels = _Levels(sound.channels)
     measured = dataclasses.replace(sound, blocks=levels.measuring(sound.blocks))
-    spectrogram = Spectrogram(sound.seconds / localizer.config.features.label_hop_len_s)
+    spectrogram = Spectrogram(sound.seconds / localizer.config.features.label_hop_len_s, columns)
     rows = []
     for part in track_sound(localizer, measured, threshold, latency_s):
         rows.append(part.rows)

@@ -1,4 +1,5 @@
-"""Find the sound sources in recordings: when each is active, and in which direction. With --stream, in live sound."""
+"""Find the sound sources in recordings: when each is active, and in which direction. With --stream or --live, in live
+sound."""
 
 import argparse
 import dataclasses
@@ -6,13 +7,12 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from doatools.errors import UserError, exits_cleanly
-from doatools.types import ACTIVE_ABOVE
 
-MODELS = Path(__file__).resolve().parent / "models"
-SHIPPED = ("foa", "mic")  # arrays with a model: models/doanet_<array>.pt
 FOA_ORDERS = ("acn", "fuma")
+ACTIVE_ABOVE = 0.5  # that of doatools.types, which --help need not wait for
 
 
 def build_parser():
@@ -20,6 +20,7 @@ def build_parser():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="example: python3 localize.py recording.wav      -> recording.csv, recording.png, a summary\n"
                "         arecord -t raw -f S16_LE -r 48000 -c 4 | python3 localize.py --stream --rate 48000\n"
+               "         python3 localize.py --live                   -> a live view of a sound card in the browser\n"
                "Lines of CSVs: frame of 100 ms, 0, track, azimuth, elevation (degrees, azimuth counter-clockwise).")
     parser.add_argument("recordings", nargs="*", type=Path, help="audio files, or folders of them")
     parser.add_argument("--checkpoint", type=Path,
@@ -38,10 +39,26 @@ def build_parser():
                         help="no test-time rotation: up to four times faster, errors about a degree larger")
     parser.add_argument("--format", choices=("csv", "json"), default="csv", help="of the tracks (default csv)")
     parser.add_argument("--no-plot", action="store_true", help="do not draw a picture")
+    parser.add_argument("--plot-format", choices=("png", "svg", "pdf"), default="png",
+                        help="of the picture (default png)")
+    parser.add_argument("--html", action="store_true", help="also write a page that plays the recording while its "
+                        "sources move")
+    parser.add_argument("--reference", type=Path, metavar="CSV", help="true directions, which the page compares with")
     parser.add_argument("--out", type=Path, help="folder for the results (default: next to each recording)")
     parser.add_argument("--overwrite", action="store_true", help="replace existing files")
+    parser.add_argument("--threads", type=int, metavar="N", help="threads of the network (default: one per core)")
     parser.add_argument("--stream", action="store_true", help="read WAV or raw 16-bit PCM from standard input")
-    parser.add_argument("--rate", type=int, help="sample rate of raw PCM, Hz (default: that of the model)")
+    parser.add_argument("--rate", type=int, help="sample rate of raw PCM or the sound card, Hz (default: the model's)")
+    live = parser.add_argument_group("live view (docs/live.md)")
+    live.add_argument("--live", nargs="?", const="card", metavar="FILE", help="serve a live view of a sound card, of a "
+                      "FILE in real time, or of standard input (-)")
+    live.add_argument("--device", help="number of the sound card or a part of its name; list: python3 -m sounddevice")
+    live.add_argument("--channels", metavar="1,2,3,4", help="channels of the sound card, in the order of the array "
+                      "(default: the first ones)")
+    live.add_argument("--port", type=int, default=8765, help="port of the view and of ws://.../tracks (default 8765)")
+    live.add_argument("--tcp-port", type=int, metavar="PORT", help="also send the tracks as lines of JSON over TCP")
+    live.add_argument("--host", default="127.0.0.1", help="address to listen at (default: this machine alone); 0.0.0.0 "
+                      "lets other machines connect")
     return parser
 
 
@@ -50,16 +67,23 @@ def main(argv=None):
     args = build_parser().parse_args(argv)
     if not 0 <= args.threshold <= 1:
         raise UserError(f"--threshold is a probability from 0 to 1, not {args.threshold:g}")
-    if args.stream == bool(args.recordings):
-        raise UserError("give recordings, or --stream to read one from standard input (see --help)")
+    if args.threads is not None:
+        set_threads(args.threads)
+    if bool(args.recordings) + args.stream + bool(args.live) != 1:
+        raise UserError("give recordings, or --stream to read one from standard input, or --live (see --help)")
+    if args.live:
+        from live import serve
+        return serve(args, open_localizer)
     outputs = plan(args) if args.recordings else {}
+    if args.reference and (len(outputs) != 1 or not args.html):
+        raise UserError("--reference compares one recording with its true directions, on a page: add --html")
     localizer = open_localizer(args)
     if args.stream:
         return stream(localizer, args)
     failed = []
-    for path, (table, picture) in outputs.items():
+    for path, files in outputs.items():
         try:
-            localize(localizer, path, table, picture, args)
+            localize(localizer, path, files, args)
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             failed.append(str(path))
@@ -68,8 +92,28 @@ def main(argv=None):
     return 1 if failed else 0
 
 
+def set_threads(count):
+    """Threads of PyTorch and ONNX Runtime, neither of which is imported yet when this is a command."""
+    if count < 1:
+        raise UserError(f"--threads is a number from 1 on, not {count}")
+    os.environ["OMP_NUM_THREADS"] = str(count)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(count)
+
+
+class Outputs(NamedTuple):
+    """The files of one recording; None for what is not wanted."""
+
+    table: Path
+    picture: Path | None
+    page: Path | None
+
+    def wanted(self):
+        return [path for path in self if path]
+
+
 def plan(args):
-    """{recording: (file for its tracks, file for its picture or None)}; UserError before any work is done."""
+    """{recording: Outputs}; UserError before any work is done."""
     from doatools.data import sound_input
     from doatools.files import has_suffix
     outputs, taken = {}, {}
@@ -82,12 +126,13 @@ def plan(args):
                 raise UserError(f"{path} holds no audio file ({' '.join(sound_input.SUFFIXES)})")
         for one in dict.fromkeys(found):
             base = (args.out or one.parent) / one.stem
-            table, picture = base.with_name(f"{one.stem}.{args.format}"), base.with_name(f"{one.stem}.png")
+            table = base.with_name(f"{one.stem}.{args.format}")
             if taken.setdefault(table.absolute(), one) != one:
                 raise UserError(f"{one} and {taken[table.absolute()]} would both become {table}; give one at a time, "
                                 "with different --out folders")
-            outputs[one] = table, None if args.no_plot else picture
-    existing = [path for pair in outputs.values() for path in pair if path and path.exists()]
+            outputs[one] = Outputs(table, None if args.no_plot else base.with_name(f"{one.stem}.{args.plot_format}"),
+                                   base.with_name(f"{one.stem}.html") if args.html else None)
+    existing = [path for files in outputs.values() for path in files.wanted() if path.exists()]
     if existing and not args.overwrite:
         raise UserError(f"{existing[0]}{f' (and {len(existing) - 1} more)' if existing[1:] else ''} exists: "
                         "add --overwrite to replace it, or --out FOLDER to write elsewhere")
@@ -96,10 +141,11 @@ def plan(args):
 
 def open_localizer(args):
     """The localizer that the command line asks for; prints notes about it."""
+    from doatools.shipped import shipped_model
     from doatools.spatial.arrays import find_array
     from inference import load_localizer
     array = find_array(args.array) if args.array else None
-    path = args.checkpoint or model_for(array or find_array("foa"))
+    path = args.checkpoint or shipped_model(array or find_array("foa"))
     localizer = load_localizer(path, args.fast)
     config = localizer.config
     if array and config.array != array:
@@ -116,41 +162,34 @@ def open_localizer(args):
     return localizer
 
 
-def model_for(array):
-    """The shipped model of an array; UserError if there is none."""
-    from doatools.spatial.arrays import find_array
-    for name in SHIPPED:
-        path = MODELS / f"doanet_{name}.pt"
-        if array == find_array(name) and path.is_file():
-            return path
-        if array == find_array(name):
-            raise UserError(f"{path} is missing; give a model by --checkpoint: best.pt of a training, or an exported "
-                            ".onnx")
-    raise UserError(f"no model is shipped for the array '{array.name}' (only for {' and '.join(SHIPPED)}); train one "
-                    "(README, 'Train your own') and give it by --checkpoint")
-
-
 def note(text):
     print(f"note: {text}", file=sys.stderr)
 
 
-def localize(localizer, path, table, picture, args):
+def localize(localizer, path, files, args):
     """Localize one recording, write its files and print its summary."""
     from doatools.data import sound_input
-    from doatools.track.summary import summary_lines
+    from doatools.track.summary import COLUMNS, summary_lines
     from inference import track_recording
-    sound = sound_input.open_file(path)
-    shown = dataclasses.replace(sound, blocks=with_progress(sound, path.name))
-    recorded = track_recording(localizer, shown, args.foa_order, args.threshold, args.latency)
+    sound, config = sound_input.open_file(path), localizer.config
+    shown, hop_s = dataclasses.replace(sound, blocks=with_progress(sound, path.name)), config.features.label_hop_len_s
+    page, columns = None, COLUMNS
+    if files.page:
+        from doatools.report import recording_page
+        reference = args.reference and recording_page.read_reference(args.reference, config)
+        page, columns = recording_page.Writer(path.name, sound.rate, hop_s, reference), recording_page.COLUMNS
+        shown.blocks = page.listening(shown.blocks)
+    recorded = track_recording(localizer, shown, args.foa_order, args.threshold, args.latency, columns)
     recorded = recorded._replace(rows=in_room(recorded.rows, args.rotation),
-                                 notes=recorded.notes + doubts_of_capsules(path, localizer.config.array))
-    hop_s = localizer.config.features.label_hop_len_s
-    write_tracks(table, path.name, recorded, hop_s)
-    if picture:
+                                 notes=recorded.notes + doubts_of_capsules(path, config.array))
+    write_tracks(files.table, path.name, recorded, hop_s)
+    if page:
+        page.write(files.page, recorded, localizer.features.frequencies)
+    if files.picture:
         from doatools.report import plots  # imports matplotlib, which takes a second
-        plots.tracks(picture, path.name, recorded.rows, recorded.spectrogram, localizer.features.frequencies,
+        plots.tracks(files.picture, path.name, recorded.rows, recorded.spectrogram, localizer.features.frequencies,
                      recorded.seconds, hop_s)
-    print(f"{path}: {recorded.seconds:.1f} s -> {', '.join(str(one) for one in (table, picture) if one)}")
+    print(f"{path}: {recorded.seconds:.1f} s -> {', '.join(map(str, files.wanted()))}")
     print("\n".join(summary_lines(recorded.rows, hop_s)), flush=True)
     for text in recorded.notes:
         note(text)
@@ -185,9 +224,9 @@ def with_progress(sound, name):
 def write_tracks(path, name, recorded, hop_s):
     """Write the tracks of a Recorded: a DCASE CSV, whose frames are 100 ms long, or JSON with frames of hop_s."""
     from doatools.data.dcase import FRAME_S, write_dcase
-    from doatools.files import write_json
+    from doatools.files import has_suffix, write_json
     from doatools.track.rows import as_values, at_frames
-    if path.suffix == ".csv":
+    if has_suffix(path, ".csv"):
         write_dcase(path, at_frames(recorded.rows, hop_s, FRAME_S, recorded.seconds))
     else:
         write_json(path, {"recording": name, "seconds": recorded.seconds, "frame_s": hop_s, "notes": recorded.notes,

@@ -28,7 +28,8 @@ def build_parser():
     parser.add_argument("--log_dir", default="experiments", metavar="DIR", help="for results (default experiments)")
     parser.add_argument("--batch_size", type=int, metavar="N", help="chunks in a batch (default 16)")
     parser.add_argument("--num_workers", type=int, metavar="N", help="data-loading processes (default 0)")
-    parser.add_argument("--jobs", type=int, default=-1, metavar="N", help="extracting processes (default: one per core)")
+    parser.add_argument("--jobs", type=int, default=-1, metavar="N",
+                        help="processes for extraction (default: one per core)")
     return add_override_argument(parser)
 
 

@@ -1,9 +1,9 @@
 """Simulate a dataset of spatial sound events in the layout of TAU-NIGENS (DCASE) 2020 or TUT Sound Events 2018.
 
-dcase2020 (the default) writes foa_dev/ and mic_dev/ (the same scenes, 4 channels, 16 bit), or <name>_dev/ of another
+dcase2020 (the default) writes foa_dev/ and mic_dev/ (the same scenes, 4 channels, 16 bit), or <name>_dev/ for another
 array, and metadata_dev/ (frame of 100 ms, class, track, azimuth, elevation) in six folds that share neither rooms nor
-sounds. tut2018 writes small sets ansim/ (no room) and resim/ (rooms) of static sources, ambisonics at 44.1 kHz, for run.py.
-The same command writes the same bytes, whatever the number of jobs; a command that was stopped continues where it was.
+sounds. tut2018 writes the small datasets ansim/ (no room) and resim/ (rooms) with static sources, ambisonics at
+44.1 kHz, for run.py. The same command writes the same bytes for any number of jobs; if it was stopped, it continues.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from pathlib import Path
 from doanet_parameters import add_override_argument, get_params, parse_overrides
 from doatools import cluster
 from doatools.errors import UserError, exits_cleanly
-from doatools.files import in_memory, replacing, write_json
+from doatools.files import in_memory, remove_leftovers, replacing, write_json
 from doatools.registry import WRITERS
 
 MANIFEST = "simulation.json"
@@ -25,20 +25,19 @@ MANIFEST = "simulation.json"
 
 def build_parser():
     parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0], formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="example: python3 simulate_dataset.py dataset_dir=datasets/large sim_recordings_per_fold=50\n"
                "         python3 simulate_dataset.py dataset_dir=datasets/ring array=arrays/respeaker_6mic.yaml\n"
                "         python3 simulate_dataset.py dataset_dir=datasets/mine --sounds ~/sounds\n"
                "         python3 simulate_dataset.py dataset_dir=datasets/hall --responses ~/hall_responses --fold 1\n"
                "         python3 simulate_dataset.py --format tut2018 dataset_dir=datasets/tut\n"
-               "parameters that matter here: dataset_dir, array, fs, seed, max_sources, and those of sim_ (python3 "
-               "doanet_parameters.py)")
+               "parameters: dataset_dir, array, fs, seed, max_sources and sim_* (see python3 doanet_parameters.py)")
     add_override_argument(parser)
     parser.add_argument("--format", choices=list(WRITERS), default="dcase2020", help="layout (default dcase2020)")
     parser.add_argument("--sounds", metavar="DIR", action="append", default=[],
-                        help="use the WAV, FLAC and OGG files under DIR (classes are its sub-folders) in place of the "
-                             "built-in generated sounds; repeat for more folders, each divided into folds by itself")
-    parser.add_argument("--generated", action="store_true", help="with --sounds: the generated sounds as well")
+                        help="use the WAV, FLAC and OGG files under DIR (its sub-folders are classes) instead of "
+                             "generated sounds; can be repeated, each folder is divided into folds by itself")
+    parser.add_argument("--generated", action="store_true", help="with --sounds: also use the generated sounds")
     parser.add_argument("--responses", metavar="FOLDER",
                         help="use measured impulse responses in place of simulated rooms: SOFA files, or WAV and FLAC "
                              "files with directions.csv (file,azimuth,elevation[,distance_m]); sub-folders are rooms, "
@@ -67,11 +66,10 @@ def main(argv=None):
         raise UserError("--responses writes --format dcase2020")
     if not args.responses and (args.fold or args.foa_order != "acn"):
         raise UserError("--fold and --foa-order are for --responses")
-    get_params(**overrides)  # refused before anything heavy is imported
+    get_params(**overrides)  # mistyped parameters are refused before anything heavy is imported
     import joblib
     from tqdm import tqdm
 
-    from doatools.simulate import scenes
     from doatools.simulate.realism import REALISTIC
     kind = WRITERS[args.format]
     kind_defaults, preset = kind.defaults, REALISTIC
@@ -80,7 +78,6 @@ def main(argv=None):
         measured.refuse_decided(overrides)
         kind_defaults, preset = measured.DEFAULTS, measured.preset()
     config = get_params(**{**kind_defaults, **(preset if args.realistic else {}), **overrides})
-    scenes.check_settings(config.simulation)
     sounds = _open_sounds(args.sounds, args.generated, config)
     if args.responses:
         writer = measured.Measured(config, sounds, args.responses, args.foa_order, args.fold)
@@ -101,7 +98,7 @@ def main(argv=None):
 
 
 def simulate_recording(writer, root, key):
-    """Compose, render and write one recording; the labels come last, as a mark that all is there."""
+    """Compose, render and write one recording; its annotation is written last and marks it as complete."""
     import soundfile
     scene = writer.scene(key)
     *audio, annotation = writer.paths(root, key)
@@ -114,7 +111,7 @@ def simulate_recording(writer, root, key):
 
 
 def _open_sounds(directories, with_generated, config):
-    """The bank of the command line; a folder's sounds keep their folds whatever else joins them."""
+    """The sounds that the command line asks for; those of a folder keep their folds when others are added."""
     from doatools.simulate.sounds import FolderSounds, GeneratedSounds, SoundsTogether
     from doatools.simulate.writers import SOUND_FOLDS
     seed, fs = config.run.seed, config.features.fs
@@ -124,7 +121,7 @@ def _open_sounds(directories, with_generated, config):
         skipped = [str(path.relative_to(directory)) for path in banks[-1].skipped]
         if skipped:
             names = ", ".join(skipped[:5]) + ", ..." * (len(skipped) > 5)
-            print(f"{directory}: left out {len(skipped)} sounds that are silent, too short or cannot be read: {names}",
+            print(f"{directory}: left out {len(skipped)} sounds that are silent, too short or unreadable: {names}",
                   file=sys.stderr)
     return SoundsTogether(banks) if len(banks) > 1 else banks[0]
 
@@ -137,39 +134,38 @@ def _manifest(name, writer):
 
 
 def _prepare(root, writer, manifest, overwrite):
-    """Refuse a folder that holds something else, clear what is to be overwritten, and note the settings."""
+    """Note the settings in ``root``; remove what ``overwrite`` replaces; UserError for a folder with other contents."""
     note, recordings = root / MANIFEST, writer.written(root)
     if not note.exists():
         if recordings:
-            raise UserError(f"{root} holds recordings that simulate_dataset.py did not write; pick another "
+            raise UserError(f"{root} holds recordings that simulate_dataset.py did not write; choose another "
                             "dataset_dir")
     else:
         found = json.loads(note.read_text(encoding="utf-8"))
-        found.pop("label_hop_len_s", None)  # of the first edition, which wrote frames of any length
-        if found != manifest:
+        hop_s = found.pop("label_hop_len_s", writer.hop_s)  # the first edition wrote frames of any length
+        if found != manifest or hop_s != writer.hop_s:
             if found["format"] != manifest["format"]:
-                raise UserError(f"{root} was simulated as {found['format']}; pick another dataset_dir=...")
+                raise UserError(f"{root} was simulated as {found['format']}; choose another dataset_dir")
             if not overwrite:
-                raise UserError(f"{root} was simulated with other settings ({note.name} there); pick another "
-                                "dataset_dir=..., or pass --overwrite to replace it")
+                raise UserError(f"{root} was simulated with other settings (see {note}); choose another dataset_dir, "
+                                "or replace it by --overwrite")
             for path in recordings + writer.derived(root):
                 path.unlink()
     for folder in {path.parent for key in writer.entries() for path in writer.paths(root, key)}:
-        for partial in folder.glob(".*.partial-*"):  # of a run that was killed
-            partial.unlink()
+        remove_leftovers(folder)
     write_json(note, manifest)
 
 
 def _summarize(root, writer, n_made, seconds):
     from cls_feature_class import data_words
     from doatools.simulate.writers import summary
-    n_all, events, moving, overlapped = summary(writer)
-    minutes = writer.config.simulation.recording_len_s / 60
-    print(f"{root}: {n_all} recordings, {n_all * minutes:.1f} minutes, {events} events of "
+    n_all, n_events, moving, overlapped = summary(writer)
+    length_s = writer.config.simulation.recording_len_s
+    print(f"{root}: {n_all} recordings, {n_all * length_s / 60:.1f} minutes, {n_events} events of "
           f"{len(writer.sounds.names)} classes")
     print(f"{100 * overlapped:.0f} % of active frames overlapped, {100 * moving:.0f} % of events moving")
     if n_made:
-        print(f"{n_made} made in {seconds:.0f} s, {n_made * minutes * 60 / seconds:.0f} times real time")
+        print(f"{n_made} simulated in {seconds:.0f} s, {n_made * length_s / seconds:.0f} times faster than real time")
     print(f"next: {shlex.join(writer.next_command(root, data_words(writer.config)))}")
 
 

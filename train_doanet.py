@@ -25,7 +25,8 @@ def build_parser():
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--full", action="store_true", help="train in full (quick_test=False)")
     length.add_argument("--quick", action="store_true", help="2 epochs of 2 batches (quick_test=True, the default)")
-    parser.add_argument("--resume", action="store_true", help="continue a stopped run of the same task and job")
+    parser.add_argument("--resume", action="store_true", help="continue a stopped run of the same task and job; "
+                        "with a larger nb_epochs also a finished one, unless lr_schedule=onecycle")
     parser.add_argument("--overwrite", action="store_true", help="start anew although that run exists")
     return parser
 

@@ -1,6 +1,6 @@
-"""Draw what a trained model finds in test recordings: features, azimuth, elevation and activity over time.
+"""Draw the predictions of a trained model for test recordings: features, azimuth, elevation and activity over time.
 
-Of a model with attention over time (ADRENALINE), a picture of that as well.
+For a model with attention over time (ADRENALINE), the attention weights as well.
 """
 
 import argparse
@@ -13,11 +13,12 @@ from doatools.errors import UserError, exits_cleanly
 def build_parser():
     parser = argparse.ArgumentParser(
         description=__doc__, usage="%(prog)s [task-id job-id | checkpoint.pt] [key=value ...] [--count N]",
-        epilog="example: python3 visualize_doanet_output.py 20 first --count 3   (without words: the newest run)\n"
+        epilog="example: python3 visualize_doanet_output.py 20 first --count 3   (without arguments: the newest run)\n"
                "         python3 visualize_doanet_output.py experiments/ADRENALINE_ansim_fold1/best.pt",
         formatter_class=argparse.RawDescriptionHelpFormatter)
     add_override_argument(parser)
-    parser.add_argument("--count", type=int, default=4, help="recordings to draw, from the first on (default 4)")
+    parser.add_argument("--count", type=int, default=4, help="number of recordings to draw (default 4)")
+    parser.add_argument("--plot-format", choices=("png", "svg", "pdf"), default="png", help="(default png)")
     return parser
 
 
@@ -25,25 +26,25 @@ def build_parser():
 def main(argv=None):
     args = build_parser().parse_intermixed_args(argv)
     if args.count < 1:
-        raise UserError(f"--count is a number of recordings from 1 on, not {args.count}")
+        raise UserError(f"--count is a number of recordings, 1 or more, not {args.count}")
+    from doatools.train.runs import choose
+    path, overrides = choose(args.overrides)
     from tqdm import tqdm
 
-    from doatools.train.runs import choose
     from evaluation import predict
     from localizer import open_checkpoint
-    path, overrides = choose(args.overrides)
     localizer, precision = open_checkpoint(path, overrides)
     results, dataset = predict(localizer, precision)
     folder = path.parent / "pictures"
     for number, result in enumerate(tqdm(results[: args.count], unit="picture", leave=False)):
-        draw(folder / f"{result.stem}.png", localizer, dataset, number, result)
-        draw_attention(folder / f"{result.stem}_attention.png", localizer, dataset, number)
+        draw(folder / f"{result.stem}.{args.plot_format}", localizer, dataset, number, result)
+        draw_attention(folder / f"{result.stem}_attention.{args.plot_format}", localizer, dataset, number)
     print(f"{min(args.count, len(results))} of {len(results)} test recordings drawn -> {folder}/")
     return 0
 
 
 def draw(path, localizer, dataset, number, result):
-    """The picture of one recording, its own scores in the title."""
+    """Draw one recording, with its scores in the title."""
     from cls_metric import format_score, summary_scores
     from doatools.report import plots
     scores = summary_scores([result])
@@ -51,11 +52,11 @@ def draw(path, localizer, dataset, number, result):
     features = localizer.features.as_channels(localizer.scaler.invert(dataset.features(number)))  # (C, T', F)
     kind = localizer.features.kind
     plots.recording(path, f"{result.stem}\n{title}", kind.shown(features), kind.pictured, result,
-                    localizer.config.features.hop_len_s, dataset.frame_s)
+                    localizer.config.features.hop_len_s, dataset.frame_s, localizer.features.frequencies)
 
 
 def draw_attention(path, localizer, dataset, number):
-    """The attention of each chunk of one recording, if the model has any, above its tracks at label frames."""
+    """Draw the attention weights of one recording, if the model has any, above the tracks at label frames."""
     import torch
 
     from doatools.report import plots

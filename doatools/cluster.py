@@ -1,38 +1,37 @@
-"""Parallel work of joblib on the machines of a Dask cluster, for scripts that are given a scheduler's address."""
+"""Parallel work of joblib on the machines of a Dask cluster."""
 
 import contextlib
 
-import joblib
-
 from doatools.errors import UserError
 
-PATIENCE_S = 10  # for a scheduler to answer
+TIMEOUT_S = 10  # for a scheduler to answer
 
 
 def add_argument(parser):
-    """Give a script's parser ``--dask ADDRESS``."""
+    """Add ``--dask ADDRESS`` to a script's parser."""
     parser.add_argument("--dask", metavar="ADDRESS", help="work on the Dask cluster of this scheduler, such as "
-                        "tcp://host:8786, whose workers see the same files at the same places")
+                        "tcp://host:8786; its workers need the same files at the same paths")
 
 
 @contextlib.contextmanager
 def on(address):
-    """Within, joblib works on the cluster of a scheduler's address; where that is None, on this machine as ever.
+    """Within this context, joblib works on the cluster of the scheduler at ``address``; on this machine for None.
 
     Raises
     ------
     UserError
-        Dask is not installed, or no scheduler with workers is there.
+        Dask is not installed, or there is no scheduler with workers.
     """
     if address is None:
         yield
         return
+    import joblib
     try:
         import distributed
     except ImportError:
-        raise UserError("--dask takes one more package: pip install distributed (here and at each worker)") from None
+        raise UserError("--dask needs one more package: pip install distributed (here and on each worker)") from None
     try:
-        client = distributed.Client(address, timeout=PATIENCE_S)
+        client = distributed.Client(address, timeout=TIMEOUT_S)
     except (OSError, ValueError) as error:
         raise UserError(f"no Dask scheduler answers at {address} ({error}); start one with: python3 -m dask scheduler"
                         ) from None

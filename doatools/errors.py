@@ -23,6 +23,10 @@ _REMEDIES |= dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "get the pe
 _REMEDIES |= dict.fromkeys((errno.ENOTDIR, errno.EISDIR, errno.EEXIST), "choose another place")
 
 
+# Packages that training needs and localization does not; what each extra of pyproject.toml installs.
+_TRAINING = {"torch", "lightning_fabric", "tensorboard", "sklearn", "pyroomacoustics", "pooch"}
+
+
 def exits_cleanly(main):
     """Decorate a script's ``main(argv=None) -> int``: errors of users become one line on stderr and status 2."""
 
@@ -32,6 +36,12 @@ def exits_cleanly(main):
             return main(argv)
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
+            return 2
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] not in _TRAINING:
+                raise
+            print(f"error: this needs the package {error.name}: pip install 'doanet[train]', or in a clone: "
+                  "pip install -r requirements.txt", file=sys.stderr)
             return 2
         except BrokenPipeError:  # of '| head', which has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at exit

@@ -69,7 +69,8 @@ def remove_leftovers(folder):
         machine, _, process = leftover.stem.rpartition(".partial-")[2].rpartition("-")
         with contextlib.suppress(OSError, ValueError):
             stale = time.time() - leftover.stat().st_mtime > STALE_S
-            if stale or (machine == platform.node() and not _is_alive(int(process))):
+            own = machine in (platform.node(), "")  # the first edition did not note the machine
+            if stale or (own and not _is_alive(int(process))):
                 leftover.unlink()
 
 

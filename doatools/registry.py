@@ -12,6 +12,8 @@ import importlib
 
 from doatools.errors import UserError, nearest
 
+_PREFIX = __name__.removesuffix("doatools.registry")  # 'doanet.' in the installed package
+
 
 class Registry:
     """The components of one kind.
@@ -43,7 +45,7 @@ class Registry:
         if not isinstance(target, str):
             return target
         module, _, attribute = target.partition(":")
-        return getattr(importlib.import_module(module), attribute)
+        return getattr(importlib.import_module(_PREFIX + module), attribute)
 
     def title(self, name):
         """Its name in tables and plots."""

@@ -1,7 +1,10 @@
-"""The study of losses: prints the commands of its runs, and writes docs/losses.md from what they leave.
+"""The study of losses: prints the commands of its runs, and writes docs/losses.md from their results.
 
     python3 docs/make_losses.py --commands | sh     # simulate, extract, train; finished runs are skipped
     python3 docs/make_losses.py                     # results/losses/ -> docs/losses.md, docs/losses.png
+
+Some variants need options that have been removed since. At commit REPRODUCIBLE they still exist; if results/losses/
+holds runs made there, these are used, otherwise the figures recorded in docs/losses.recorded.json.
 """
 
 import argparse
@@ -11,95 +14,94 @@ import statistics
 import sys
 from pathlib import Path
 
-import numpy as np
-from tqdm import tqdm
-
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from cls_metric import Scores, format_score  # noqa: E402 (the toolkit's modules lie one folder up)
-from doatools import plots  # noqa: E402
+from doanet_parameters import get_params, parse_overrides  # noqa: E402 (the modules of the toolkit are one folder up)
 from doatools.errors import UserError, exits_cleanly  # noqa: E402
 from doatools.files import replacing, write_json  # noqa: E402
-from doatools.report.breakdowns import moving_events  # noqa: E402
-from evaluation import by_checkpoint  # noqa: E402
 
+REPRODUCIBLE = "c5f157c"
+DOCS = ROOT / "docs"
 RESULTS = "results/losses"
 DATA = "dataset_dir=datasets/losses"
 SIMULATE = f"python3 simulate_dataset.py {DATA} sim_recordings_per_fold=12 sim_moving=0.6"
 EXTRACT = f"python3 batch_feature_extraction.py 1 {DATA}"
-COMMON = (f"{DATA} results_dir={RESULTS} quick_test=False nb_epochs=30 batch_size=32 nb_cnn2d_filt=64 "
-          "gradient_clip=1 optimizer=adamw lr_schedule=onecycle turn_augment=True")
+COMMON = (f"{DATA} results_dir={RESULTS} --full nb_epochs=30 batch_size=32 nb_cnn2d_filt=64 gradient_clip=1 "
+          "optimizer=adamw lr_schedule=onecycle rotation_augment=True")
 SQUARED = "dmotp=squared dmotp_weight=20"
-KNOWS = "association_sees=activity"
+SEES = "association_sees=activity"
 PLAIN = "pit_distance=plain pit_distance_weight=50"
 KEEPS = "association_gradient=track switch_cost=1"
-HITS = "activity_gate_deg=40"
+GATED = "activity_gate_deg=40"
 
-# name → (overrides, what it is). Seed 1 of each; of the FINALISTS seeds 2 and 3 as well.
+# name → (overrides, what it is). Seed 1 of each; seeds 2 and 3 of the FINALISTS as well.
 VARIANTS = {
-    "raw": ("gradient_clip=0 optimizer=adam lr_schedule=constant turn_augment=False batch_size=64",
+    "raw": ("gradient_clip=0 optimizer=adam lr_schedule=constant rotation_augment=False batch_size=64",
             "task 1 as published, its optimizer and no rotations"),
     "pub": ("", "dMOT + activity as published"),
-    "switch": ("ids=switch", "switches counted only for references that go on"),
-    "know": (KNOWS, "association that knows activity"),
-    "know_mean": (f"{KNOWS} dmotp=mean", "… and plain mean distance"),
-    "know_straight": (f"{KNOWS} association_gradient=straight", "… and exact association, straight-through gradient"),
+    "switch": ("ids=switch", "switches counted only for references that continue"),
+    "know": (SEES, "association that sees activity"),
+    "know_mean": (f"{SEES} dmotp=mean", "… and plain mean distance"),
+    "know_straight": (f"{SEES} association_gradient=straight", "… and exact association, straight-through gradient"),
     "sq": (SQUARED, "mean squared distance over the detached association"),
-    "know_sq": (f"{KNOWS} {SQUARED}", "association that knows activity, squared distance"),
-    "ksq_hung": (f"{KNOWS} {SQUARED} association=hungarian", "… with exact association"),
-    "ksq_sink": (f"{KNOWS} {SQUARED} association=sinkhorn", "… with Sinkhorn association"),
-    "ksq_w5": (f"{KNOWS} {SQUARED} dmota_weight=5", "… dMOTa five times as heavy"),
-    "know_sq_sw_prob": (f"{KNOWS} {SQUARED} ids=switch predicted=probable",
+    "know_sq": (f"{SEES} {SQUARED}", "association that sees activity, squared distance"),
+    "ksq_hung": (f"{SEES} {SQUARED} association=hungarian", "… with exact association"),
+    "ksq_sink": (f"{SEES} {SQUARED} association=sinkhorn", "… with Sinkhorn association"),
+    "ksq_w5": (f"{SEES} {SQUARED} dmota_weight=5", "… five times the weight of dMOTa"),
+    "know_sq_sw_prob": (f"{SEES} {SQUARED} ids=switch predicted=probable",
                         "… true switches only, false positives from activity"),
-    "ksq_track1": (f"{KNOWS} {SQUARED} association=track switch_cost=1", "… exact over time, a switch costs 1"),
-    "ksq_track3": (f"{KNOWS} {SQUARED} association=track switch_cost=3", "… exact over time, a switch costs 3"),
-    "ksq_sttrack1": (f"{KNOWS} {SQUARED} {KEEPS}",
-                     "dMOT: knows activity, squared, keeps slots"),
-    "g40ksqtrack1": (f"{KNOWS} {SQUARED} {KEEPS} {HITS}",
+    "ksq_track1": (f"{SEES} {SQUARED} association=track switch_cost=1", "… exact over time, switch cost 1"),
+    "ksq_track3": (f"{SEES} {SQUARED} association=track switch_cost=3", "… exact over time, switch cost 3"),
+    "ksq_sttrack1": (f"{SEES} {SQUARED} {KEEPS}",
+                     "dMOT: sees activity, squared distance, keeps slots"),
+    "g40ksqtrack1": (f"{SEES} {SQUARED} {KEEPS} {GATED}",
                      "dMOT: the same, activity within 40°"),
-    "meansink": (f"{KNOWS} dmotp=mean association=sinkhorn", "dMOT: knows activity, plain mean distance, Sinkhorn"),
-    "meansinktrack1": (f"{KNOWS} dmotp=mean association=sinkhorn {KEEPS}", "… keeps slots"),
-    "g40meansink": (f"{KNOWS} dmotp=mean association=sinkhorn {HITS}", "… activity within 40°"),
-    "g40meansinktrack1": (f"{KNOWS} dmotp=mean association=sinkhorn {KEEPS} {HITS}",
+    "meansink": (f"{SEES} dmotp=mean association=sinkhorn", "dMOT: sees activity, plain mean distance, Sinkhorn"),
+    "meansinktrack1": (f"{SEES} dmotp=mean association=sinkhorn {KEEPS}", "… keeps slots"),
+    "g40meansink": (f"{SEES} dmotp=mean association=sinkhorn {GATED}", "… activity within 40°"),
+    "g40meansinktrack1": (f"{SEES} dmotp=mean association=sinkhorn {KEEPS} {GATED}",
                           "dMOT: the same, keeps slots, activity within 40°"),
-    "g60meansinktrack1": (f"{KNOWS} dmotp=mean association=sinkhorn {KEEPS} activity_gate_deg=60",
+    "g60meansinktrack1": (f"{SEES} dmotp=mean association=sinkhorn {KEEPS} activity_gate_deg=60",
                           "… keeps slots, activity within 60°"),
-    "sinktrack1": (f"{KNOWS} {SQUARED} association=sinkhorn {KEEPS}", "… squared distance, keeps slots"),
-    "g40sinktrack1": (f"{KNOWS} {SQUARED} association=sinkhorn {KEEPS} {HITS}",
+    "sinktrack1": (f"{SEES} {SQUARED} association=sinkhorn {KEEPS}", "… squared distance, keeps slots"),
+    "g40sinktrack1": (f"{SEES} {SQUARED} association=sinkhorn {KEEPS} {GATED}",
                       "… squared distance, keeps slots, activity within 40°"),
     "pit": ("loss=pit", "frame PIT"),
     "seq": ("loss=pit pit_level=sequence", "sequence PIT"),
-    "track10": ("loss=pit pit_level=track switch_cost=10", "frame PIT, a switch costs 10"),
-    "track30": ("loss=pit pit_level=track switch_cost=30", "frame PIT, a switch costs 30"),
-    "track100": ("loss=pit pit_level=track switch_cost=100", "frame PIT, a switch costs 100"),
-    "track1e4": ("loss=pit pit_level=track switch_cost=10000", "frame PIT, a switch costs 10000"),
-    "g40pit": (f"loss=pit {HITS}", "frame PIT, activity within 40°"),
-    "g40pitplain": (f"loss=pit {PLAIN} {HITS}", "frame PIT, plain distance, activity within 40°"),
-    "g40plaintrack30": (f"loss=pit {PLAIN} pit_level=track switch_cost=30 {HITS}",
-                        "frame PIT, plain distance, a switch costs 30, activity within 40°"),
-    "g40plaintrack100": (f"loss=pit {PLAIN} pit_level=track switch_cost=100 {HITS}",
-                         "frame PIT, plain distance, a switch costs 100, activity within 40°"),
+    "track10": ("loss=pit pit_level=track switch_cost=10", "frame PIT, switch cost 10"),
+    "track30": ("loss=pit pit_level=track switch_cost=30", "frame PIT, switch cost 30"),
+    "track100": ("loss=pit pit_level=track switch_cost=100", "frame PIT, switch cost 100"),
+    "track1e4": ("loss=pit pit_level=track switch_cost=10000", "frame PIT, switch cost 10000"),
+    "g40pit": (f"loss=pit {GATED}", "frame PIT, activity within 40°"),
+    "g40pitplain": (f"loss=pit {PLAIN} {GATED}", "frame PIT, plain distance, activity within 40°"),
+    "g40plaintrack30": (f"loss=pit {PLAIN} pit_level=track switch_cost=30 {GATED}",
+                        "frame PIT, plain distance, switch cost 30, activity within 40°"),
+    "g40plaintrack100": (f"loss=pit {PLAIN} pit_level=track switch_cost=100 {GATED}",
+                         "frame PIT, plain distance, switch cost 100, activity within 40°"),
     "g60plaintrack30": (f"loss=pit {PLAIN} pit_level=track switch_cost=30 activity_gate_deg=60",
-                        "frame PIT, plain distance, a switch costs 30, activity within 60°"),
+                        "frame PIT, plain distance, switch cost 30, activity within 60°"),
     "g25track10": ("loss=pit pit_level=track switch_cost=10 activity_gate_deg=25",
-                   "frame PIT, a switch costs 10, activity within 25°"),
-    "g40track30": (f"loss=pit pit_level=track switch_cost=30 {HITS}",
-                   "frame PIT, a switch costs 30, activity within 40°"),
-    "pitdmot": (f"loss=pit_dmot {KNOWS} ids=switch predicted=probable", "frame PIT + dMOTa, true switches"),
-    "warm": (f"loss=pit_dmot {KNOWS} init_weights={RESULTS}/1_pit_1/best.pt learning_rate=3e-4 nb_epochs=10",
+                   "frame PIT, switch cost 10, activity within 25°"),
+    "g40track30": (f"loss=pit pit_level=track switch_cost=30 {GATED}",
+                   "frame PIT, switch cost 30, activity within 40°"),
+    "pitdmot": (f"loss=pit_dmot {SEES} ids=switch predicted=probable", "frame PIT + dMOTa, true switches"),
+    "warm": (f"loss=pit_dmot {SEES} init_weights={RESULTS}/1_pit_1/best.pt learning_rate=3e-4 nb_epochs=10",
              "frame PIT for 30 epochs, then + dMOTa for 10"),
-    "pdtrack10": (f"loss=pit_dmot pit_level=track switch_cost=10 {KNOWS}", "frame PIT + dMOTa, a switch costs 10"),
+    "pdtrack10": (f"loss=pit_dmot pit_level=track switch_cost=10 {SEES}", "frame PIT + dMOTa, switch cost 10"),
 }
 FINALISTS = ("raw", "pub", "pit", "g40track30", "meansink", "g40meansinktrack1", "g40pitplain", "g40plaintrack30",
              "g40plaintrack100", "g60plaintrack30")
 SEEDS = (1, 2, 3)
+PARTS = ("all", "moving", "static")
 FIGURES = ("LE", "LR", "LP", "LF", "F20", "MOTA@20", "ID switches", "IDF1", "HOTA")
+EARLIER_NAMES = {"mismatches": "ID switches"}  # of figures, in files written at REPRODUCIBLE
+NOTE = f"† needs options that have been removed since; recorded results, reproducible at commit `{REPRODUCIBLE}`."
 
 
 def build_parser():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--commands", action="store_true", help="print what makes the results, and do nothing")
+    parser.add_argument("--commands", action="store_true", help="print the commands that make the results, and exit")
     return parser
 
 
@@ -108,33 +110,52 @@ def main(argv=None):
     if build_parser().parse_args(argv).commands:
         print("\n".join(commands()))
         return 0
-    validation = {name: read(name, 1)["validation"] for name in VARIANTS if finished(name, 1)}
-    missing = [f"{name}_{seed}" for name in FINALISTS for seed in SEEDS if not finished(name, seed)]
+    missing = [f"{name}_{seed}" for name in FINALISTS if is_available(name)
+               for seed in SEEDS if not finished(name, seed)]
     if missing:
         raise UserError(f"{RESULTS} lacks the runs {', '.join(missing)}; see python3 docs/make_losses.py --commands")
-    test = {name: [tested(name, seed) for seed in tqdm(SEEDS, desc=name, leave=False)] for name in FINALISTS}
-    text = (ROOT / "docs" / "losses.template.md").read_text()
-    tables = {"COMMANDS": "\n".join([SIMULATE, EXTRACT, f"# of each run: python3 train_doanet.py 1 NAME_SEED {COMMON} "
+    recorded = json.loads((DOCS / "losses.recorded.json").read_text(encoding="utf-8"))
+    validation = {name: read(name, 1)["validation"] if finished(name, 1) else recorded["validation"][name]
+                  for name in VARIANTS if finished(name, 1) or name in recorded["validation"]}
+    test = {name: tested(name) if all(finished(name, seed) for seed in SEEDS) else recorded["test"][name]
+            for name in FINALISTS}
+    tables = {"COMMANDS": "\n".join([SIMULATE, EXTRACT, f"# each run: python3 train_doanet.py 1 NAME_SEED {COMMON} "
                                      "seed=SEED OVERRIDES", "python3 docs/make_losses.py --commands | sh"]),
               "VALIDATION": validation_table(validation)}
-    tables |= {part.upper(): test_table(test, part) for part in ("all", "moving", "static")}
+    tables |= {part.upper(): test_table(test, part) for part in PARTS}
+    text = (DOCS / "losses.template.md").read_text(encoding="utf-8")
     for word, table in tables.items():
         text = text.replace(f"[[{word}]]", table)
-    with replacing(ROOT / "docs" / "losses.md") as temporary:
-        temporary.write_text(text)
-    draw({VARIANTS[name][1]: runs for name, runs in test.items()}, ROOT / "docs" / "losses.png")
+    with replacing(DOCS / "losses.md") as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    draw(test, DOCS / "losses.png")
     print("docs/losses.md and docs/losses.png written")
     return 0
 
 
+def is_available(name):
+    """Whether the options of a variant exist in this version of the toolkit."""
+    try:
+        get_params("1", **parse_overrides(VARIANTS[name][0].split()))
+    except UserError:
+        return False
+    return True
+
+
 def commands():
+    """Shell commands of everything that this version can run."""
     yield from (SIMULATE, EXTRACT)
     for name, (words, _) in VARIANTS.items():
         for seed in SEEDS if name in FINALISTS else SEEDS[:1]:
-            yield (f"test -f {RESULTS}/1_{name}_{seed}/scores.json || "
-                   + shlex.join(["python3", "train_doanet.py", "1", f"{name}_{seed}", *COMMON.split(), *words.split(),
-                                 f"seed={seed}", "--overwrite"]))
+            if is_available(name):
+                yield (f"test -f {RESULTS}/1_{name}_{seed}/scores.json || "
+                       + shlex.join(["python3", "train_doanet.py", "1", f"{name}_{seed}", *COMMON.split(),
+                                     *words.split(), f"seed={seed}", "--overwrite"]))
+    removed = [name for name in VARIANTS if not is_available(name)]
+    yield f"# removed since, to be run at commit {REPRODUCIBLE} (git checkout {REPRODUCIBLE}): {', '.join(removed)}"
 
+
+# --- results -----------------------------------------------------------------------------------------------------
 
 def folder(name, seed):
     return ROOT / RESULTS / f"1_{name}_{seed}"
@@ -144,57 +165,95 @@ def finished(name, seed):
     return (folder(name, seed) / "scores.json").is_file()
 
 
+def load(path):
+    """A file of figures, whose earlier names are replaced."""
+    def renamed(values):
+        return {EARLIER_NAMES.get(key, key): value for key, value in values.items()}
+    return json.loads(path.read_text(encoding="utf-8"), object_hook=renamed)
+
+
 def read(name, seed):
-    return json.loads((folder(name, seed) / "scores.json").read_text())
+    return load(folder(name, seed) / "scores.json")
 
 
-def tested(name, seed):
-    """Figures of the test fold, {'all' | 'moving' | 'static': {name: value}}, kept beside the run."""
-    kept, best = folder(name, seed) / "study.json", folder(name, seed) / "best.pt"
+def tested(name):
+    """Figures of the test fold over all seeds: {part: {figure: [mean, standard deviation, value of each seed]}}."""
+    runs = [tested_run(folder(name, seed)) for seed in SEEDS]
+    found = {}
+    for part in PARTS:
+        values = {key: [run[part][key] for run in runs] for key in FIGURES}
+        found[part] = {key: [statistics.mean(own), statistics.stdev(own), *own] for key, own in values.items()}
+    return found
+
+
+def tested_run(run):
+    """Figures of one run on the test fold, {part: {figure: value}}; kept beside the run as study.json."""
+    kept, best = run / "study.json", run / "best.pt"
     if not kept.is_file() or kept.stat().st_mtime < best.stat().st_mtime:
-        tracks, _ = by_checkpoint(best, {})
-        parts = {"all": Scores(), "moving": Scores(), "static": Scores()}
-        for track in tracks:
-            moving, there = moving_events(track).any(1), (track.ref_id >= 0).any(1)
-            for part, frames in (("all", np.ones_like(there)), ("moving", moving), ("static", there & ~moving)):
-                parts[part].update(track.doa, track.active & frames[:, None], track.ref_doa,
-                                   np.where(frames[:, None], track.ref_id, -1), track.pred_id)
-        write_json(kept, {part: scores.compute() for part, scores in parts.items()})
-    return json.loads(kept.read_text())
+        import numpy as np
 
+        from cls_metric import Scores
+        from doatools.report.breakdowns import moving_events
+        from evaluation import by_checkpoint
+        results, _ = by_checkpoint(best, {})
+        parts = {part: Scores() for part in PARTS}
+        for result in results:
+            moving, there = moving_events(result).any(1), (result.ref_id >= 0).any(1)
+            for part, frames in (("all", np.ones_like(there)), ("moving", moving), ("static", there & ~moving)):
+                parts[part].update(result.doa, result.active & frames[:, None], result.ref_doa,
+                                   np.where(frames[:, None], result.ref_id, -1), result.pred_id)
+        write_json(kept, {part: scores.compute() for part, scores in parts.items()})
+    return load(kept)
+
+
+# --- tables and plot ---------------------------------------------------------------------------------------------
 
 def validation_table(validation):
+    from cls_metric import format_score
     names = FIGURES[:7]
     rows = [f"| loss | {' | '.join(names)} |", f"|{'---|' * (len(names) + 1)}"]
     for name, scores in validation.items():
-        words, told = VARIANTS[name]
         figures = " | ".join(format_score(key, scores[key]) for key in names)
-        rows.append(f"| {told} (`{words or 'task 1'}`) | {figures} |")
-    return "\n".join(rows)
+        rows.append(f"| {title(name)} (`{VARIANTS[name][0] or 'task 1'}`) | {figures} |")
+    return with_note(rows, validation)
 
 
 def test_table(test, part):
     rows = [f"| loss | {' | '.join(FIGURES)} |", f"|{'---|' * (len(FIGURES) + 1)}"]
-    for name, runs in test.items():
+    for name, figures in test.items():
         cells = []
         for key in FIGURES:
-            values = [run[part][key] for run in runs]
             digits = 0 if key == "ID switches" else 1
-            cells.append(f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}")
-        rows.append(f"| {VARIANTS[name][1]} | {' | '.join(cells)} |")
-    return "\n".join(rows)
+            mean, deviation = figures[part][key][:2]
+            cells.append(f"{mean:.{digits}f} ± {deviation:.{digits}f}")
+        rows.append(f"| {title(name)} | {' | '.join(cells)} |")
+    return with_note(rows, test)
+
+
+def title(name):
+    return VARIANTS[name][1] + ("" if is_available(name) else " †")
+
+
+def with_note(rows, names):
+    """The lines of a table, and what † means if it occurs."""
+    return "\n".join(rows if all(map(is_available, names)) else [*rows, "", NOTE])
 
 
 def draw(test, path):
-    """Each run of the finalists as a point: error, accuracy and mismatches, for moving and static sources."""
+    """A point for each run of the finalists: error, accuracy and ID switches, for moving and static sources.
+
+    Recorded results are drawn as their mean and standard deviation.
+    """
+    from doatools.report import plots
     with plots.figure(path, 1, 3, figsize=(12.5, 3.6)) as (_, axes):
         for axis, (key, label) in zip(axes, (("LE", "localization error (°)"), ("MOTA@20", "MOTA@20° (%)"),
-                                                  ("ID switches", "ID switches"))):
-            for row, runs in enumerate(test.values()):
+                                             ("ID switches", "ID switches"))):
+            for row, figures in enumerate(test.values()):
                 for part, colour, shift in (("moving", "C3", 0.12), ("static", "C0", -0.12)):
-                    axis.plot([run[part][key] for run in runs], [row + shift] * len(runs), "o", color=colour,
-                              label=part if row == 0 else None)
-            axis.set_yticks(range(len(test)), test if axis is axes[0] else [""] * len(test))
+                    mean, deviation, *runs = figures[part][key]
+                    axis.errorbar(runs or [mean], [row + shift] * (len(runs) or 1), fmt="o", color=colour,
+                                  xerr=None if runs else deviation, label=part if row == 0 else None)
+            axis.set_yticks(range(len(test)), list(map(title, test)) if axis is axes[0] else [""] * len(test))
             axis.invert_yaxis()
             axis.set_xlabel(label)
             axis.grid(axis="x", alpha=0.3)

@@ -14,8 +14,8 @@ def tiny_data(tmp_path_factory):
     """A dataset of six folds of one 6 s recording, FOA and MIC, with features and labels extracted."""
     import batch_feature_extraction
     folder = make_dataset(tmp_path_factory.mktemp("tiny") / "data")
-    for dataset in ("foa", "mic"):
-        words = [f"dataset_dir={folder}", f"dataset={dataset}", "max_audio_len_s=6", "--jobs", "1"]
+    for array in ("foa", "mic"):
+        words = [f"dataset_dir={folder}", f"array={array}", "max_audio_len_s=6", "--jobs", "1"]
         assert batch_feature_extraction.main(words) == 0
     return folder
 

@@ -55,13 +55,13 @@ def test_mixtures(folder, capsys):
     assert "6 mixtures made" in run(folder, capsys)
     after = contents(folder)
     assert {name: after[name] for name in before} == before
-    for dataset in ("foa", "mic"):
-        found = find_recordings(folder, dataset, augmented=True)
+    for array in ("foa", "mic"):
+        found = find_recordings(folder, array, augmented=True)
         mixed = [r for r in found if r.augmented]
         assert [r.stem for r in mixed] == [f"fold{f}_room1_aug{pair}_ov1" for f in (3, 4)
                                            for pair in ("001002", "001003", "002003")]  # never the test fold
         one, other, mixture = (
-            soundfile.read(folder / f"{dataset}_dev" / f"fold3_room1_{name}_ov1.wav", dtype="float64")[0]
+            soundfile.read(folder / f"{array}_dev" / f"fold3_room1_{name}_ov1.wav", dtype="float64")[0]
             for name in ("mix001", "mix003", "aug001003"))
         np.testing.assert_allclose(mixture, (one + other) / 2, atol=2**-15)
         info = soundfile.info(mixed[0].audio)
@@ -106,7 +106,35 @@ def test_another_seed_leaves_no_mixture_of_the_first(tmp_path, capsys):
     assert len(list((folder / "mic_dev").glob("*_aug*.wav"))) == 48
     assert len(list((folder / "metadata_dev").glob("*_aug*.csv"))) == 48
     next_line = told.splitlines()[-1]
-    assert "dataset=mic" in next_line and "max_sources=3" in next_line and f"dataset_dir={folder}" in next_line
+    assert "array=mic" in next_line and "max_sources=3" in next_line and f"dataset_dir={folder}" in next_line
+
+
+def test_suffixes_in_capitals(folder, capsys):
+    for path in folder.glob("*_dev/fold3_room1_mix00[12]*"):
+        path.rename(path.with_suffix(path.suffix.upper()))
+    assert "6 mixtures made" in run(folder, capsys)
+    assert "0 mixtures made, 6 were up to date" in run(folder, capsys)
+    found = find_recordings(folder, "mic", augmented=True)
+    assert {recording.audio.suffix for recording in found if recording.augmented} == {".wav"}
+    assert len(read_dcase(folder / "metadata_dev/fold3_room1_aug001002_ov1.csv", 15)) == 10
+
+
+def test_only_the_array_asked_for(folder, capsys):
+    told = run(folder, capsys, "array=mic")
+    assert "mic_dev and metadata_dev" in told and not list(folder.glob("foa_dev/*_aug*"))
+
+
+def test_an_array_of_ones_own(folder, capsys):
+    (folder / "mine.yaml").write_text("name: mine\nkind: free\n"
+                                      "positions_m: [[0.1, 0, 0], [0, 0.1, 0], [-0.1, 0, 0], [0, 0, 0.1]]\n")
+    (folder / "mic_dev").rename(folder / "mine_dev")
+    told = run(folder, capsys, f"array={folder / 'mine.yaml'}")
+    assert "6 mixtures made" in told and f"array={folder / 'mine.yaml'}" in told.splitlines()[-1]
+    assert len(list(folder.glob("mine_dev/*_aug*"))) == 6
+    (folder / "mine.yaml").write_text("name: mine\nkind: free\npositions_m: [[0.1, 0, 0], [0, 0.1, 0], [-0.1, 0, 0]]\n")
+    next(folder.glob("mine_dev/*_aug*")).unlink()
+    assert augment_files.main([f"dataset_dir={folder}", f"array={folder / 'mine.yaml'}"]) == 2
+    assert "4 channel(s), not 3" in capsys.readouterr().err
 
 
 def test_unlike_lengths(tmp_path, capsys):

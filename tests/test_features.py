@@ -16,12 +16,12 @@ import soundfile
 from helpers import CAPSULES, FS, RADIUS, SPEED_OF_SOUND, foa_wave, make_dataset, mic_wave
 
 import batch_feature_extraction
-from cls_feature_class import FeatureClass, FeatureFiles, Scaler, check_up_to_date
+from cls_feature_class import FeatureFiles, build_features, check_up_to_date
 from doanet_parameters import get_params
 from doatools.data.dcase import find_recordings
 from doatools.errors import UserError
 from doatools.spatial.geometry import angular_distance, unit_vectors
-from doatools.types import EVENT_ROWS, Recording
+from doatools.types import EVENT_ROWS, Recording, Scaler
 
 DIRECTIONS = [(0, 0), (60, 30), (-135, -40), (180, 10), (-90, 80)]
 
@@ -31,9 +31,9 @@ def noise():
     return 0.1 * np.random.default_rng(1).standard_normal(FS)
 
 
-def channels(dataset, audio):
+def channels(array, audio):
     """(C, T, F) features of audio, float64."""
-    made = FeatureClass(get_params(dataset=dataset))
+    made = build_features(get_params(array=array))
     return made.as_channels(made.extract(audio.astype(np.float32))).astype(float)
 
 
@@ -89,7 +89,7 @@ def test_against_plain_float64(noise, dataset, wave):
 
 
 def test_no_floor_below_the_maximum_if_told(noise):
-    made = FeatureClass(get_params(top_db=0))
+    made = build_features(get_params(top_db=0))
     quiet = made.as_channels(made.extract(np.zeros((4800, 4), np.float32)))
     loud = made.as_channels(made.extract(foa_wave(noise * (np.arange(FS) < 4800), 0, 0)))
     np.testing.assert_allclose(quiet[0], -100)  # amin
@@ -98,23 +98,42 @@ def test_no_floor_below_the_maximum_if_told(noise):
 
 
 def test_any_length_gives_whole_frames():
-    made = FeatureClass(get_params())
+    made = build_features(get_params())
     for samples, frames in ((0, 0), (479, 0), (480, 1), (481, 1), (480 * 129, 129)):
         assert made.extract(np.zeros((samples, 4), np.float32)).shape == (frames, 7 * 64)
 
 
 def test_padding_and_cutting():
-    made = FeatureClass(get_params(max_audio_len_s=0.5, dataset="mic"))
-    assert (made.nb_label_frames, made.nb_feature_frames, made.max_samples) == (5, 25, 12000)
+    config = get_params(max_audio_len_s=0.5, array="mic")
+    files = FeatureFiles(config)
+    # {samples: (those used, label frames)}; the last label frame may be partly beyond the end
+    frames = {count: (files.samples_used(count), files.label_frames(count)) for count in (1, 5000, 12000, 20000)}
+    assert frames == {1: (1, 1), 5000: (5000, 3), 12000: (12000, 5), 20000: (12000, 5)}
+    made = files.feature_class
     short = np.full((5000, 4), 0.5, np.float32)
-    padded = made.fit_length(short)
+    padded = made.padded(short, 5)
     assert padded.shape == (12000, 4)
     np.testing.assert_array_equal(padded[:5000], short)
-    np.testing.assert_array_equal(padded, made.fit_length(short))  # the same noise each time
+    np.testing.assert_array_equal(padded, made.padded(short, 5))  # the same noise each time
     assert 0 < np.abs(padded[5000:]).max() <= 1e-8
-    assert made.fit_length(np.zeros((20000, 4), np.float32)).shape == (12000, 4)
+    assert made.padded(np.zeros((20000, 4), np.float32), 5).shape == (12000, 4)
     silence = made.as_channels(made.extract(padded))[4:, 14:]  # its phases point nowhere
     assert silence.max() < 0.5
+
+
+def test_a_hop_of_broken_samples_would_drift_and_is_refused():
+    with pytest.raises(UserError, match=r"hop_len_s=0\.02 is 220\.5 samples at fs=11025.*drift"):
+        FeatureFiles(get_params(fs=11025))
+    FeatureFiles(get_params(fs=22050))
+    FeatureFiles(get_params(fs=44100, hop_len_s=0.01))
+    with pytest.raises(UserError, match="less than a sample"):
+        FeatureFiles(get_params(fs=1000, hop_len_s=0.0001))
+
+
+def test_recordings_have_no_common_length():
+    files = FeatureFiles(get_params())
+    assert [files.label_frames(round(seconds * FS)) for seconds in (0.03, 1, 61.23, 3600)] == [1, 10, 613, 36_000]
+    assert files.samples_used(3600 * FS) == 3600 * FS
 
 
 def test_scaler(tmp_path):
@@ -149,12 +168,12 @@ def with_nan(path):
 
 @pytest.mark.parametrize("make, says", [
     (lambda path: write(path, fs=44100), "44100 Hz, not 24000 Hz: resample"),
-    (lambda path: write(path, channel_count=2), r"2 channel\(s\) where 4"),
+    (lambda path: write(path, channel_count=2), r"2 channel\(s\), not 4"),
     (lambda path: write(path, subtype="PCM_U8"), "PCM_U8 samples"),
     (lambda path: write(path, subtype="ULAW"), "ULAW samples"),
     (lambda path: write(path, samples=0), "no samples"),
     (with_nan, r"sample 2400 \(0.100 s\) of channel 2 is nan"),
-    (truncate, "truncated: its header promises 38400 bytes of samples, 37400 are there"),
+    (truncate, "truncated: its header promises 38400 bytes of samples, it holds 37400"),
     (lambda path: path.write_bytes(b"RIFF"), "cannot be read as audio"),
     (lambda path: path.write_bytes(b""), "cannot be read as audio"),
     (lambda path: None, "cannot be read as audio"),
@@ -162,36 +181,36 @@ def with_nan(path):
 def test_unfit_audio(tmp_path, make, says):
     make(tmp_path / "bad.wav")
     with pytest.raises(UserError, match=rf"bad\.wav.*{says}"):
-        FeatureClass(get_params()).read_audio(tmp_path / "bad.wav")
+        build_features(get_params()).read_audio(tmp_path / "bad.wav")
 
 
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
 def test_fit_audio(tmp_path, subtype):
     audio = np.random.default_rng(0).uniform(-0.9, 0.9, (1000, 4))
     soundfile.write(tmp_path / "good.wav", audio, FS, subtype=subtype, format="WAVEX")
-    read = FeatureClass(get_params()).read_audio(tmp_path / "good.wav")
+    read = build_features(get_params()).read_audio(tmp_path / "good.wav")
     assert read.dtype == np.float32
     np.testing.assert_allclose(read, audio, atol=2**-15)
-    assert len(FeatureClass(get_params()).read_audio(tmp_path / "good.wav", 300)) == 300
+    assert len(build_features(get_params()).read_audio(tmp_path / "good.wav", 300)) == 300
 
 
 def test_large_wav_keeps_its_size_elsewhere(tmp_path):
     write(tmp_path / "good.wav", format="RF64")
-    assert len(FeatureClass(get_params()).read_audio(tmp_path / "good.wav")) == 4800
+    assert len(build_features(get_params()).read_audio(tmp_path / "good.wav")) == 4800
     (tmp_path / "good.wav").write_bytes((tmp_path / "good.wav").read_bytes()[:-8])
     with pytest.raises(UserError, match="truncated"):
-        FeatureClass(get_params()).read_audio(tmp_path / "good.wav")
+        build_features(get_params()).read_audio(tmp_path / "good.wav")
 
 
 def test_labels_end_with_the_recording(tmp_path):
     write(tmp_path / "a.wav", samples=4801)  # 0.20004 s: a third label frame has begun
     (tmp_path / "a.csv").write_text("2,0,0,1,1\n")
     recording = Recording("a", tmp_path / "a.wav", tmp_path / "a.csv", "1")
-    assert len(FeatureClass(get_params()).labels(recording)) == 1
-    assert len(FeatureClass(get_params(max_audio_len_s=0.2)).labels(recording)) == 0
+    assert FeatureFiles(get_params()).read_labels(recording)["frame"].tolist() == [2]
+    assert len(FeatureFiles(get_params(max_audio_len_s=0.2)).read_labels(recording)) == 0
     write(tmp_path / "a.wav", samples=4800)
     with pytest.raises(UserError, match="beyond the end"):
-        FeatureClass(get_params()).labels(recording)
+        FeatureFiles(get_params()).read_labels(recording)
 
 
 # --- extraction to disk -------------------------------------------------------------------------------------
@@ -231,7 +250,7 @@ def test_files_and_their_content(folder, capsys):
     np.testing.assert_array_equal(np.load(files.normalised(found[0])), scaler.apply(features[0]))
     rows = np.load(files.labels(found[0]))
     assert rows.dtype == EVENT_ROWS and rows["frame"].tolist() == list(range(5, 15))
-    check_up_to_date(files.params, found)
+    check_up_to_date(files.config, found)
 
 
 def test_only_what_changed_is_redone(folder, capsys):
@@ -264,30 +283,30 @@ def test_no_training_recordings_keeps_features_as_extracted(folder, capsys):
     for path in folder.glob("*_dev/fold[3-6]*"):
         path.unlink()
     assert "no training recordings" in extract(folder, capsys)
-    params = get_params(dataset_dir=str(folder), **SETTINGS)
+    config = get_params(dataset_dir=str(folder), **SETTINGS)
     found = find_recordings(folder, "foa")
-    check_up_to_date(params, found, normalised=False)
+    check_up_to_date(config, found, normalised=False)
     with pytest.raises(UserError, match="no training recordings"):
-        check_up_to_date(params, found)
+        check_up_to_date(config, found)
 
 
 def test_training_refuses_stale_features(folder, capsys):
-    params = get_params("4", dataset_dir=str(folder), **SETTINGS)
+    config = get_params("4", dataset_dir=str(folder), **SETTINGS)
     found = find_recordings(folder, "foa")
-    with pytest.raises(UserError, match=r"run: python3 batch_feature_extraction.py 4 .*max_audio_len_s=2\.0"):
-        check_up_to_date(params, found)
+    with pytest.raises(UserError, match=r"run: python3 batch_feature_extraction.py 4 .*max_audio_len_s=2$"):
+        check_up_to_date(config, found)
     extract(folder, capsys)
-    check_up_to_date(params, found)
+    check_up_to_date(config, found)
     for spoil in (lambda: os.utime(found[0].audio), lambda: os.utime(found[0].annotation),
-                  lambda: FeatureFiles(params).normalised(found[0]).unlink(),
-                  lambda: FeatureFiles(params).scaler.unlink()):
+                  lambda: FeatureFiles(config).normalised(found[0]).unlink(),
+                  lambda: FeatureFiles(config).scaler.unlink()):
         spoil()
         with pytest.raises(UserError, match="out of date"):
-            check_up_to_date(params, found)
+            check_up_to_date(config, found)
         extract(folder, capsys)
-        check_up_to_date(params, found)
+        check_up_to_date(config, found)
     with pytest.raises(UserError, match="top_db=60"):
-        check_up_to_date(params | {"top_db": 60.0}, found)
+        check_up_to_date(config.replaced(top_db=60.0), found)
 
 
 def test_what_vanished_recordings_left_is_removed(folder, capsys):

@@ -11,28 +11,29 @@ from helpers import make_rows
 
 import batch_feature_extraction
 from cls_data_generator import EpochSampler, SequenceDataset, make_loader
-from cls_feature_class import FeatureFiles, Scaler
+from cls_feature_class import FeatureFiles
 from doanet_parameters import get_params
 from doatools.data.dcase import write_dcase
 from doatools.errors import UserError
+from doatools.types import Scaler
 
 SETTINGS = {"max_audio_len_s": 6, "label_sequence_length": 25, "batch_size": 5}  # 60 label frames: 25, 25, 10
 
 
 @pytest.fixture
-def params(tiny_data):
+def config(tiny_data):
     return get_params(dataset_dir=str(tiny_data), **SETTINGS)
 
 
-def test_an_item_is_a_piece_of_a_recording(params):
-    data = SequenceDataset(params, "train")
+def test_an_item_is_a_piece_of_a_recording(config):
+    data = SequenceDataset(config, "train")
     assert [r.split for r in data.recordings] == ["3", "4", "5", "6"]
     assert len(data) == 4 * 3
     assert [data.locate(index) for index in (0, 2, 4)] == [(0, 0, 25), (0, 50, 10), (1, 25, 25)]
     assert data.describe(torch.tensor([2, 4])) == ["fold3_room1_mix001_ov1 frames 50-59",
                                                    "fold4_room1_mix001_ov1 frames 25-49"]
     item = data[4]
-    rows = np.load(FeatureFiles(params).normalised(data.recordings[1]))  # (300, 7*64)
+    rows = np.load(FeatureFiles(config).normalised(data.recordings[1]))  # (300, 7*64)
     assert item["features"].shape == (7, 125, 64) and item["index"] == 4
     for channel in range(7):
         bands = slice(64 * channel, 64 * channel + 64)
@@ -45,17 +46,17 @@ def test_an_item_is_a_piece_of_a_recording(params):
     np.testing.assert_array_equal(data.features(1), rows)
 
 
-def test_the_last_sequence_is_padded(params):
-    data = SequenceDataset(params, "val")
+def test_the_last_sequence_is_padded(config):
+    data = SequenceDataset(config, "val")
     item = data[2]  # label frames 50 … 59, then 15 of padding
-    rows = np.load(FeatureFiles(params).normalised(data.recordings[0]))
+    rows = np.load(FeatureFiles(config).normalised(data.recordings[0]))
     np.testing.assert_array_equal(item["features"][1, :50], rows[250:, 64:128])
     assert not item["features"][:, 50:].any() and not item["activity"][10:].any()
     assert item["activity"][:5, 0].all()
 
 
-def test_a_batch_is_its_items(params):
-    data = SequenceDataset(params, "train")
+def test_a_batch_is_its_items(config):
+    data = SequenceDataset(config, "train")
     batch = data.__getitems__([7, 2, 11])
     assert batch["index"].tolist() == [7, 2, 11]
     for position, index in enumerate([7, 2, 11]):
@@ -64,29 +65,29 @@ def test_a_batch_is_its_items(params):
             assert batch[name].dtype == torch.float32
 
 
-def test_data_survives_pickling(params):
-    data = SequenceDataset(params, "test")
+def test_data_survives_pickling(config):
+    data = SequenceDataset(config, "test")
     copy = pickle.loads(pickle.dumps(data))
     assert torch.equal(copy[1]["features"], data[1]["features"])
 
 
-def test_another_scaler_is_applied_to_features_as_extracted(params):
-    usual = SequenceDataset(params, "test")
-    other = SequenceDataset(params, "test", scaler=Scaler(usual.scaler.mean + 1, usual.scaler.scale * 2))
+def test_another_scaler_is_applied_to_features_as_extracted(config):
+    usual = SequenceDataset(config, "test")
+    other = SequenceDataset(config, "test", scaler=Scaler(usual.scaler.mean + 1, usual.scaler.scale * 2))
     unscaled = usual.scaler.invert(usual.features(0))
     np.testing.assert_allclose(other.features(0), other.scaler.apply(unscaled), atol=1e-4)
     np.testing.assert_array_equal(other.features(0)[:125, :64], other[0]["features"][0])
     assert not other[2]["features"][:, 50:].any()  # padding stays zero
 
 
-def test_roles_and_missing_features(params, tiny_data, tmp_path):
+def test_roles_and_missing_features(config, tiny_data, tmp_path):
     with pytest.raises(UserError, match=r"out of date.*batch_feature_extraction.py 1 .*top_db=70"):
-        SequenceDataset(params | {"top_db": 70.0}, "train")
+        SequenceDataset(config.replaced(top_db=70.0), "train")
     folder = shutil.copytree(tiny_data, tmp_path / "data")
     for path in folder.glob("*_dev/fold1*"):
         path.unlink()
-    with pytest.raises(UserError, match="none of its 5 recordings serves as 'test' in mode=dev"):
-        SequenceDataset(params | {"dataset_dir": str(folder)}, "test")
+    with pytest.raises(UserError, match="none of its 5 recordings is for 'test' in mode=dev"):
+        SequenceDataset(config.replaced(dataset_dir=str(folder)), "test")
 
 
 def test_more_sources_than_slots(tiny_data, tmp_path):
@@ -95,10 +96,10 @@ def test_more_sources_than_slots(tiny_data, tmp_path):
     write_dcase(folder / "metadata_dev/fold1_room1_mix001_ov1.csv", rows)
     words = [f"dataset_dir={folder}", "max_audio_len_s=6", "--jobs", "1"]
     assert batch_feature_extraction.main([*words, "overflow=drop"]) == 0
-    params = get_params(dataset_dir=str(folder), **SETTINGS)
+    config = get_params(dataset_dir=str(folder), **SETTINGS)
     with pytest.raises(UserError, match=r"fold1_room1_mix001_ov1\.csv: 3"):
-        SequenceDataset(params, "test")
-    data = SequenceDataset(params | {"overflow": "drop"}, "test")
+        SequenceDataset(config, "test")
+    data = SequenceDataset(config.replaced(overflow="drop"), "test")
     _, event = data.references(0)
     assert (event[10:21] >= 0).all() and event.shape == (60, 3)  # scores keep all three
     assert data[0]["activity"][:, 1].nonzero().flatten().tolist() == list(range(5, 21))
@@ -108,7 +109,6 @@ def test_more_sources_than_slots(tiny_data, tmp_path):
 
 def joined(lists):
     return list(itertools.chain.from_iterable(lists))
-
 
 
 def batches(size=103, batch_size=10, shuffle=True, epoch=0, **kwargs):
@@ -146,9 +146,9 @@ def test_too_many_processes():
         batches(size=3, world=4)
 
 
-def test_workers_change_nothing(params):
-    data = SequenceDataset(params, "train")
-    alone, helped = (make_loader(data, params | {"num_workers": workers}, train=True) for workers in (0, 1))
+def test_workers_change_nothing(config):
+    data = SequenceDataset(config, "train")
+    alone, helped = (make_loader(data, config.replaced(num_workers=workers), train=True) for workers in (0, 1))
     state = torch.get_rng_state()
     for epoch in (1, 2):
         for loader in (alone, helped):
@@ -160,7 +160,7 @@ def test_workers_change_nothing(params):
     assert torch.equal(torch.get_rng_state(), state)  # iterating takes nothing from the global generator
 
 
-def test_quick_test_stops_after_two_batches(params):
-    data = SequenceDataset(params, "train")
-    assert len(list(make_loader(data, params, train=True, max_batches=2))) == 2
-    assert [i for b in make_loader(data, params, train=False) for i in b["index"]] == list(range(12))
+def test_quick_test_stops_after_two_batches(config):
+    data = SequenceDataset(config, "train")
+    assert len(list(make_loader(data, config, train=True, max_batches=2))) == 2
+    assert [i for b in make_loader(data, config, train=False) for i in b["index"]] == list(range(12))

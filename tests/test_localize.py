@@ -17,6 +17,7 @@ from helpers import FRAME, FS, WAVES, foa_wave
 import localize
 from cls_feature_class import build_features
 from doanet_parameters import get_params
+from doatools import shipped
 from doatools.data import sound_input
 from doatools.data.dcase import read_dcase
 from doatools.errors import UserError
@@ -251,6 +252,15 @@ def test_an_empty_recording_has_no_frames(blocks):
     assert len(localize_features(localizer, np.zeros((0, 7 * 64), np.float32)).doa) == 0
 
 
+def test_directions_of_a_planar_array_are_in_the_upper_half(saved):
+    localizer = load_localizer(saved["ring"])
+    audio = np.random.default_rng(0).normal(0, 0.05, (3 * FS, 6)).astype(np.float32)
+    assert (localizer.predict(np.zeros((1, 21, 50, 64))).doa[..., 2] < 0).any()  # whatever the network says
+    course = localize_audio(localizer, audio)
+    assert (course.doa[..., 2] >= 0).all() and (track_audio(localizer, audio, threshold=0)["elevation"] >= 0).all()
+    assert np.abs(np.linalg.norm(course.doa, axis=-1) - 1).max() < 1e-5
+
+
 def test_a_model_of_chunks_is_refused():
     config = get_params("configs/cnn.yaml", dataset_dir="none")
     localizer = Localizer(config, Scaler.identity(8 * config.features.num_fft_bins // 2))
@@ -477,7 +487,7 @@ def test_mistakes(recording, saved, tmp_path, capsys, monkeypatch):
     assert "holds no audio file" in fails(capsys, saved["foa"].parent)
     soundfile.write(recording.with_suffix(".flac"), two_events(), FS)
     assert "would both become" in fails(capsys, recording, recording.with_suffix(".flac"))
-    monkeypatch.setattr(localize, "MODELS", tmp_path)
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path)
     assert "doanet_mic.pt is missing" in fails(capsys, recording, "--array", "mic")
 
 

@@ -8,12 +8,13 @@ from tut_helpers import FS, make_tut
 
 import batch_feature_extraction
 from cls_data_generator import SequenceDataset
-from cls_feature_class import FeatureClass, FeatureFiles, Scaler
+from cls_feature_class import FeatureFiles, build_features
 from doanet_parameters import get_params
+from doatools.data.augmentation import build_augmentation
 from doatools.errors import UserError
-from doatools.train.loop import Predictions
-from localizer import Localizer, recordings_of
-from trainer import build_augmentation
+from doatools.train.loop import Sequences
+from doatools.types import Predictions, Scaler
+from localizer import Localizer
 
 CONFIG = "configs/cnn.yaml"
 
@@ -35,7 +36,7 @@ def published(audio, fs=FS, n_fft=2048):
 def test_features_are_those_of_scipy(fs, tut):
     rng = np.random.default_rng(0)
     audio = (3000 * rng.standard_normal((fs, 4)) * np.linspace(0, 1, fs)[:, None] ** 2).astype(np.int16)
-    made = FeatureClass(get_params(CONFIG, format="tut2018" if tut else "dcase"))
+    made = build_features(get_params(CONFIG, format="tut2018" if tut else "dcase"))
     ours = made.as_channels(made.extract((audio / 32768).astype(np.float32)))
     wanted = published(audio, fs, 2048 if tut else 1024)
     assert ours.shape == wanted.shape == (8, 50, 1024 if tut else 512)
@@ -51,7 +52,7 @@ def test_half_precision_loses_less_than_the_samples_had():
     """Rounded features as complex numbers, against what the quantisation of 16 bits leaves of noise in a bin."""
     rng = np.random.default_rng(0)
     exact = 0.05 * rng.standard_normal((FS, 4)) * np.geomspace(1, 1e-4, FS)[:, None]  # from loud to 16-bit silence
-    made = FeatureClass(get_params(CONFIG, format="tut2018"))
+    made = build_features(get_params(CONFIG, format="tut2018"))
 
     def spectrum(features):
         features = made.as_channels(features.astype(np.float64))
@@ -70,20 +71,20 @@ def test_half_precision_loses_less_than_the_samples_had():
 
 def test_too_short_an_fft_is_refused():
     with pytest.raises(UserError, match="num_fft_bins=1024 must be even and hold a window of 1764"):
-        FeatureClass(get_params(CONFIG, format="tut2018", num_fft_bins=1024))
+        build_features(get_params(CONFIG, format="tut2018", num_fft_bins=1024))
 
 
-@pytest.mark.parametrize("turn", range(16))
-def test_turns_exchange_magnitudes_and_add_pi_to_phases(turn):
+@pytest.mark.parametrize("number", range(16))
+def test_rotations_exchange_magnitudes_and_add_pi_to_phases(number):
     rng = np.random.default_rng(0)
     audio = 0.05 * rng.standard_normal((FS, 4)).astype(np.float32)
-    params = get_params(CONFIG, format="tut2018", turn_augment=True)
-    made = FeatureClass(params)
-    augmentation = build_augmentation(params, Scaler.identity(8 * 1024))
-    matrix = augmentation.turns[turn].numpy()
-    turned = np.concatenate([audio[:, :1], (audio[:, [3, 1, 2]] @ matrix.T)[:, [1, 2, 0]]], axis=1)  # W, and Y Z X
-    before, after = (torch.from_numpy(made.as_channels(made.extract(samples)))[None] for samples in (audio, turned))
-    done = augmentation.turn_features(before, torch.tensor([turn]))
+    config = get_params(CONFIG, format="tut2018", rotation_augment=True)
+    made = build_features(config)
+    augmentation = build_augmentation(config, made, Scaler.identity(8 * 1024))
+    matrix = augmentation.rotations[number].numpy()
+    rotated = np.concatenate([audio[:, :1], (audio[:, [3, 1, 2]] @ matrix.T)[:, [1, 2, 0]]], axis=1)  # W, and Y Z X
+    before, after = (torch.from_numpy(made.as_channels(made.extract(samples)))[None] for samples in (audio, rotated))
+    done = augmentation.rotate_features(before, [number])
     torch.testing.assert_close(done[:, :4], after[:, :4])
     assert done[:, 4:].abs().max() <= np.pi + 1e-4
     difference = (torch.exp(1j * done[:, 4:]) - torch.exp(1j * after[:, 4:])).abs()
@@ -92,7 +93,8 @@ def test_turns_exchange_magnitudes_and_add_pi_to_phases(turn):
 
 def test_bands_are_not_masked_where_there_are_none():
     with pytest.raises(UserError, match="spec_augment"):
-        build_augmentation(get_params(CONFIG, spec_augment=True), Scaler.identity(8 * 1024))
+        config = get_params(CONFIG, spec_augment=True)
+        build_augmentation(config, build_features(config), Scaler.identity(8 * 1024))
 
 
 # --- chunks of recordings ------------------------------------------------------------------------------------
@@ -131,18 +133,18 @@ def test_chunks_hold_features_and_labels_of_20_ms(tut):
 
 
 def test_only_what_changed_is_extracted_again(tut, capsys):
-    words = [CONFIG, "format=tut2018", f"dataset_dir={tut['dataset_dir']}", "sequence_duration=1.5", "--jobs", "1"]
+    words = [CONFIG, "format=tut2018", f"dataset_dir={tut.data.dataset_dir}", "sequence_duration=1.5", "--jobs", "1"]
     assert batch_feature_extraction.main([*words, "fold=3", "max_epochs=7"]) == 0
     assert "0 extracted, 0 normalised, 12 up to date" in capsys.readouterr().out
     with pytest.raises(UserError, match=r"run: python3 batch_feature_extraction.py configs/cnn.yaml .*format=tut2018"):
-        SequenceDataset(tut | {"label_sequence_length": 15}, "train")
+        SequenceDataset(tut.replaced(label_sequence_length=15), "train")
 
 
 def test_dcase_labels_are_held_and_predictions_scored_at_100_ms(tiny_data):
     words = [f"dataset_dir={tiny_data}", "max_audio_len_s=6"]
     assert batch_feature_extraction.main([CONFIG, *words, "--jobs", "1"]) == 0
-    params = get_params(CONFIG, dataset_dir=str(tiny_data), max_audio_len_s=6)
-    data = SequenceDataset(params, "test")
+    config = get_params(CONFIG, dataset_dir=str(tiny_data), max_audio_len_s=6)
+    data = SequenceDataset(config, "test")
     assert len(data) == 12 and data[0]["features"].shape == (8, 25, 512)
     doa, event = data.references(0)
     assert event.shape == (60, 1)  # 100 ms
@@ -161,22 +163,25 @@ def test_five_frames_are_averaged_by_their_probability(tiny_data):
     doa[..., 2] = 1
     doa[1, 5:10, 0] = [[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 1], [0, 0, 1]]
     activity[1, 5:10, 0] = [0.6, 0.8, 0, 0, 0]
-    (track,) = recordings_of(Predictions(np.arange(12), doa, activity), data)
-    assert track.doa.shape == (60, 4, 3) and track.ref_id.shape == (60, 1)
-    np.testing.assert_allclose(track.probability[6], [0.28, 0, 0, 0], atol=1e-6)  # (0.6 + 0.8) / 5
-    np.testing.assert_allclose(track.doa[6, 0], [0.6, 0.8, 0], atol=1e-6)
-    np.testing.assert_allclose(np.linalg.norm(track.doa[0, 0]), 0, atol=1e-6)  # of no probability: no direction
+    sequences = Sequences(np.arange(12), Predictions(doa, activity))
+    (result,) = data.results(sequences)
+    assert result.doa.shape == (60, 4, 3) and result.ref_id.shape == (60, 1)
+    np.testing.assert_allclose(result.probability[6], [0.28, 0, 0, 0], atol=1e-6)  # (0.6 + 0.8) / 5
+    np.testing.assert_allclose(result.doa[6, 0], [0.6, 0.8, 0], atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(result.doa[0, 0]), 0, atol=1e-6)  # of no probability: no direction
+    (each,) = data.results(sequences, pooled=False)
+    assert each.doa.shape == (300, 4, 3) and np.array_equal(each.ref_id, np.repeat(result.ref_id, 5, axis=0))
 
 
 @pytest.mark.parametrize("words", [{"model": "doanet", "loss": "pit"}, {"features": "foa"}, {"sel_slots": "pit"}])
 def test_formats_features_models_and_losses_combine(tut, words):
-    settings = {"format": "tut2018", "dataset_dir": tut["dataset_dir"], "sequence_duration": 1.5}
+    settings = {"format": "tut2018", "dataset_dir": tut.data.dataset_dir, "sequence_duration": 1.5}
     if "features" in words:
-        told = [f"{key}={value}" for key, value in {**settings, **words}.items()]
-        assert batch_feature_extraction.main([CONFIG, *told, "--jobs", "1"]) == 0
-    params = get_params(CONFIG, **settings, **words)
-    data = SequenceDataset(params, "val")
-    localizer = Localizer(params, data.scaler)
+        given = [f"{key}={value}" for key, value in {**settings, **words}.items()]
+        assert batch_feature_extraction.main([CONFIG, *given, "--jobs", "1"]) == 0
+    config = get_params(CONFIG, **settings, **words)
+    data = SequenceDataset(config, "val")
+    localizer = Localizer(config, data.scaler)
     with torch.no_grad():
         answer = localizer.model.eval()(data.__getitems__([0, 1])["features"])
     assert answer.doa.shape == (2, 25, 4, 3)

@@ -31,7 +31,7 @@ def results(tmp_path_factory):
     return [torch.load(folder / name, weights_only=True) for name in ("one.pt", "two.pt")]
 
 
-@pytest.mark.parametrize("loss", ["dmot", "mean", "hungarian", "mse", "frame", "track", "sel"])
+@pytest.mark.parametrize("loss", ["dmot", "mean", "hungarian", "mse", "frame", "track", "sel", "muon"])
 def test_losses_and_weights_are_those_of_one_process(results, loss):
     (terms, weights), (shared_terms, shared_weights) = (result[loss] for result in results)
     assert shared_terms == pytest.approx(terms, rel=1e-4, abs=1e-5)

@@ -1,4 +1,4 @@
-"""Every script on tiny data, as a user would run it, and every mistake a user can make told in one line."""
+"""Every script on tiny data, as a user would run it, and the mistakes of users, reported in one line."""
 
 import shutil
 import subprocess
@@ -17,25 +17,57 @@ from doanet_parameters import TASKS
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ["max_audio_len_s=6", "label_sequence_length=10", "batch_size=4", "nb_cnn2d_filt=8", "rnn_size=8",
          "fnn_size=8", "device=cpu"]
-SCRIPTS = sorted(path.name for path in ROOT.glob("*.py") if 'if __name__ == "__main__"' in path.read_text())
+SCRIPTS = sorted(path.name for path in ROOT.glob("*.py") if path.name != "setup.py"  # which is pip's
+                 and 'if __name__ == "__main__"' in path.read_text())
+# What takes long to import; a help text and a mistyped parameter do not wait for it.
+SLOW_IMPORTS = {"torch", "lightning_fabric", "librosa", "matplotlib", "pyroomacoustics", "sklearn", "onnxruntime"}
+WATCHED = """
+import atexit, runpy, sys
+atexit.register(lambda: print("imported:", *sys.modules, file=sys.stderr))
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def run_alone(script, *words):
+    """A script in a process of its own → (exit status, stdout, stderr, imported modules)."""
+    done = subprocess.run([sys.executable, "-c", WATCHED, script, *words], cwd=ROOT, capture_output=True, text=True,
+                          timeout=60)
+    error, _, imported = done.stderr.rpartition("imported:")
+    return done.returncode, done.stdout, error, set(imported.split())
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_help_shows_an_example(script):
-    done = subprocess.run([sys.executable, ROOT / script, "--help"], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0 and f"python3 {script}" in done.stdout
+def test_help_shows_an_example_at_once(script):
+    status, printed, _, imported = run_alone(script, "--help")
+    assert status == 0 and f"python3 {script}" in printed
+    assert not imported & SLOW_IMPORTS
+
+
+@pytest.mark.parametrize("words", [
+    ["train_doanet.py", "20", "job", "nb_epoch=3"], ["batch_feature_extraction.py", "loss=dmott"],
+    ["simulate_dataset.py", "max_source=3"], ["augment_files.py", "datset_dir=x"], ["check_dataset.py", "arrray=mic"],
+    ["visualize_doanet_output.py", "trakcer=kalman"], ["evaluate_doanet.py", "--baseline", "srp", "trakcer=kalman"],
+    ["evaluate_doanet.py", "tracker=kalmann"], ["doanet_parameters.py", "max_source=3"],
+    ["run.py", "--config", "configs/cnn.yaml", "--data_root", ".", "dataset=ansim", "max_epoch=1"]],
+    ids=lambda words: f"{words[0]} {words[-1]}")
+def test_a_mistyped_parameter_is_reported_at_once(words, tmp_path):
+    (tmp_path / "ansim").mkdir()
+    status, _, error, imported = run_alone(*(str(tmp_path) if word == "." else word for word in words))
+    assert status == 2 and error.count("\n") == 1 and "Did you mean" in error
+    assert not imported & SLOW_IMPORTS
 
 
 @pytest.fixture(scope="module")
 def with_mixtures(tiny_data, tmp_path_factory):
-    """The tiny data with mixtures of augment_files.py and features of both formats."""
+    """The tiny data with mixtures of augment_files.py and the features of all tasks."""
     import augment_files
     folder = tmp_path_factory.mktemp("augmented") / "data"
     shutil.copytree(tiny_data, folder)
     _second_single_source(folder)
     assert augment_files.main([f"dataset_dir={folder}"]) == 0
     assert list((folder / "foa_dev").glob("*_aug*.wav"))
-    for task in ("6", "11"):
+    for task in ("6", "11", "23"):
         assert batch_feature_extraction.main([task, f"dataset_dir={folder}", "max_audio_len_s=6", "--jobs", "1"]) == 0
     return folder
 
@@ -65,18 +97,20 @@ def test_every_task_trains_tests_and_draws(task, with_mixtures, tmp_path, capsys
 
 
 @pytest.mark.parametrize("words", [["loss=pit"], ["loss=pit", "pit_level=sequence"], ["label_slots=frame"],
-                                   ["ids=switch"], ["association=hungarian"], ["association=sinkhorn"],
+                                   ["ids=switch", "dmotp=mean"], ["association=hungarian"],
+                                   ["association=sinkhorn", "association_sees=activity"], ["loss=sel", "sel_slots=pit"],
+                                   ["rotation_augment=True", "spec_augment=True", "level_augment_db=6"],
                                    ["self_attn=True"], ["optimizer=adamw", "gradient_clip=1"]])
 def test_every_choice_trains(words, tiny_data, tmp_path):
     assert train_doanet.main(["1", "job", f"dataset_dir={tiny_data}", f"results_dir={tmp_path}", *SMALL, *words]) == 0
 
 
 def fails(capsys, script, *words):
-    """What a script tells on stderr, progress apart, before it exits with 2."""
+    """The error message of a script, which exits with 2."""
     assert script.main(list(words)) == 2
-    progress, error, told = capsys.readouterr().err.partition("error: ")
-    assert error and "Traceback" not in progress + told
-    return told
+    progress, found, message = capsys.readouterr().err.partition("error: ")
+    assert found and "Traceback" not in progress + message
+    return message
 
 
 def test_unknown_task_and_parameter(capsys):
@@ -85,16 +119,16 @@ def test_unknown_task_and_parameter(capsys):
 
 
 def test_missing_and_empty_folders(tmp_path, capsys):
-    told = fails(capsys, batch_feature_extraction, f"dataset_dir={tmp_path}/nowhere")
-    assert "nowhere" in told and "simulate_dataset.py" in told
+    error = fails(capsys, batch_feature_extraction, f"dataset_dir={tmp_path}/nowhere")
+    assert "nowhere" in error and "simulate_dataset.py" in error
     (tmp_path / "foa_dev").mkdir()
     (tmp_path / "metadata_dev").mkdir()
     assert "foa_dev" in fails(capsys, batch_feature_extraction, f"dataset_dir={tmp_path}")
 
 
 def test_training_without_features_says_what_to_run(tiny_data, tmp_path, capsys):
-    told = fails(capsys, train_doanet, "1", "job", f"dataset_dir={tiny_data}", f"feat_label_dir={tmp_path}", *SMALL)
-    assert "batch_feature_extraction.py" in told
+    error = fails(capsys, train_doanet, "1", "job", f"dataset_dir={tiny_data}", f"feat_label_dir={tmp_path}", *SMALL)
+    assert "batch_feature_extraction.py" in error
 
 
 @pytest.fixture
@@ -122,10 +156,10 @@ def spoil(path, how):
         path.unlink()
 
 
-@pytest.mark.parametrize(("how", "told"), [
+@pytest.mark.parametrize(("how", "named"), [
     ("rate", "44100"), ("channels", "4"), ("subtype", "ULAW"), ("nan", "NaN"), ("truncated", "promises"),
     ("lonely wav", "no annotation"), ("lonely csv", "no recording")])
-def test_bad_audio_is_named_and_the_rest_stays_valid(how, told, own_copy, capsys):
+def test_bad_audio_is_named_and_the_rest_stays_valid(how, named, own_copy, capsys):
     words = [f"dataset_dir={own_copy}", "max_audio_len_s=6", "--jobs", "1"]
     victim = sorted((own_copy / "foa_dev").glob("*.wav"))[2]
     original = victim.read_bytes()
@@ -133,23 +167,23 @@ def test_bad_audio_is_named_and_the_rest_stays_valid(how, told, own_copy, capsys
     spoil(victim, how)
     line = fails(capsys, batch_feature_extraction, *words)
     assert line.count("\n") == 1
-    assert victim.stem in line and told.lower() in line.lower()
+    assert victim.stem in line and named.lower() in line.lower()
     victim.write_bytes(original)
     (own_copy / "metadata_dev" / f"{victim.stem}.csv").write_bytes(csv)
     assert batch_feature_extraction.main(words) == 0
 
 
-@pytest.mark.parametrize(("line", "told"), [
+@pytest.mark.parametrize(("line", "named"), [
     ("3,1,0,20", "column"), ("3,1,zero,20,0", "number"), ("3,1,0,190,0", "azimuth"), ("3,1,0,20,95", "elevation"),
     ("-1,1,0,20,0", "frame")])
-def test_a_bad_csv_line_is_named_by_its_number(line, told, own_copy, capsys):
+def test_a_bad_csv_line_is_named_by_its_number(line, named, own_copy, capsys):
     victim = sorted((own_copy / "metadata_dev").glob("*.csv"))[1]
     lines = victim.read_text().splitlines()
     lines.insert(4, line)
     victim.write_text("\n".join(lines) + "\n")
     message = fails(capsys, batch_feature_extraction, f"dataset_dir={own_copy}", "max_audio_len_s=6")
     assert f"{victim.name}:5" in message or (victim.name in message and "line 5" in message)
-    assert told in message.lower()
+    assert named in message.lower()
 
 
 def test_more_sources_than_slots_are_listed_before_work_starts(own_copy, capsys):
@@ -178,7 +212,7 @@ def test_a_checkpoint_of_another_shape_is_refused(tiny_data, tmp_path, capsys):
     assert "another shape" in fails(capsys, visualize_doanet_output, f"results_dir={tmp_path}")
 
 
-def test_a_full_disk_is_told_in_one_line(tiny_data, tmp_path, capsys, monkeypatch):
+def test_a_full_disk_is_reported_in_one_line(tiny_data, tmp_path, capsys, monkeypatch):
     import errno
 
     def full(*args, **kwargs):
@@ -226,7 +260,7 @@ def test_training_starts_from_given_weights(tiny_data, tmp_path, capsys):
     assert "another shape" in fails(capsys, train_doanet, "1", "other", *words, f"init_weights={first}", "rnn_size=4")
 
 
-def test_three_sources_at_once_need_nothing_but_the_parameter(tmp_path, capsys):
+def test_three_simultaneous_sources_need_only_the_parameter(tmp_path, capsys):
     import simulate_dataset
     words = [f"dataset_dir={tmp_path}/three", "max_sources=3"]
     length = ["sim_recording_len_s=6", "sim_recordings_per_fold=1"]

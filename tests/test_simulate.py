@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import os
+import platform
 import shutil
 
 import numpy as np
@@ -13,19 +15,20 @@ from doanet_parameters import get_params
 from doatools.data.dcase import find_recordings, read_dcase
 from doatools.errors import UserError
 from doatools.simulate.rooms import HOP_S, Room, early_images
-from doatools.simulate.scenes import SEPARATION_DEG, check_settings, compose, render, tau_renderer
+from doatools.simulate.scenes import SEPARATION_DEG, compose, render, renderer_of, rules_of
 from doatools.simulate.sounds import FolderSounds, GeneratedSounds, SoundsTogether, without_pauses
 from doatools.simulate.writers import Dcase2020
-from doatools.spatial.arrays import ARRAYS, SPEED_OF_SOUND
+from doatools.spatial.arrays import SPEED_OF_SOUND, find_array
 from doatools.spatial.geometry import angular_distance, unit_vectors
 
 FS = 24000
+NOBODY = 4_194_999  # beyond the largest process id of Linux
 DEAD = Room((8.0, 7.0, 5.0), 0.03, (4.0, 3.5, 2.5))  # hardly a reflection
 
 
 @pytest.fixture(scope="module")
 def renderer():
-    return tau_renderer(FS)
+    return renderer_of((find_array("foa"), find_array("mic")), FS)
 
 
 def intensity_direction(foa):
@@ -63,14 +66,14 @@ def test_sub_sample_delays_and_angle_bins_agree_with_the_exact_response(renderer
     response = renderer.early_response(direction, np.array([delay]), np.ones(1))
     spectrum = np.fft.rfft(response, 4096)
     frequencies = np.fft.rfftfreq(4096, 1 / FS)
-    exact = np.concatenate([ARRAYS[name].response(direction, frequencies)[:, 0] for name in ("foa", "mic")])
+    exact = np.concatenate([find_array(name).response(direction, frequencies)[:, 0] for name in ("foa", "mic")])
     exact = exact * np.exp(-2j * np.pi * frequencies * (delay + renderer.lead / FS))
     band = frequencies < 10000
     assert np.abs(spectrum - exact)[:, band].max() < 0.02
 
 
 def test_capsules_nearer_the_source_hear_it_first(renderer):
-    for capsule, direction in enumerate(ARRAYS["mic"].capsules):
+    for capsule, direction in enumerate(find_array("mic").capsules):
         mic = renderer.early_response(direction[None], np.zeros(1), np.ones(1))[4:]
         energy = np.cumsum(mic**2, axis=1) / np.sum(mic**2, axis=1, keepdims=True)
         onset = (energy > 0.5).argmax(axis=1)
@@ -206,7 +209,7 @@ def test_pauses_and_silent_ends_are_cut():
     assert len(without_pauses(sound, FS)) == pytest.approx(2.15 * FS, abs=0.05 * FS)
 
 
-def test_bad_sound_folders_are_told(tmp_path, sound_folder):
+def test_bad_sound_folders_are_refused(tmp_path, sound_folder):
     with pytest.raises(UserError, match="no such folder"):
         FolderSounds(tmp_path / "missing", 1, FS, 6)
     (tmp_path / "empty").mkdir()
@@ -219,9 +222,9 @@ def test_bad_sound_folders_are_told(tmp_path, sound_folder):
 # --- scenes ----------------------------------------------------------------------------------------------
 
 def scenes_of(**settings):
-    params = get_params(**settings)
-    return [compose(params, fold, index, range(13)) for fold in range(1, 7)
-            for index in range(params["sim_recordings_per_fold"])]
+    config = get_params(**settings)
+    return [compose(rules_of(config), fold, index, range(13)) for fold in range(1, 7)
+            for index in range(config.simulation.recordings_per_fold)]
 
 
 @pytest.mark.parametrize("max_sources", [1, 2, 3, 4])
@@ -274,18 +277,18 @@ def test_moving_events_have_the_speeds_of_the_dataset():
 
 
 def test_a_scene_depends_on_nothing_but_its_key():
-    params = get_params(sim_recordings_per_fold=3)
-    scene = compose(params, 2, 1, range(13))
-    assert scene == compose(params | {"sim_recordings_per_fold": 9}, 2, 1, range(13))
-    assert scene != compose(params, 3, 1, range(13))
+    config = get_params(sim_recordings_per_fold=3)
+    scene = compose(rules_of(config), 2, 1, range(13))
+    assert scene == compose(rules_of(config.replaced(sim_recordings_per_fold=9)), 2, 1, range(13))
+    assert scene != compose(rules_of(config), 3, 1, range(13))
 
 
 def test_labels_agree_with_the_audio(renderer):
     """In dead, quiet scenes the intensity of loud single-source frames points at the label."""
-    params = get_params(max_sources=1, sim_rt60_s=[0.03, 0.03], sim_snr_db=[60, 60], sim_recording_len_s=15.0)
+    rules = rules_of(get_params(max_sources=1, sim_rt60_s=[0.03, 0.03], sim_snr_db=[60, 60], sim_recording_len_s=15.0))
     sounds, errors = GeneratedSounds(1, FS), []
     for index in range(2):
-        scene = compose(params, 1, index, sounds.classes(1))
+        scene = compose(rules, 1, index, sounds.classes(1))
         foa = render(scene, sounds, renderer)[:4].astype(float)
         for row in scene.labels():
             frame = foa[:, row["frame"] * FS // 10 :][:, : FS // 10]
@@ -297,8 +300,8 @@ def test_labels_agree_with_the_audio(renderer):
 
 
 def test_ambient_noise_has_the_level_asked(renderer):
-    params = get_params(max_sources=1, sim_snr_db=[10, 10], sim_recording_len_s=20.0)
-    scene = compose(params, 1, 0, range(13))
+    config = get_params(max_sources=1, sim_snr_db=[10, 10], sim_recording_len_s=20.0)
+    scene = compose(rules_of(config), 1, 0, range(13))
     foa = render(scene, GeneratedSounds(1, FS), renderer)[0]
     active = np.zeros(200, bool)
     active[np.unique(scene.labels()["frame"])] = True
@@ -313,7 +316,7 @@ def test_ambient_noise_has_the_level_asked(renderer):
                                      {"sim_recording_len_s": 0.5}, {"seed": -1}, {"sim_rooms_per_fold": 0}])
 def test_impossible_settings_are_refused(setting):
     with pytest.raises(UserError, match=next(iter(setting))):
-        check_settings(get_params(**setting))
+        get_params(**setting)
 
 
 # --- the dataset -----------------------------------------------------------------------------------------
@@ -352,9 +355,8 @@ def test_layout_is_that_of_the_challenge(dataset):
 
 
 def test_mixes_are_counted_within_rooms(tmp_path):
-    params = get_params(sim_recordings_per_fold=20, max_sources=3)
-    layout = Dcase2020(params, GeneratedSounds(1, FS))
-    names = [layout.paths(tmp_path, key)[0].stem for key in layout.entries()]
+    writer = Dcase2020(get_params(sim_recordings_per_fold=20, max_sources=3), GeneratedSounds(1, FS))
+    names = [writer.paths(tmp_path, key)[0].stem for key in writer.entries()]
     assert len({name.rsplit("_", 1)[0] for name in names}) == 120
     assert "fold2_room5_mix004_ov1" in names  # index 9: the second pair of the fold's first room
 
@@ -370,10 +372,13 @@ def test_a_stopped_run_goes_on_to_the_same_files(dataset, tmp_path, capsys):
     stem = "fold3_room9_mix001_ov2"
     (root / f"metadata_dev/{stem}.csv").unlink()
     (root / f"mic_dev/{stem}.wav").unlink()
-    (root / f"mic_dev/.{stem}.partial-77.wav").write_bytes(b"half")
+    (root / f"mic_dev/.{stem}.partial-{platform.node()}-{NOBODY}.wav").write_bytes(b"half")  # of a killed process
+    living = root / f"mic_dev/.{stem}.partial-{platform.node()}-{os.getppid()}.wav"
+    living.write_bytes(b"half")  # of a process that is still at work
     kept = (root / "foa_dev/fold1_room1_mix001_ov2.wav").stat().st_mtime_ns
     assert simulate(root, "--jobs", "1") == 0
-    assert "1 made" in capsys.readouterr().out
+    assert "1 simulated" in capsys.readouterr().out
+    living.unlink()
     assert contents(root) == contents(dataset)
     assert (root / "foa_dev/fold1_room1_mix001_ov2.wav").stat().st_mtime_ns == kept
 
@@ -382,7 +387,7 @@ def test_other_settings_need_overwrite(dataset, tmp_path, capsys):
     root = tmp_path / "other"
     shutil.copytree(dataset, root)
     mixtures = {root / f"{folder}/fold3_room9_aug001002_ov1{suffix}"
-                for folder, suffix in Dcase2020.folders.items()}
+                for folder, suffix in (("foa_dev", ".wav"), ("mic_dev", ".wav"), ("metadata_dev", ".csv"))}
     for path in mixtures:
         path.write_bytes(b"of recordings that go")
     assert simulate(root, "max_sources=1") == 2
@@ -393,7 +398,7 @@ def test_other_settings_need_overwrite(dataset, tmp_path, capsys):
     assert not any(path.exists() for path in mixtures)
     assert json.loads((root / "simulation.json").read_text())["max_sources"] == 1
     next_line = capsys.readouterr().out.splitlines()[-1]
-    words = f"dataset_dir={root} max_sources=1 max_audio_len_s=5.0"
+    words = f"dataset_dir={root} max_sources=1"
     assert next_line == f"next: python3 batch_feature_extraction.py {words}"
 
 

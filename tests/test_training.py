@@ -1,6 +1,7 @@
 """The training loop on tiny data: bit-exact resumption, early stopping, NaN, what a checkpoint holds."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -27,9 +28,11 @@ def weights(results, name="1_first"):
     return checkpoint.load(results / name / "last.pt")["model"]
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-def test_a_resumed_run_equals_one_never_stopped(tiny_data, tmp_path, stopped_once, precision):
-    words = [f"precision={precision}", "num_workers=2"]
+@pytest.mark.parametrize("words", [
+    ["precision=32-true"], ["precision=bf16-mixed"], ["optimizer=muon", "model=bearing"],
+    ["optimizer=adamw", "loss=pit", "pit_level=track", "rotation_augment=True", "spec_augment=True"]], ids=" ".join)
+def test_a_resumed_run_equals_one_never_stopped(tiny_data, tmp_path, stopped_once, words):
+    words = [*words, "num_workers=2"]
     assert train(tiny_data, tmp_path / "whole", *words) == 0
     stopped_once()
     assert train(tiny_data, tmp_path / "parts", *words) == 130
@@ -39,6 +42,29 @@ def test_a_resumed_run_equals_one_never_stopped(tiny_data, tmp_path, stopped_onc
     logs = [Run(tmp_path / kind / "1_first").history() for kind in ("whole", "parts")]
     epochs = [[(entry["epoch"], entry["train"], entry["scores"]) for entry in log] for log in logs]
     assert epochs[0] == epochs[1] and len(epochs[0]) == 3
+
+
+def test_a_run_that_is_extended_equals_a_longer_one(tiny_data, tmp_path, capfd):
+    words = ["lr_schedule=constant"]
+    assert train(tiny_data, tmp_path / "long", *words) == 0
+    printed = capfd.readouterr().out
+    assert len(re.findall(r"^epoch   \d/3 .*$", printed, re.MULTILINE)) == 3  # a line per epoch without a terminal
+    assert len(re.findall(r"\(\d:\d\d:\d\d left\)$", printed, re.MULTILINE)) == 2  # none after the last
+    assert train(tiny_data, tmp_path / "short", *words, "nb_epochs=2") == 0
+    assert train(tiny_data, tmp_path / "short", *words, "--resume") == 0
+    long, short = weights(tmp_path / "long"), weights(tmp_path / "short")
+    assert all(torch.equal(long[name], short[name]) for name in long)
+    assert len(Run(tmp_path / "short" / "1_first").history()) == 3
+    assert train(tiny_data, tmp_path / "short", *words, "nb_epochs=1", "--resume") == 2
+    assert "3 epochs are done, more than nb_epochs=1" in capfd.readouterr().err
+
+
+def test_a_schedule_that_ends_cannot_be_extended(tiny_data, tmp_path, capsys):
+    assert train(tiny_data, tmp_path, "nb_epochs=1") == 0
+    assert train(tiny_data, tmp_path, "nb_epochs=2", "--resume") == 2
+    error = capsys.readouterr().err
+    assert "lr_schedule=onecycle spreads the learning rate over nb_epochs=1" in error
+    assert f"init_weights={tmp_path / '1_first' / 'last.pt'} nb_epochs=2" in error
 
 
 def test_a_checkpoint_alone_rebuilds_its_model(tiny_data, tmp_path):
@@ -135,7 +161,7 @@ def test_a_full_training_replaces_a_quick_test_and_not_the_reverse(tiny_data, tm
 def test_a_run_is_resumed_with_its_own_settings_only(tiny_data, tmp_path, stopped_once, capsys):
     stopped_once()
     assert train(tiny_data, tmp_path) == 130
-    for word, before in (("seed=1", "seed=1234"), ("loss=pit", "loss=dmot"), ("nb_epochs=4", "nb_epochs=3"),
+    for word, before in (("seed=1", "seed=1234"), ("loss=pit", "loss=dmot"),
                          ("rotation_augment=True", "rotation_augment=False")):
         assert train(tiny_data, tmp_path, word, "--resume") == 2
         assert f"was started with {before}; resume it with the same settings" in capsys.readouterr().err

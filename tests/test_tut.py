@@ -9,20 +9,23 @@ from tut_helpers import make_tut
 
 import simulate_dataset
 from doanet_parameters import get_params
-from doatools.data.slots import assign_slots, count_overlap
+from doatools.data.readers import Tut2018
+from doatools.data.slots import assign_slots, count_overlap, rows_at
 from doatools.data.tut import find_tut, read_tut, select_tut, write_tut
 from doatools.errors import UserError
+from doatools.simulate import writers
 from doatools.simulate.sounds import GeneratedSounds
-from doatools.simulate.writers import Tut2018
 from doatools.spatial.geometry import angular_distance, unit_vectors
+from doatools.types import EVENT_PIECES
 
 HEADER = "sound_event_recording,start_time,end_time,ele,azi,dist\n"
 
 
-def rows_of(folder, text, **kwargs):
+def rows_of(folder, text, hop_s=0.02, seconds=None):
+    """A TUT CSV with these lines → EVENT_ROWS at frames of ``hop_s``, up to ``seconds``."""
     path = folder / "some.csv"
     path.write_text(HEADER + text)
-    return read_tut(path, **kwargs)
+    return rows_at(Tut2018.read(path, seconds), hop_s)
 
 
 # --- annotations -------------------------------------------------------------------------------------------------
@@ -45,7 +48,9 @@ def test_borders_on_frames_are_exact(tmp_path):
 def test_any_label_hop(tmp_path):
     text = "a.wav,0.25,0.55,0,0,1\n"
     assert rows_of(tmp_path, text, hop_s=0.1)["frame"].tolist() == [2, 3, 4, 5]
-    assert rows_of(tmp_path, text, hop_s=0.1, n_frames=4)["frame"].tolist() == [2, 3]
+    assert rows_of(tmp_path, text, hop_s=0.1, seconds=0.4)["frame"].tolist() == [2, 3]
+    assert rows_of(tmp_path, text, hop_s=0.1, seconds=0.41)["frame"].tolist() == [2, 3, 4]
+    assert rows_of(tmp_path, text, hop_s=0.1, seconds=0.2)["frame"].tolist() == []
 
 
 def test_slots_follow_the_start_times_of_the_active(tmp_path):
@@ -69,7 +74,9 @@ def test_more_sources_than_slots(tmp_path):
 def test_silence_and_round_trip(tmp_path):
     assert len(rows_of(tmp_path, "")) == 0
     write_tut(tmp_path / "a.csv", [("x.wav", 1.0, 2.5, -170.0, 40.0, 2.0)])
-    rows = read_tut(tmp_path / "a.csv")
+    pieces = read_tut(tmp_path / "a.csv")
+    assert pieces.dtype == EVENT_PIECES and pieces.tolist() == [(1.0, 2.5, 0, 0, 0, -170.0, 40.0, 2.0)]
+    rows = rows_at(pieces, 0.02)
     assert rows["frame"].tolist() == list(range(50, 125))
     assert set(rows["azimuth"]) == {-170} and set(rows["elevation"]) == {40}
 
@@ -157,7 +164,7 @@ def test_simulated_sets_have_the_layout(simulated):
         for recording in found:
             info = soundfile.info(recording.audio)
             assert (info.samplerate, info.channels, info.subtype, info.frames) == (16000, 4, "PCM_16", 32000)
-            rows = read_tut(recording.annotation, 100)
+            rows = rows_at(Tut2018.read(recording.annotation, 2.0), 0.02)
             assert 1 <= count_overlap(rows) <= recording.overlap
             assert not (rows["azimuth"] % 10).any() and not (rows["elevation"] % 10).any()
             assert np.abs(rows["elevation"]).max() <= 60
@@ -168,7 +175,7 @@ def test_anechoic_sources_are_plane_waves_from_their_labels(simulated):
     for recording in find_tut(simulated / "ansim"):
         if recording.overlap == 1:
             audio, fs = soundfile.read(recording.audio)
-            for row in read_tut(recording.annotation, 100):
+            for row in rows_at(Tut2018.read(recording.annotation, 2.0), 0.02):
                 frame = audio[round(row["frame"] * 0.02 * fs) :][: round(0.02 * fs)]
                 if np.mean(frame[:, 0] ** 2) > np.mean(audio[:, 0] ** 2) / 4:
                     intensity = frame[:, [3, 1, 2]].T @ frame[:, 0]
@@ -177,10 +184,11 @@ def test_anechoic_sources_are_plane_waves_from_their_labels(simulated):
 
 
 def test_splits_and_parts_share_no_sound_and_splits_no_room():
-    layout = Tut2018(get_params(**(Tut2018.defaults | {"sim_recordings_per_fold": 3})), GeneratedSounds(1, 16000))
+    writer = writers.Tut2018(get_params(**(writers.Tut2018.defaults | {"sim_recordings_per_fold": 3})),
+                             GeneratedSounds(1, 16000))
     sources, rooms = {}, {}
-    for key in layout.entries():
-        scene = layout.scene(key)
+    for key in writer.entries():
+        scene = writer.scene(key)
         sources.setdefault(scene.key[1], set()).add(key[2:4])
         rooms.setdefault(scene.room.size_m, set()).add(key[2])
     assert all(len(owners) == 1 for owners in [*sources.values(), *rooms.values()])
@@ -193,7 +201,7 @@ def test_the_same_command_gives_the_same_bytes_and_goes_on(simulated, tmp_path, 
     before = victim.read_bytes(), {p: p.stat().st_mtime_ns for p in root.rglob("*.wav")}
     victim.unlink()
     assert simulate_dataset.main([*WORDS, f"dataset_dir={root}"]) == 0
-    assert "1 made" in capsys.readouterr().out and victim.read_bytes() == before[0]
+    assert "1 simulated" in capsys.readouterr().out and victim.read_bytes() == before[0]
     assert sum(p.stat().st_mtime_ns != time for p, time in before[1].items()) == 1
     assert all((simulated / p.relative_to(root)).read_bytes() == p.read_bytes() for p in before[1])
     assert simulate_dataset.main([*WORDS, f"dataset_dir={root}", "seed=2"]) == 2

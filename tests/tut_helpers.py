@@ -1,4 +1,4 @@
-"""A tiny data set in the layout of TUT Sound Events 2018: plane waves of noise, static, in the free field."""
+"""A tiny dataset in the layout of TUT Sound Events 2018: plane waves of noise, static, in the free field."""
 
 from pathlib import Path
 

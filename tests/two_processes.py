@@ -15,7 +15,7 @@ LOSSES = {"dmot": {"gradient_clip": 0.5},
           "mean": {"dmotp": "mean", "ids": "switch", "association_sees": "activity", "association": "sinkhorn"},
           "hungarian": {"association": "hungarian", "activity_gate_deg": 60.0},
           "mse": {"loss": "mse"}, "frame": {"loss": "pit"}, "track": {"loss": "pit", "pit_level": "track"},
-          "sel": {"loss": "sel", "sel_slots": "pit"}}
+          "sel": {"loss": "sel", "sel_slots": "pit"}, "muon": {"optimizer": "muon", "loss": "pit"}}
 
 
 def main(path):

@@ -1,16 +1,16 @@
-"""Does the audio point where the labels say, at the time they say? And if not, what was done to it?
+"""Does the audio point where the labels say, and when they say? If not, what was done to it?
 
-Directions are estimated in label frames with one source, the loudest of each event, once for each *suspect*: a way
-in which channels (their order and signs) or labels (their convention) are commonly wrong. The suspect that
-brings audio and labels together is named, provided that it does so clearly better than "nothing is wrong".
+Directions are estimated in label frames with one source, the loudest of each event, once for each *suspect*: a common
+fault of the channels (order, signs) or of the labels (convention). The suspect that reconciles audio and labels is
+reported if it does so clearly better than "nothing is wrong".
 
-S chosen frames, H suspects of the audio, A all suspects, M channels, K bins. Angles of labels in degrees;
-estimated directions are vectors (S, H, 3) of any length. Error of an event: the median over its frames;
-error of a data set: the median over its events.
+S selected frames, H suspects of the audio, A all suspects, M channels, K bins. Labels are angles in degrees;
+estimated directions are vectors (S, H, 3) of any length. The error of an event is the median over its frames, the
+error of a dataset the median over its events.
 
-FOA (Merimaa and Pulkki, "Spatial impulse response rendering", JAES 2005): the active intensity. Capsules
-(DiBiase, "A high-accuracy, low-latency technique for talker localization", 2000): the steered response,
-with the phases of the array's own response. In both a bin counts by its amplitude, not its power.
+Ambisonics: active intensity (Merimaa and Pulkki, "Spatial impulse response rendering", JAES 2005). Capsules: steered
+response (DiBiase, "A high-accuracy, low-latency technique for talker localization", 2000) with the phases of the
+response of the array. In both, a bin is weighted by its amplitude, not its power.
 """
 
 import itertools
@@ -23,28 +23,28 @@ import scipy.fft
 from doatools.spatial.arrays import fibonacci_directions
 from doatools.spatial.geometry import angular_distance, unit_vectors
 
-BAND_HZ = (500.0, 4000.0)  # below it rooms are not diffuse and arrays small, above it real arrays alias
+BAND_HZ = (500.0, 4000.0)  # lower, arrays are small and rooms not diffuse; higher, real arrays alias
 FRAMES_AN_EVENT, FRAMES_A_RECORDING = 8, 48
-SNAPSHOTS = 4  # windows inside a label frame, each 2/5 of it long
+SNAPSHOTS = 4  # windows in a label frame, each 2/5 of its length
 GRID = fibonacci_directions(400)  # about 10° apart
-STEP_S, STEPS_A_SIDE = 0.02, 10  # a rise compares 0.2 s after with 0.2 s before
-REACH = 50  # steps: rises are looked for up to 1 s from the labelled onset
+STEP_S, STEPS_A_SIDE = 0.02, 10  # a rise compares the level in 0.2 s after with that in 0.2 s before
+REACH = 50  # steps; onsets are searched up to 1 s from the label
 
 
 # --- suspects --------------------------------------------------------------------------------------------
 
 @dataclass(frozen=True)
 class Suspect:
-    """Something that may be wrong. ``cost`` 0: nothing; the cheapest of those that explain the data is believed.
+    """Something that may be wrong. ``cost`` 0: nothing; of the suspects that explain the data, the cheapest is chosen.
 
-    True channel c is ``signs[c]`` times the recorded channel ``order[c]``; ``relabel``, where labels are
-    wrong, maps (azimuth, elevation) as written to what they mean.
+    The true channel c is ``signs[c]`` times the recorded channel ``order[c]``. ``relabel``, for faults of the labels,
+    maps (azimuth, elevation) as written to what they mean.
     """
 
     what: str
     remedy: str = ""
     cost: int = 0
-    order: tuple = ()  # () for as recorded
+    order: tuple = ()  # (): as recorded
     signs: tuple = ()
     relabel: Callable | None = None
 
@@ -70,7 +70,7 @@ LABEL_SUSPECTS = tuple(Suspect(what, remedy, 1, relabel=relabel) for what, remed
 
 
 def suspects_of(array):
-    """Suspects of an array's recordings, "nothing" first, those of the audio before those of the labels."""
+    """The suspects for recordings of an Array: "nothing" first, those of the audio before those of the labels."""
     audio = _foa_suspects() if array.kind == "ambisonic" else _capsule_suspects(array.channels)
     return (*sorted(audio, key=lambda suspect: suspect.cost), *LABEL_SUSPECTS)
 
@@ -81,26 +81,26 @@ def _foa_suspects():
         recorded = "".join(names[order.index(place)] for place in range(4))
         moved = [name for name, place in zip(names, range(4)) if order[place] != place]
         negated = [name for name, sign in zip(names[1:], signs) if sign < 0]
-        told = []
+        faults = []
         if recorded == "WXYZ":
-            told.append("the channels are in FuMa order (W X Y Z), not in ACN order (W Y Z X)")
+            faults.append("the channels are in FuMa order (W X Y Z), not in ACN order (W Y Z X)")
         elif len(moved) == 2:
-            told.append(f"{moved[0]} and {moved[1]} are exchanged (the channels come as {' '.join(recorded)}, "
-                        "not W Y Z X)")
+            faults.append(f"{moved[0]} and {moved[1]} are exchanged (the channels come as {' '.join(recorded)}, "
+                          "not W Y Z X)")
         elif moved:
-            told.append(f"the channels come as {' '.join(recorded)}, not W Y Z X")
+            faults.append(f"the channels come as {' '.join(recorded)}, not W Y Z X")
         if negated:
-            told.append(f"{' and '.join(negated)} {'is' if len(negated) == 1 else 'are'} negated")
+            faults.append(f"{' and '.join(negated)} {'is' if len(negated) == 1 else 'are'} negated")
         cost = len(negated) + bool(moved) + (len(moved) > 2 and recorded != "WXYZ")
-        yield Suspect(" and ".join(told), _remix(order, (1, *signs)), cost, order, (1, *signs))
+        yield Suspect(" and ".join(faults), _remix(order, (1, *signs)), cost, order, (1, *signs))
 
 
 def _capsule_orders(channels):
-    """Orders that channels may come in: all of them for up to four; of more, exchanges of two, rotations and the reverse."""
+    """Orders that channels may come in: all of up to four; of more, rotations, the reverse, and swaps of two."""
     straight = tuple(range(channels))
     if channels <= 4:
         return list(itertools.permutations(straight))
-    orders = [straight[turn:] + straight[:turn] for turn in straight] + [straight[::-1]]
+    orders = [straight[shift:] + straight[:shift] for shift in straight] + [straight[::-1]]
     for one, other in itertools.combinations(straight, 2):
         exchanged = list(straight)
         exchanged[one], exchanged[other] = other, one
@@ -112,15 +112,16 @@ def _capsule_suspects(channels):
     straight, plain = tuple(range(channels)), (1,) * channels
     for order in _capsule_orders(channels):
         moved = [place for place in straight if order[place] != place]
-        turns = [turn for turn in straight if order == straight[turn:] + straight[:turn]]
+        shifts = [shift for shift in straight if order == straight[shift:] + straight[:shift]]
         recorded = " ".join(str(order.index(place)) for place in straight)
         if len(moved) == 2:
             what = f"channels {moved[0]} and {moved[1]} are exchanged"
-        elif turns:
-            what = f"the channels are rotated by {min(turns[0], channels - turns[0])}: they hold capsules {recorded}"
+        elif shifts:
+            shift = min(shifts[0], channels - shifts[0])
+            what = f"the channels are rotated by {shift}: they hold capsules {recorded}"
         else:
             what = f"the channels hold capsules {recorded}"
-        simple = len(moved) == 2 or turns or order == straight[::-1]
+        simple = len(moved) == 2 or shifts or order == straight[::-1]
         yield Suspect(what, _remix(order, plain), bool(moved) + (not simple), order, plain)
     for channel in straight:
         signs = tuple(-1 if place == channel else 1 for place in straight)
@@ -129,17 +130,17 @@ def _capsule_suspects(channels):
 
 def _remix(order, signs):
     words = " ".join(f"{place + 1}{'v-1' if sign < 0 else ''}" for place, sign in zip(order, signs))
-    return f"write the channels anew (sox in.wav out.wav remix {words})"
+    return f"rewrite the channels (sox in.wav out.wav remix {words})"
 
 
 # --- measuring a recording -------------------------------------------------------------------------------
 
 @dataclass(frozen=True)
 class Measured:
-    """What one recording tells: labels (S,) and estimates (S, H, 3) of chosen frames, and its onsets.
+    """Measurements of one recording: labels (S,) and estimates (S, H, 3) of selected frames, and its onsets.
 
-    ``excess_db`` (S,): power of Y, Z and X over that of W, 0 for SN3D gains (FOA; NaN else);
-    ``rises`` (onsets, 2 * REACH + 1): rise of the level, dB, about each labelled onset.
+    ``excess_db`` (S,): power of Y, Z and X together relative to that of W, 0 for SN3D gains (ambisonics; NaN
+    otherwise); ``rises`` (onsets, 2 * REACH + 1): rise of the level in dB around each labelled onset.
     """
 
     azimuth: np.ndarray
@@ -168,7 +169,8 @@ def measure(audio, fs, rows, label_hop_s, array):
         excess = 10 * np.log10(powers[:, 1:].sum(axis=1) / powers[:, 0])
     else:
         grid = GRID[GRID[:, 2] >= 0] if array.planar else GRID
-        phases = np.exp(1j * np.angle(array.response(grid, frequencies[::2])))  # a window blurs bins anyway
+        # Every second bin: windows correlate neighbouring ones.
+        phases = np.exp(1j * np.angle(array.response(grid, frequencies[::2])))
         steering = _pairs(np.einsum("mdk,ndk->dmnk", phases, phases.conj()))
         estimates = [grid[np.argmax(_pairs(_reordered(covariances[..., ::2], suspect)) @ steering.T, axis=1)]
                      for suspect in suspects]
@@ -177,7 +179,7 @@ def measure(audio, fs, rows, label_hop_s, array):
 
 
 def _choose(rows, power):
-    """The loudest single-source rows of each event, no more than FRAMES_A_RECORDING."""
+    """The loudest rows of each event that have no other source in their frame, at most FRAMES_A_RECORDING."""
     frames, counts = np.unique(rows["frame"], return_counts=True)
     alone = rows[np.isin(rows["frame"], frames[counts == 1])]
     alone = alone[np.argsort(-power[alone["frame"]], kind="stable")]
@@ -190,9 +192,9 @@ def _choose(rows, power):
 
 
 def _covariances(audio, starts, hop, fs):
-    """Covariances (S, M, M, K) of label frames that begin at samples ``starts``, and frequencies (K,).
+    """Covariances (S, M, M, K) of the label frames that start at samples ``starts``, and frequencies (K,).
 
-    Divided by the amplitude of each bin, so that they grow with amplitude and not with power.
+    They are divided by the amplitude of each bin, and so proportional to amplitude instead of power.
     """
     length = 2 * hop // 5
     n_fft = scipy.fft.next_fast_len(length, real=True)
@@ -218,14 +220,14 @@ def _intensity(covariances, suspect):
 
 
 def _pairs(covariances):
-    """Covariances (S, M, M, K) → products of each two channels, real (S, 2 * pairs * K)."""
+    """Covariances (S, M, M, K) → those of all pairs of channels as real numbers (S, 2 * pairs * K)."""
     one, other = np.triu_indices(covariances.shape[1], k=1)
     flat = covariances[:, one, other].reshape(len(covariances), len(one) * covariances.shape[-1])
     return np.concatenate([flat.real, flat.imag], axis=1).astype(np.float32)
 
 
 def _rises(audio, fs, rows, label_hop_s):
-    """Rise of the level in dB around the onset of each event (onsets, 2 * REACH + 1); none at the very start."""
+    """Rise of the level in dB around the onset of each event (onsets, 2 * REACH + 1), except at the very start."""
     _, first = np.unique(rows["event"], return_index=True)
     onsets = rows["frame"][first]
     onsets = np.round(onsets[onsets > 0] * label_hop_s / STEP_S).astype(int)
@@ -242,13 +244,13 @@ def _rises(audio, fs, rows, label_hop_s):
     return np.clip(rise[onsets[:, None] + np.arange(2 * REACH + 1)], 0, 30)
 
 
-# --- judging a data set ----------------------------------------------------------------------------------
+# --- judging a dataset -----------------------------------------------------------------------------------
 
 @dataclass(frozen=True)
 class Verdict:
-    """``state``: 'agrees' | 'few' (too few events to tell) | 'unexplained' | 'fault', with its ``suspects``.
+    """``state``: 'agrees' | 'few' (too few events to decide) | 'unexplained' | 'fault', with its ``suspects``.
 
-    ``error`` of the recordings as they are, ``mended`` with the first suspect undone; degrees.
+    ``error`` of the recordings as they are, ``mended`` once the first suspect is corrected; degrees.
     """
 
     state: str
@@ -272,7 +274,7 @@ def event_errors(measured, suspects, array):
 
 
 def judge(errors, suspects, alone=False):
-    """Errors of events (E, A) → Verdict; ``alone``: of one recording, of which more evidence is asked."""
+    """Errors of events (E, A) → Verdict; ``alone``: of a single recording, which needs more evidence."""
     n_events = len(errors)
     if n_events < (5 if alone else 4):
         return Verdict("few", n_events)
@@ -283,17 +285,18 @@ def judge(errors, suspects, alone=False):
     best = best[np.argsort(medians[best], kind="stable")]
     now, mended = medians[0], medians[best[0]]
     closer = np.mean(errors[:, best[0]] < errors[:, 0])
-    told, least = (15, 0.6) if n_events >= 10 and not alone else (25, 0.5)
-    if best[0] != 0 and now >= told and mended <= least * now and mended <= 40 and closer >= 0.7:
+    wrong, least = (15, 0.6) if n_events >= 10 and not alone else (25, 0.5)
+    if best[0] != 0 and now >= wrong and mended <= least * now and mended <= 40 and closer >= 0.7:
         return Verdict("fault", n_events, now, mended, tuple(suspects[number] for number in best))
-    # Directions at random lie 90° from the labels; reverberation and noise alone leave far less.
+    # Random directions are 90° from the labels; reverberation and noise alone cause much smaller errors.
     return Verdict("unexplained" if now > 60 and n_events >= 10 else "agrees", n_events, now)
 
 
 def settle(verdicts):
-    """{dataset: Verdict} of arrays that heard the same → {dataset or 'labels': Verdict} to report.
+    """{array: Verdict} of arrays that recorded the same sound → {array or 'labels': Verdict} to report.
 
-    One array cannot tell some faults of its own from those of the labels (Y negated is the azimuth clockwise); two can.
+    With one array, some faults of the channels look like faults of the labels (Y negated like a clockwise azimuth);
+    two arrays separate them.
     """
     faults = {name: verdict for name, verdict in verdicts.items() if verdict.state == "fault"}
     shared = [suspect for suspect in LABEL_SUSPECTS if all(suspect in verdict.suspects for verdict in faults.values())]
@@ -308,7 +311,7 @@ def settle(verdicts):
 
 
 def excess_of_gains(excess_db, event):
-    """Power of Y, Z, X over W in dB, or None where too few events tell it or they disagree."""
+    """Power of Y, Z, X relative to W in dB; None where events are too few or disagree."""
     per_event = np.array([np.median(excess_db[event == number]) for number in np.unique(event)])
     if len(per_event) < 5 or np.subtract(*np.percentile(per_event, [75, 25])) > 1.5:
         return None
@@ -316,9 +319,9 @@ def excess_of_gains(excess_db, event):
 
 
 def lag_of_onsets(rises):
-    """Rises (onsets, 2 * REACH + 1) → s by which sounds start after their labels; None where it cannot be told.
+    """Rises (onsets, 2 * REACH + 1) → s from the labels to the sounds; None where that is not clear.
 
-    Both halves of the onsets must say the same, and clearly louder than what they say at the labelled time.
+    Both halves of the onsets must agree, and the rise must be clearly larger than that at the labelled time.
     """
     if len(rises) < 6:
         return None

@@ -1,8 +1,8 @@
-"""Is a folder of recordings and labels fit for this toolkit? All findings, not the first alone.
+"""Is a folder of recordings and labels fit for this toolkit? All findings, not only the first.
 
-A recording is looked at once, by ``examine``: its CSV, and its audio at each array. What only many recordings
-together can tell (directions, times) is measured there and judged in ``check``. Findings whose texts differ
-in numbers alone are of one kind and told together.
+``examine`` looks at each recording once: its CSV, and its audio of each array. What follows only from many recordings
+(directions, times) is measured there and judged in ``check``. Findings whose texts differ only in numbers are of one
+kind and reported together.
 """
 
 import math
@@ -25,29 +25,29 @@ from doatools.types import EVENT_ROWS
 
 ATTACKS_AGREE_DEG = 20.0  # attacks that point this near to the labels rule out that a recording is wrong
 FEWEST_ATTACKS = 15  # of a recording that is said to point elsewhere
-NAMED = 4  # files of a kind of finding that are named
+NAMED = 4  # files that are named for each kind of finding
 ALIGNED = 100  # recordings whose directions and times are measured, evenly spaced
-TOLERATED_LAG_S = 0.2  # labels come in frames of 0.1 s, and sounds may start slowly
+TOLERATED_LAG_S = 0.2  # labels have frames of 0.1 s, and sounds may start slowly
 GAINS = {3.0: "W is 3 dB too weak (FuMa gains; SN3D belongs here): multiply W by 1.414",
          4.8: "X, Y and Z are 4.8 dB too strong (N3D gains; SN3D belongs here): multiply them by 0.577"}
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What is wrong and what to do; ``file`` is '' where it is all of them."""
+    """A problem and its remedy; ``file`` is '' for a problem of all files."""
 
     text: str
     file: str = ""
 
     @property
     def kind(self):
-        """The text but for its numbers."""
+        """The text without its numbers."""
         return re.sub(r"-?\d+(\.\d+)?", "#", self.text)
 
 
 @dataclass
 class Report:
-    """Findings make a dataset unhealthy; notes do not; ``checked`` tells what was looked at."""
+    """Findings make a dataset unhealthy, notes do not; ``checked`` lists what was examined."""
 
     findings: list = field(default_factory=list)
     notes: list = field(default_factory=list)
@@ -56,23 +56,23 @@ class Report:
     orientations: dict = field(default_factory=dict)  # {dataset: Orientation}
 
     def lines(self):
-        """The report as lines of text, one or two a kind of finding."""
+        """The report as lines of text, one or two per kind of finding."""
         kinds = {}
         for finding in self.findings:
             kinds.setdefault(finding.kind, []).append(finding)
-        told = [f"checked: {text}" for text in self.checked] + [f"note: {text}" for text in self.notes]
+        lines = [f"checked: {text}" for text in self.checked] + [f"note: {text}" for text in self.notes]
         for number, (first, *more) in enumerate(kinds.values(), 1):
-            told.append(f"{number}. {first.file + ': ' if first.file else ''}{first.text}")
+            lines.append(f"{number}. {first.file + ': ' if first.file else ''}{first.text}")
             if more:
                 names = ", ".join(finding.file for finding in more[: NAMED - 1]) + ", ..." * (len(more) >= NAMED)
-                told.append(f"   the same kind in {len(more)} more: {names}")
+                lines.append(f"   the same kind in {len(more)} more: {names}")
         count = f"{len(kinds)} kind{'s' * (len(kinds) > 1)} of findings, the dataset is not healthy"
-        return [*told, count if kinds else "healthy"]
+        return [*lines, count if kinds else "healthy"]
 
 
 @dataclass(frozen=True)
 class Item:
-    """A recording to examine: its CSV, or None, and its WAVs {dataset: path}."""
+    """A recording to examine: its CSV, or None, and its WAVs {array: path}."""
 
     stem: str
     annotation: Path | None
@@ -81,19 +81,20 @@ class Item:
 
 @dataclass
 class Examined:
-    """Findings in one recording; ``outside``: about angles out of range, whose cause all recordings tell."""
+    """Findings in one recording; ``outside``: those about angles out of range, whose cause follows from all
+    recordings."""
 
     item: Item
     findings: list = field(default_factory=list)
     outside: list = field(default_factory=list)
     rows: np.ndarray | None = None
-    seconds: dict = field(default_factory=dict)  # {dataset: length}
-    measured: dict = field(default_factory=dict)  # {dataset: Measured}
-    attacks: dict = field(default_factory=dict)  # {dataset: (measured (A, 3), labelled (A, 3), delays (A, P))}
+    seconds: dict = field(default_factory=dict)  # {array: length}
+    measured: dict = field(default_factory=dict)  # {array: Measured}
+    attacks: dict = field(default_factory=dict)  # {array: (measured (A, 3), labelled (A, 3), delays (A, P))}
 
 
 def check(data, fs, arrays, jobs=1):
-    """Check the folder of a DataConfig as recorded at ``fs`` Hz by ``arrays`` {name: Array} → Report."""
+    """Check the folder of a DataConfig, with recordings at ``fs`` Hz of ``arrays`` {name: Array} → Report."""
     report, datasets = Report(fs=fs), list(arrays)
     items = find_items(data, datasets, report)
     spread = set(np.linspace(0, len(items) - 1, min(len(items), ALIGNED)).round().astype(int).tolist())
@@ -107,11 +108,13 @@ def check(data, fs, arrays, jobs=1):
                           f"recordings ({', '.join(datasets)}; {hours * 60:.1f} minutes); every line of their CSVs")
     if examined and not any(len(one.rows) for one in examined if one.rows is not None):
         report.findings.append(Finding("no CSV holds a single source: frame,class,track,azimuth,elevation, one "
-                                       "line a source and frame of 100 ms"))
+                                       "line per source and frame of 100 ms"))
     long = sum(max(one.seconds.values(), default=0) > (data.max_audio_len_s or math.inf) for one in examined)
     if long:
         report.notes.append(f"{long} recordings are longer than max_audio_len_s={data.max_audio_len_s:g} s and "
-                            "were checked up to there; training cuts them too")
+                            "were checked up to there; training cuts them as well")
+    report.notes += [f"{name} is planar and cannot distinguish above from below: directions are compared with their "
+                     "elevations folded into the upper half" for name, array in arrays.items() if array.planar]
     suspects = _judge_directions(examined, arrays, report)
     if not any(suspect.cost for suspect in suspects):
         _judge_orientation(examined, arrays, report)
@@ -123,7 +126,7 @@ def check(data, fs, arrays, jobs=1):
 # --- layout ----------------------------------------------------------------------------------------------
 
 def find_items(data, datasets, report):
-    """Recordings of all ``datasets``, sorted by name; what is wrong with folders and names goes to ``report``."""
+    """The recordings of all arrays ``datasets``, sorted by name; problems of folders and names go to ``report``."""
     root, findings = Path(data.dataset_dir), report.findings
     tabled = (root / "splits.csv").exists()
     mixtures = tabled or data.augmented
@@ -149,7 +152,7 @@ def find_items(data, datasets, report):
         items += [Item(stem, annotations.get(stem), {name: audio[stem] for name, audio in files.items()
                                                      if stem in audio}) for stem in stems]
         if part == "dev" and not tabled:
-            findings += [Finding("the name does not tell the fold as fold1_room2_mix003_ov1.wav does; rename it, or "
+            findings += [Finding("the name does not state the fold as fold1_room2_mix003_ov1.wav does; rename it, or "
                                  "list all files in splits.csv with columns file,split", stem)
                          for stem in stems if not TAU_NAME.fullmatch(stem)]
     if not findings:
@@ -158,7 +161,7 @@ def find_items(data, datasets, report):
 
 
 def _readers_refusal(data, datasets):
-    """What the reader that extraction and training use would refuse, such as lines of splits.csv."""
+    """What the reader of extraction and training would refuse, such as lines of splits.csv."""
     try:
         for name in datasets:
             find_recordings(data.dataset_dir, name, data.mode, data.augmented)
@@ -174,7 +177,7 @@ def _name(path):
 # --- one recording ---------------------------------------------------------------------------------------
 
 def examine(item, data, fs, arrays, align):
-    """Item → Examined; ``align``: measure directions and times too."""
+    """Item → Examined; ``align``: also measure directions and times."""
     examined = Examined(item)
     if item.annotation:
         examined.rows = read_loosely(item.annotation)
@@ -195,8 +198,8 @@ def examine(item, data, fs, arrays, align):
         faults += _clipping(audio)
         examined.findings += [Finding(text, _name(path)) for text in faults]
     if len(set(lengths.values())) > 1:
-        told = " and ".join(f"{length / fs:.3f} s at {name}" for name, length in lengths.items())
-        examined.findings.append(Finding(f"lengths differ: {told}; cut both from the same start and end", item.stem))
+        parts = " and ".join(f"{length / fs:.3f} s at {name}" for name, length in lengths.items())
+        examined.findings.append(Finding(f"lengths differ: {parts}; cut both from the same start and end", item.stem))
     if examined.rows is not None:
         _check_annotation(examined, data, fs, lengths)
     return examined
@@ -230,17 +233,17 @@ def _check_annotation(examined, data, fs, lengths):
     if overlap > data.max_sources and data.overflow == "error":
         examined.findings.append(Finding(
             f"{overlap} sources at once, more than max_sources={data.max_sources}; set max_sources={overlap}, or "
-            "overflow=drop to train without the later born", _name(path)))
+            "overflow=drop to train without those that began last", _name(path)))
 
 
 def _refusal(path, error):
-    """A reader's UserError about ``path`` as a Finding."""
+    """A UserError of a reader about ``path`` as a Finding."""
     text = str(error).removeprefix(str(path)).lstrip(":, ").replace(str(path), "the file")
     return Finding(text, _name(path))
 
 
 def _silence(audio, fs, array, rows):
-    """Faults of silent, equal, reversed or failing channels of audio (samples, M)."""
+    """Silent, equal, reversed or failing channels of audio (samples, M), as a list of faults."""
     levels = capsules.block_levels(audio, fs)
     if levels.max() < -120:
         sounding = rows is not None and len(rows)
@@ -249,13 +252,13 @@ def _silence(audio, fs, array, rows):
     silent, dead = capsules.silent_channels(levels)
     loudest = np.percentile(levels.max(axis=1), 90)
     faults = [f"channel {channel}{names.get(channel, '')} is silent, the loudest is at {loudest:.0f} dB; "
-              "look at the cable or the export and make the file again" for channel in silent]
+              "check the cable or the export and make the file again" for channel in silent]
     faults += [f"channel {channel}{names.get(channel, '')} falls silent at {block * capsules.BLOCK_S:.1f} s and stays "
-               "so; look at the cable or the export and make the file again" for channel, block in dead.items()]
+               "so; check the cable or the export and make the file again" for channel, block in dead.items()]
     same = capsules.same_channels(audio) if not silent else []
     if len(same) == audio.shape[1] * (audio.shape[1] - 1) // 2 and same:
-        return [*faults, "all channels are the same: a mono recording tells no direction"]
-    faults += [f"channels {one} and {other} hold the same signal; look at the routing of the recorder"
+        return [*faults, "all channels are the same: a mono recording has no direction"]
+    faults += [f"channels {one} and {other} hold the same signal; check the routing of the recorder"
                for one, other in same]
     if rows is None or not len(rows):  # else the directions tell
         faults += [f"channel {channel} has the wrong polarity: multiply it by -1"
@@ -273,7 +276,7 @@ def _attacks(audio, fs, rows, array):
 
 
 def _clipping(audio):
-    """Faults of clipped channels: their largest value, or smallest, is held over and over."""
+    """Clipped channels, which keep their largest or smallest value over several samples, as a list of faults."""
     held = 0
     for channel in np.ascontiguousarray(audio.T):
         for peak in (channel.max(), channel.min()):
@@ -286,7 +289,7 @@ def _clipping(audio):
 # --- all recordings --------------------------------------------------------------------------------------
 
 def _judge_directions(examined, arrays, report):
-    """Compare directions of audio and labels; returns the suspects reported."""
+    """Compare the directions of audio and labels; returns the suspects that were reported."""
     errors = {name: [(one.item.stem, alignment.event_errors(
         one.measured[name], alignment.suspects_of(arrays[name]), arrays[name]))
                      for one in examined if name in one.measured] for name in arrays}
@@ -303,9 +306,10 @@ def _judge_directions(examined, arrays, report):
     report.findings += [_direction_finding(name, verdict, arrays) for name, verdict in settled.items()]
     if not settled:
         _judge_single_files(examined, errors, arrays, report)
-    foa = settled.get("foa", alignment.Verdict("agrees", 0)).suspects
-    if "foa" in verdicts and all(not suspect.order or suspect.order[0] == 0 for suspect in foa):
-        _judge_gains([one.measured["foa"] for one in examined if "foa" in one.measured], report)
+    for name in (name for name in verdicts if arrays[name].kind == "ambisonic"):
+        suspects = settled[name].suspects if name in settled else ()
+        if all(not suspect.order or suspect.order[0] == 0 for suspect in suspects):  # W is where it belongs
+            _judge_gains(name, [one.measured[name] for one in examined if name in one.measured], report)
     return [suspect for verdict in settled.values() for suspect in verdict.suspects]
 
 
@@ -335,16 +339,16 @@ def _direction_finding(name, verdict, arrays, file=""):
     about = "" if name == "labels" else f"{name}: "
     if verdict.state == "unexplained":
         return Finding(f"{about}the audio points elsewhere than the labels ({verdict.error:.0f}° off, guesses would be "
-                       "90°) and no known fault explains it: do WAV and CSV of a name belong together? Is the array "
-                       f"the one of this dataset ({name}: {arrays[name].kind})?", file)
-    told = "; or ".join(f"{suspect.what} ({suspect.remedy})" for suspect in verdict.suspects[:NAMED])
-    several = "one of these, which sound alike: " if len(verdict.suspects) > 1 else ""
-    return Finding(f"{about}{several}{told}. With that mended the audio points {verdict.mended:.0f}° from the labels, "
-                   f"now {verdict.error:.0f}° (median of {verdict.n_events} events)", file)
+                       "90°) and no known fault explains it: do WAV and CSV of a name belong together? Was this the "
+                       f"array ({arrays[name].describe()})?", file)
+    faults = "; or ".join(f"{suspect.what} ({suspect.remedy})" for suspect in verdict.suspects[:NAMED])
+    several = "one of these, which cannot be distinguished: " if len(verdict.suspects) > 1 else ""
+    return Finding(f"{about}{several}{faults}. With that corrected the audio points {verdict.mended:.0f}° from the "
+                   f"labels, now {verdict.error:.0f}° (median of {verdict.n_events} events)", file)
 
 
 def _judge_single_files(examined, errors, arrays, report):
-    """Recordings that are wrong in a dataset that is right as a whole."""
+    """Report single recordings that are wrong in a dataset that is right as a whole."""
     stems = {stem for pairs in errors.values() for stem, _ in pairs}
     by_stem = {name: dict(pairs) for name, pairs in errors.items()}
     attacks = {(one.item.stem, name): found[:2] for one in examined for name, found in one.attacks.items()}
@@ -365,19 +369,19 @@ def _verdict_on_file(errors, attacks, array):
     return verdict
 
 
-def _judge_gains(measured, report):
+def _judge_gains(name, measured, report):
     numbers = np.concatenate([np.full(len(one.event), number) for number, one in enumerate(measured)])
     events = np.unique(np.stack([numbers, np.concatenate([one.event for one in measured])]), axis=1,
                        return_inverse=True)[1]
     excess = alignment.excess_of_gains(np.concatenate([one.excess_db for one in measured]), events)
     if excess is not None:
-        report.findings += [Finding(f"foa: {text}") for gain, text in GAINS.items() if abs(excess - gain) < 0.8]
+        report.findings += [Finding(f"{name}: {text}") for gain, text in GAINS.items() if abs(excess - gain) < 0.8]
 
 
 def _judge_angles(examined, suspects, report):
-    """Angles out of range: told, with their cause where all labels together show it."""
+    """Report angles out of range, with their cause where it follows from all labels together."""
     if any("exchanged" in suspect.what and suspect.relabel for suspect in suspects):
-        return  # the columns; that says it all
+        return  # which explains these angles
     outside = [finding for one in examined for finding in one.outside]
     rows = [one.rows for one in examined if one.rows is not None and len(one.rows)]
     hint = ""
@@ -386,19 +390,19 @@ def _judge_angles(examined, suspects, report):
         if rows["azimuth"].min() >= 0 and 180 < rows["azimuth"].max() <= 360:
             hint = ": the azimuths count from 0 to 360, subtract 360 from those above 180"
         elif np.abs(rows["azimuth"]).max() <= 90 < np.abs(rows["elevation"]).max() <= 180:
-            hint = ": it seems that the columns azimuth and elevation are exchanged"
+            hint = ": the columns azimuth and elevation seem to be exchanged"
     report.findings += [Finding(finding.text + hint, finding.file) for finding in outside]
 
 
 def _judge_times(examined, datasets, label_hop_s, report):
-    """Compare the times at which sounds start with their labels."""
+    """Compare the onsets of sounds with their labels."""
     lags = {}
     for name in datasets:
         rises = [one.measured[name].rises for one in examined if name in one.measured]
         count = sum(map(len, rises))
         lag = alignment.lag_of_onsets(np.concatenate(rises)) if rises else None
         if lag is None:
-            report.notes.append(f"{name}: times were not compared, {count} labelled onsets do not tell them clearly")
+            report.notes.append(f"{name}: times were not compared, {count} labelled onsets do not show them clearly")
         else:
             lags[name] = lag
             report.checked.append(f"{name}: sounds start {lag:+.2f} s from their labels ({count} onsets)")

@@ -1,10 +1,10 @@
 """Zip archives, also split ones (``name.z01, name.z02, …, name.zip``), unpacked safely.
 
-A split archive (PKWARE's APPNOTE, sections 4.4 and 8) is one stream cut into pieces ("disks"): the first begins
-with a marker of four bytes, a member may lie across pieces, the central directory stands at the end, and each
-of its entries names a member's place as (disk, offset in that disk). Laid end to end, with the places
-rewritten as offsets in the whole, it is a plain archive: this is what ``SplitZip`` shows to Python's zipfile,
-which does the rest. Nothing is copied on disk for it, and only the central directory is held in memory.
+A split archive (PKWARE's APPNOTE, sections 4.4 and 8) is one stream cut into pieces ("disks"). The first piece begins
+with a marker of four bytes, a member can extend over several pieces, and the central directory is at the end; its
+entries give the place of each member as (disk, offset in that disk). Concatenated, with places rewritten as offsets in
+the whole, the pieces are a plain archive. ``SplitZip`` presents this to Python's zipfile, which does the rest. Nothing
+is copied on disk, and only the central directory is held in memory.
 """
 
 import contextlib
@@ -48,20 +48,20 @@ def open_archive(paths):
 
 
 def unpack(paths, folder, places, check_space=lambda size: None):
-    """Unpack chosen folders of a verified archive; what else it holds is left out.
+    """Unpack the given folders of a verified archive.
 
     Parameters
     ----------
-    paths : the archive's file, or its pieces in order
-    folder : where to; whoever calls gives an empty one and renames it when this returns
-    places : {name of a folder in the archive, at any depth: name of the folder it becomes under ``folder``}
-    check_space : called with the bytes that will be written, before they are
+    paths : the file of the archive, or its pieces in order
+    folder : the target, an empty folder; the caller renames it afterwards
+    places : {name of a folder in the archive, at any depth: name of the folder under ``folder``}
+    check_space : called with the number of bytes before they are written
 
     Raises
     ------
     UserError
-        The archive is broken, lacks one of the folders, or holds what must not be unpacked (a member that
-        would leave the folder, a link, a name twice). Members are looked at before any is written.
+        The archive is broken, lacks one of the folders, or holds what must not be unpacked (a member outside of the
+        folder, a link, a name twice). All members are checked before any is written.
     """
     name = Path(paths[-1]).name
     try:
@@ -74,7 +74,7 @@ def unpack(paths, folder, places, check_space=lambda size: None):
                     _extract(archive, member, Path(folder, place), bar)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, struct.error) as error:
         raise UserError(f"{paths[-1]}: cannot be unpacked ({error}), though it is what the record holds; try to unpack "
-                        "it by hand into the layout that README.md describes") from None
+                        "it by hand into the layout in docs/data.md") from None
 
 
 def _choose(archive, places, name):
@@ -82,7 +82,7 @@ def _choose(archive, places, name):
     members = archive.infolist()
     for member in members:
         _refuse_unsafe(member, name)
-    # Archives made on a Mac carry a shadow of each file.
+    # Archives made on macOS hold a second, hidden file for each file.
     files = [(member, PurePosixPath(member.filename)) for member in members if not member.is_dir()]
     files = [(member, path) for member, path in files if "__MACOSX" not in path.parts and path.name[0] != "."]
     chosen = [(member, place) for member, path in files if (place := _place(path, places))]
@@ -92,7 +92,7 @@ def _choose(archive, places, name):
     if missing:
         held = sorted({str(path.parent) for _, path in files})
         raise UserError(f"{name} holds no folder for {', '.join(sorted(missing))}, but {', '.join(held[:10])}; unpack "
-                        "it by hand into the layout that README.md describes")
+                        "it by hand into the layout in docs/data.md")
     if len({place for _, place in chosen}) < len(chosen):
         raise UserError(f"{name} holds the same file twice; nothing of it was unpacked")
     return chosen

@@ -75,7 +75,7 @@ def text_lines(path):
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
     except UnicodeDecodeError:
-        raise UserError(f"{path} is not a text file: an annotation is a CSV (see the README)") from None
+        raise UserError(f"{path} is not a text file: an annotation is a CSV (see docs/data.md)") from None
 
 
 def _parse_together(lines, n_frames):
@@ -203,6 +203,8 @@ def pair_files(audio_dir, annotation_dir, is_left_out=lambda stem: False):
     """[(WAV, CSV)] of two folders, by their stems; UserError that names a file without its partner."""
     audio, annotations = ({stem: path for stem, path in list_files(folder, suffix).items() if not is_left_out(stem)}
                           for folder, suffix in ((audio_dir, ".wav"), (annotation_dir, ".csv")))
+    if annotations and not audio:
+        raise UserError(f"{audio_dir} holds no WAV file")
     for files, partners, missing in ((audio, annotations, f"no annotation in {annotation_dir}"),
                                      (annotations, audio, f"no recording in {audio_dir}")):
         alone = sorted(files.keys() - partners.keys())

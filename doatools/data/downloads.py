@@ -1,8 +1,8 @@
-"""Files of Zenodo records: listed, fetched by pooch, checked, unpacked into place.
+"""Files of Zenodo records: listed, downloaded with pooch, verified, unpacked.
 
-Whatever stops a download (a broken connection, Ctrl-C, a kill), the same call goes on where it was. What counts
-as there is there in full: archives are compared with their MD5 sums before they are unpacked, and folders are
-unpacked under ``.download/`` and renamed.
+If a download stops (broken connection, Ctrl-C, kill), the same call continues it. Folders are either complete or
+missing: archives are compared with their MD5 sums before they are unpacked, and folders are unpacked in ``.download/``
+and renamed.
 """
 
 import contextlib
@@ -25,11 +25,11 @@ from doatools.errors import UserError
 ZENODO = "https://zenodo.org"
 AGENT = f"doanet-toolkit pooch/{pooch.__version__}"  # Zenodo asks clients to say who they are
 TIMEOUT = (20, 60)  # s to connect, s without a byte
-PAUSES = (1, 2, 4, 8, 16, 32)  # s between attempts; one more without a new byte is an error
-LONGEST_PAUSE = 120  # s, however long the server asks for
+PAUSES = (1, 2, 4, 8, 16, 32)  # s between attempts that give no new byte; then it is an error
+LONGEST_PAUSE = 120  # s, even if the server asks for more
 CHUNK = 1 << 16
-BUSY = (429, 500, 502, 503, 504)  # answers that may be better next time
-WORK = ".download"  # folder of archives and of what is being unpacked
+BUSY = (429, 500, 502, 503, 504)  # status codes after which to try again
+WORK = ".download"  # folder for archives and for unpacking
 DOCUMENT = re.compile(r"(LICEN[SC]E|README)(\.(md|txt|pdf))?", re.IGNORECASE)
 
 
@@ -49,39 +49,39 @@ class Record:
     files: dict  # name → RemoteFile
 
     def file(self, name, checksum=None):
-        """A file of the record; UserError if it is not there, or with another checksum than is known."""
+        """A file of the record; UserError if it does not exist or has another than the known checksum."""
         if name not in self.files:
-            raise UserError(f"{self.page} lists no {name} but {', '.join(self.files)}; see in a browser whether the "
-                            "record has changed")
+            raise UserError(f"{self.page} does not list {name}, but {', '.join(self.files)}; look in a browser whether "
+                            "the record has changed")
         if checksum not in (None, self.files[name].checksum):
-            raise UserError(f"{self.page} lists {name} with the checksum {self.files[name].checksum}, known is "
-                            f"{checksum}: the record has changed; look for a newer version of this toolkit")
+            raise UserError(f"{self.page} lists {name} with the checksum {self.files[name].checksum}, not {checksum}: "
+                            "the record has changed; look for a newer version of this toolkit")
         return self.files[name]
 
 
 @dataclass(frozen=True)
 class Part:
-    """What is fetched and unpacked together: an archive (or the pieces of a split one) and its folders."""
+    """A part of a dataset: an archive (or the pieces of a split one) and the folders that are unpacked from it."""
 
     name: str
     root: Path
     files: tuple  # RemoteFiles, the pieces in order
     places: dict  # folder in the archive → folder under root
-    unpacked: int = 0  # bytes on disk, as far as is known before the archive is here
+    unpacked: int = 0  # bytes on disk, if known before the download
 
     @property
     def size(self):
         return sum(file.size for file in self.files)
 
     def missing(self):
-        """The folders that are not there yet."""
+        """The folders that do not exist yet."""
         return [name for name in self.places.values() if not _filled(self.root / name)]
 
     def count_files(self):
         return sum(1 for name in self.places.values() for _ in (self.root / name).iterdir())
 
     def fetched(self):
-        """Bytes of the archive that an earlier run has left."""
+        """Bytes of the archive that an earlier run has downloaded."""
         work = self.root / WORK
         return sum(max(_size(work / file.name), _size(work / f"{file.name}.part")) for file in self.files)
 
@@ -94,7 +94,7 @@ def read_record(number, server=ZENODO):
     Raises
     ------
     UserError
-        The server cannot be reached, knows no such record, or answers something else.
+        The server cannot be reached, has no such record, or sends something else.
     """
     page = f"{server}/records/{number}"
     with _ask(f"{server}/api/records/{number}") as response:
@@ -106,14 +106,14 @@ def read_record(number, server=ZENODO):
             licence = licence if isinstance(licence, str) else licence.get("id")
             return Record(about["title"], licence or "not named", page, {file.name: file for file in files})
         except (ValueError, KeyError, TypeError, AttributeError):
-            raise UserError(f"{response.url}: this is not the listing of a Zenodo record; try again later, or fetch "
+            raise UserError(f"{response.url}: this is not the listing of a Zenodo record; try again later, or download "
                             f"the files by hand from {page}") from None
 
 
 def _remote_file(entry, page):
-    """A file of the listing, in either form that Zenodo's interface has had.
+    """A file of the listing, in either of the two forms that Zenodo has used.
 
-    It is fetched from where a browser would: the listing's own link, under /api, is said not to serve ranges.
+    The URL is the one that a browser uses: the link in the listing, under /api, is said not to serve ranges.
     """
     name = entry.get("key") or entry["filename"]
     checksum = entry["checksum"]
@@ -122,7 +122,7 @@ def _remote_file(entry, page):
 
 
 def _ask(url):
-    """GET, again while the server is busy; no patience with a network that is not there."""
+    """GET, repeated while the server is busy; an unreachable network is an error at once."""
     for pause in (*PAUSES, None):
         try:
             response = requests.get(url, headers={"User-Agent": AGENT}, timeout=TIMEOUT)
@@ -138,16 +138,16 @@ def _ask(url):
 
 
 def _checked(response):
-    """The response, if it is a good one; UserError else."""
+    """The response; UserError if its status is an error."""
     if response.status_code >= 400:
         raise UserError(f"{response.url}: the server answers {response.status_code} ({response.reason}); "
                         + ("try again later" if response.status_code in BUSY
-                           else "see in a browser whether the record has moved"))
+                           else "look in a browser whether the record has moved"))
     return response
 
 
 def _reason(error):
-    """The innermost words of what requests wraps several times."""
+    """The cause of an error that requests has wrapped several times, in words."""
     while inner := next((cause for cause in (*error.args, getattr(error, "reason", None))
                          if isinstance(cause, Exception) and cause is not error), None):
         error = inner
@@ -157,12 +157,12 @@ def _reason(error):
 # --- one file ----------------------------------------------------------------------------------------------
 
 class ResumingDownloader:
-    """A downloader for pooch that appends to a partial file, so that no byte is fetched twice.
+    """A downloader for pooch that appends to a partial file, so that no byte is downloaded twice.
 
     Parameters
     ----------
-    part : path of the partial file, kept over interruptions
-    size : bytes of the whole
+    part : path of the partial file, which interruptions leave in place
+    size : bytes of the complete file
     """
 
     def __init__(self, part, size):
@@ -178,8 +178,8 @@ class ResumingDownloader:
                 if _size(self.part) > best:
                     best, failures = _size(self.part), 0
                 elif failures == len(PAUSES):
-                    raise UserError(f"{url}: {reason}; the {readable(best)} that are here stay. Run the same "
-                                    "command again to go on")
+                    raise UserError(f"{url}: {reason}; the {readable(best)} that were downloaded stay. Run the same "
+                                    "command again to continue")
                 else:
                     bar.set_postfix_str(f"{reason}; waiting to try again")
                     time.sleep(min(pause or PAUSES[failures], LONGEST_PAUSE))
@@ -187,7 +187,7 @@ class ResumingDownloader:
         self._hand_over(Path(output_file))
 
     def _append(self, url, bar):
-        """Fetch on until the connection ends → (seconds to wait as the server asks, why it ended)."""
+        """Download until the connection ends → (seconds that the server asks to wait, why it ended)."""
         have = _size(self.part)
         headers = {"User-Agent": AGENT, "Accept-Encoding": "identity"}
         if have:
@@ -197,7 +197,7 @@ class ResumingDownloader:
                 if response.status_code in BUSY:
                     wait = response.headers.get("Retry-After", "")
                     return int(wait) if wait.isdecimal() else 0, f"the server answers {response.status_code}"
-                if response.status_code == 416:  # the file there is shorter than the part here
+                if response.status_code == 416:  # the file on the server is shorter than the part here
                     self.part.unlink()
                     return 0, "the server has no such range"
                 resumed = _checked(response).status_code == 206
@@ -211,12 +211,12 @@ class ResumingDownloader:
         return 0, "the connection ended early"
 
     def _is_something_else(self, response):
-        """Whether a whole answer is the page of a proxy or a login, for which no part is given up."""
+        """Whether a complete answer is not the file but a page of a proxy or a login; the partial file is then kept."""
         return ("text/html" in response.headers.get("Content-Type", "")
                 or response.headers.get("Content-Length", str(self.size)) != str(self.size))
 
     def _write(self, response, bar, have):
-        """``have`` 0: a server without ranges starts over."""
+        """Write to the partial file after its first ``have`` bytes (0 for a server that does not support ranges)."""
         bar.n = have
         bar.set_postfix_str("")
         with open(self.part, "ab" if have else "wb") as file:
@@ -224,10 +224,10 @@ class ResumingDownloader:
                 file.write(chunk)
                 bar.update(len(chunk))
                 if (have := have + len(chunk)) > self.size:
-                    return  # not the file of the listing, as its checksum will tell
+                    return  # not the file of the listing, which its checksum will show
 
     def _hand_over(self, output):
-        """Give pooch its file: a second name of the part where that can be, lest Ctrl-C during the check loses it."""
+        """Give pooch its file: a hard link to the part if possible, so that the part survives Ctrl-C."""
         output.unlink(missing_ok=True)
         try:
             os.link(self.part, output)
@@ -236,12 +236,12 @@ class ResumingDownloader:
 
 
 def fetch(file, folder):
-    """A RemoteFile → its path in ``folder``, its checksum verified; what is there already is only verified.
+    """Download a RemoteFile to ``folder`` and verify its checksum → its path; an existing file is only verified.
 
     Raises
     ------
     UserError
-        It cannot be fetched, or not with the right checksum (what was fetched is then deleted).
+        It cannot be downloaded, or has another checksum (and is then deleted).
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -252,11 +252,11 @@ def fetch(file, folder):
         path = shelf.fetch(file.name, downloader=ResumingDownloader(part, file.size))
     except UserError:
         raise
-    except ValueError:  # pooch's word for a wrong checksum
+    except ValueError:  # raised by pooch for a wrong checksum
         part.unlink(missing_ok=True)
         raise UserError(f"{file.name}: what {file.url} sent does not have the checksum {file.checksum}; it is deleted. "
-                        "Run the same command again; if that does not help, something on the way alters the file, "
-                        "or the record has changed") from None
+                        "Run the same command again; if that does not help, the file is altered on its way, or the "
+                        "record has changed") from None
     part.unlink(missing_ok=True)
     return Path(path)
 
@@ -264,16 +264,16 @@ def fetch(file, folder):
 # --- parts of a dataset --------------------------------------------------------------------------------------
 
 def fetch_part(part):
-    """Fetch, verify and unpack a part, if it is not there; its archives go when its folders are in place."""
+    """Download, verify and unpack a part, if it is missing; then delete its archives."""
     if part.missing():
         work = part.root / WORK
-        for orphan in work.glob("tmp*"):  # pooch's, of a run that was killed
+        for orphan in work.glob("tmp*"):  # temporary files of pooch in a run that was killed
             orphan.unlink()
         paths = [fetch(file, work) for file in part.files]
         unpacked = work / "unpacked"
         shutil.rmtree(unpacked, ignore_errors=True)
         archives.unpack(paths, unpacked, part.places, lambda size: refuse_full_disk(part.root, size))
-        # A folder of an earlier run that was killed between two of these lines stays as it is.
+        # Folders that an earlier run renamed before it was killed stay as they are.
         for name in part.missing():
             os.replace(unpacked / name, part.root / name)
         shutil.rmtree(unpacked)
@@ -281,26 +281,26 @@ def fetch_part(part):
 
 
 def clear(part):
-    """Delete the archives of a part, whole or partial."""
+    """Delete the archives of a part, complete or partial."""
     work = part.root / WORK
     for file in part.files:
         (work / file.name).unlink(missing_ok=True)
         (work / f"{file.name}.part").unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # not there, or archives of other parts in it
+    with contextlib.suppress(OSError):  # does not exist, or holds archives of other parts
         work.rmdir()
 
 
 def fetch_documents(record, root):
-    """The licence and the description beside the data, where the record has them as files."""
+    """Download the licence and the description to ``root``, if the record has them as files."""
     for file in record.files.values():
         if DOCUMENT.fullmatch(file.name) and not (Path(root) / file.name).exists():
             fetch(file, root)
 
 
 def space_needed(parts):
-    """Bytes that it takes to fetch and unpack parts one after another, as far as is known before."""
+    """Bytes needed to download and unpack parts one after another, as far as they are known in advance."""
     todo = [part for part in parts if part.missing()]
-    unpacked = sum(max(part.unpacked, part.size) for part in todo)  # hardly less than the archive
+    unpacked = sum(max(part.unpacked, part.size) for part in todo)  # at least as large as the archive
     return max(0, unpacked + max((part.size for part in todo), default=0) - sum(part.fetched() for part in todo))
 
 
@@ -309,11 +309,11 @@ def refuse_full_disk(folder, needed):
     free = free_space(folder)
     if free < needed:
         raise UserError(f"{folder}: {readable(needed)} are needed, {readable(free)} are free; free some space, choose "
-                        "another folder with --to, or fetch fewer parts. What is here stays")
+                        "another folder with --to, or download fewer parts. What was downloaded stays")
 
 
 def free_space(folder):
-    """Bytes free where a folder is, or will be."""
+    """Free bytes on the disk of a folder, which need not exist yet."""
     folder = Path(folder).absolute()
     return shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
 

@@ -3,7 +3,9 @@
 Audio is float32 (samples, channels), full scale ±1. Only one block is held at a time, so length costs no memory.
 """
 
+import queue
 import struct
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +17,10 @@ from doatools.data.audiofiles import SUBTYPES, refuse_truncated
 from doatools.errors import UserError
 
 BLOCK_S = 5.0  # length of a block that is read from a file
+LIVE_BLOCK_S = 0.1  # the same of a file that is played in real time
+CARD_BLOCK_S = 0.05  # the same of a sound card
+HELD_S = 10.0  # of the sound of a sound card that may wait to be processed; more is lost
+SILENT_CARD_S = 5.0  # without a block, after which a sound card is given up
 SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".w64", ".rf64", ".aif", ".aiff", ".caf")
 
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE  # sample formats in the header of a WAV
@@ -31,6 +37,7 @@ class Sound:
     blocks: Any  # iterator of arrays (samples, channels)
     seconds: float | None = None  # None for a stream, whose length is unknown
     notes: list = field(default_factory=list)  # sentences for the user
+    lost: int = 0  # samples that a live source could not hold
 
 
 def open_file(path):
@@ -71,6 +78,85 @@ def _finite(blocks, name, rate):
                             f"is {block[sample, channel]}; repair the recording")
         before += len(block)
         yield block
+
+
+def paced(sound, clock=time.monotonic, sleep=time.sleep):
+    """The Sound of a file in real time: each block comes when its last sample would have been recorded."""
+    def blocks():
+        size, start, passed = round(LIVE_BLOCK_S * sound.rate), None, 0
+        for block in sound.blocks:
+            for first in range(0, len(block), size):
+                part = block[first : first + size]
+                start = clock() if start is None else start
+                passed += len(part)
+                sleep(max(start + passed / sound.rate - clock(), 0))
+                yield part
+    return Sound(sound.name, sound.rate, sound.channels, blocks(), sound.seconds, sound.notes)
+
+
+def open_card(channels, rate, device=None, picked=None):
+    """A Sound of a sound card, by the library sounddevice, at ``rate`` Hz or else at the rate that the card prefers.
+
+    Parameters
+    ----------
+    channels : int
+        How many are read: the first ones, or those ``picked``, numbers from 1.
+    device : str or None
+        Number of the device, or a part of its name; None: the system's choice.
+
+    Raises
+    ------
+    UserError
+        The library or the device is missing, or the device has too few channels.
+    """
+    try:
+        import sounddevice
+    except ImportError:
+        raise UserError("a sound card takes one more package: pip install sounddevice (or give a file: --live FILE)"
+                        ) from None
+    except OSError as error:  # it is installed, the library that it calls is not
+        raise UserError(f"a sound card takes the library PortAudio ({error}): apt install libportaudio2") from None
+    device = int(device) if device and device.isdecimal() else device
+    picked = picked or range(1, channels + 1)
+    try:
+        about = sounddevice.query_devices(device, "input")
+        have = about["max_input_channels"]
+        if have < max(picked):
+            raise UserError(f"sound card '{about['name']}' has {have} channel(s), {max(picked)} are needed; "
+                            f"list the devices by: python3 -m sounddevice, and choose one by --device")
+        try:
+            sounddevice.check_input_settings(device, max(picked), "float32", samplerate=rate)
+        except sounddevice.PortAudioError:
+            rate = round(about["default_samplerate"])
+    except (sounddevice.PortAudioError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"no sound card ({error}); list the devices by: python3 -m sounddevice, and choose one by "
+                        "--device, or give a file: --live FILE") from None
+    sound = Sound(about["name"], rate, channels, None)
+    sound.blocks = _card_blocks(sounddevice, sound, device, [number - 1 for number in picked])
+    return sound
+
+
+def _card_blocks(sounddevice, sound, device, picked):
+    """Blocks from the thread of the card; if computation cannot keep up, they are lost and ``sound.lost`` counts."""
+    waiting = queue.Queue(round(HELD_S / CARD_BLOCK_S))
+
+    def heard(block, frames, *_):
+        try:
+            waiting.put_nowait(block[:, picked].copy())
+        except queue.Full:
+            sound.lost += frames
+
+    try:
+        with sounddevice.InputStream(device=device, channels=max(picked) + 1, samplerate=sound.rate, dtype="float32",
+                                     blocksize=round(CARD_BLOCK_S * sound.rate), callback=heard):
+            while True:
+                yield waiting.get(timeout=SILENT_CARD_S)
+    except queue.Empty:
+        raise UserError(f"sound card '{sound.name}' gives no more sound") from None
+    except sounddevice.PortAudioError as error:
+        raise UserError(f"sound card '{sound.name}': {error}") from None
 
 
 def open_stream(file, rate, channels, name="standard input"):

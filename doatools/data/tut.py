@@ -72,7 +72,7 @@ def write_tut(path, events):
 def _parse(row):
     """A line as a dict → (start, end, azimuth, elevation, distance)."""
     if None in row or None in row.values():
-        raise UserError(f"it does not have as many cells as the header ({len(HEADER)})")
+        raise UserError(f"not as many cells as in the header ({len(HEADER)})")
     values = {}
     for name in HEADER[1:]:
         try:

@@ -1,4 +1,4 @@
-"""Plots as PNG files; no display is needed. Times in seconds, angles in degrees, frequencies in kHz."""
+"""Plots as PNG, SVG or PDF files; no display is needed. Times in seconds, angles in degrees, frequencies in kHz."""
 
 import contextlib
 
@@ -7,11 +7,18 @@ import numpy as np
 
 from doatools.files import replacing
 from doatools.spatial.geometry import azimuth_elevation
+from doatools.track.rows import by_track
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
 
 COLOURS = pyplot.get_cmap("tab10").colors
+# Of tracks: each as far as possible from those before it, also for colour-blind eyes; as in scene_view.js.
+TRACK_COLOURS = (
+    "#242bb6", "#b02d1f", "#4896b6", "#7a0969", "#b67f0c", "#6361b6", "#047465",
+    "#23a372", "#70303b", "#a9558c", "#005195", "#b05e1c", "#558554", "#940590",
+    "#4e7aab", "#904e4a", "#853975", "#374db8", "#8a914f", "#266006",
+)
 FREQUENCIES_KHZ = (0.25, 0.5, 1, 2, 4, 8, 16)  # ticks on axes of mel bands
 
 
@@ -55,7 +62,7 @@ def _figures(history, name):
     return np.array([entry["scores"][name] for entry in history], float)
 
 
-def recording(path, title, features, pictured, result, hop_len_s, hop):
+def recording(path, title, features, pictured, result, hop_len_s, hop, frequencies):
     """One recording: log-mel and spatial feature, azimuth, elevation and activity over time.
 
     Parameters
@@ -64,13 +71,14 @@ def recording(path, title, features, pictured, result, hop_len_s, hop):
     pictured : two of (feature channel, label of its vertical axis, label of its values, colour map)
     result : Result
     hop_len_s, hop : s, length of a feature frame and of a frame of the result
+    frequencies : (F,) Hz, of the bands of those that have any
     """
     seconds = np.arange(len(result.doa)) * hop
     colour = _slot_colours(result)
     with figure(path, 5, 1, figsize=(13, 13), sharex=True,
                 height_ratios=[1.1, 1.1, 1.5, 1.2, 0.9]) as (fig, axes):
         fig.suptitle(title)
-        _draw_features(fig, axes, features, pictured, hop_len_s)
+        _draw_features(fig, axes, features, pictured, hop_len_s, frequencies)
         _draw_tracks(axes[2:4], seconds, result, colour)
         _draw_activity(axes[4], seconds, result)
         axes[4].set(xlabel="time (s)", xlim=(0, len(result.doa) * hop))
@@ -113,7 +121,7 @@ def _draw_tracks(axes, seconds, result, colour):
     _legend(axes[0], result)
 
 
-def _draw_features(fig, axes, features, pictured, hop_len_s):
+def _draw_features(fig, axes, features, pictured, hop_len_s, frequencies):
     seconds, bands = features.shape[1] * hop_len_s, features.shape[2]
     for ax, (channel, vertical, label, colours) in zip(axes, pictured):
         values = features[channel].T
@@ -125,7 +133,10 @@ def _draw_features(fig, axes, features, pictured, hop_len_s):
         image = ax.imshow(values, origin="lower", aspect="auto", extent=extent, cmap=colours, vmin=low, vmax=high,
                           interpolation="nearest")
         fig.colorbar(image, ax=ax, label=label, pad=0.01)
-        ax.set(ylabel=vertical)
+        if vertical.startswith("lag"):
+            ax.set(ylabel=vertical)
+        else:
+            _show_kilohertz(ax, frequencies)
 
 
 def _slot_colours(result):
@@ -177,6 +188,14 @@ def _legend(ax, result):
     ax.legend(handles=handles, loc="lower right", bbox_to_anchor=(1, 1), ncols=4, fontsize=8, frameon=False)
 
 
+def _show_kilohertz(ax, frequencies):
+    """Ticks in kHz on an axis of bands (0 to F) of ``frequencies`` (F,) Hz."""
+    shown = [khz for khz in FREQUENCIES_KHZ if frequencies[0] <= 1000 * khz < frequencies[-1]]
+    places = np.interp(shown, np.asarray(frequencies) / 1000, np.arange(len(frequencies)) + 0.5)
+    apart = [k for k, place in enumerate(places) if k == 0 or place - places[k - 1] > len(frequencies) / 25]
+    ax.set(ylabel="frequency (kHz)", yticks=places[apart], yticklabels=[f"{shown[k]:g}" for k in apart])
+
+
 def tracks(path, title, rows, spectrogram, frequencies, seconds, hop_s):
     """The tracks of a recording: azimuth above and elevation below its spectrogram.
 
@@ -189,7 +208,7 @@ def tracks(path, title, rows, spectrogram, frequencies, seconds, hop_s):
     with figure(path, 3, 1, figsize=(13, 10), sharex=True, height_ratios=[1.5, 1, 1.2]) as (fig, axes):
         fig.suptitle(title)
         for ax, part, limit, step in ((axes[0], "azimuth", 180, 45), (axes[2], "elevation", 90, 30)):
-            _draw_track_rows(ax, rows, part, hop_s)
+            _draw_track_rows(ax, rows, part, hop_s, seconds, limit)
             ax.set(ylabel=f"{part} (°)", ylim=(-limit, limit), yticks=np.arange(-limit, limit + 1, step))
             ax.grid(alpha=0.3)
         sounding = spectrogram[spectrogram > spectrogram.min()]  # without digital silence
@@ -197,21 +216,75 @@ def tracks(path, title, rows, spectrogram, frequencies, seconds, hop_s):
         image = axes[1].imshow(spectrogram.T, origin="lower", aspect="auto", cmap="magma", vmin=low, vmax=high,
                                extent=(0, seconds, 0, spectrogram.shape[1]), interpolation="nearest")
         fig.colorbar(image, ax=axes[1], label="level (dB)", pad=0.01)
-        shown = [khz for khz in FREQUENCIES_KHZ if 1000 * khz < frequencies[-1]]
-        places = np.interp(shown, np.asarray(frequencies) / 1000, np.arange(len(frequencies)) + 0.5)
-        axes[1].set(ylabel="frequency (kHz)", yticks=places, yticklabels=[f"{khz:g}" for khz in shown])
+        _show_kilohertz(axes[1], frequencies)
         axes[2].set(xlabel="time (s)", xlim=(0, seconds))
 
 
-def _draw_track_rows(ax, rows, part, hop_s):
-    """Lines, broken at gaps and at ±180°; each track is numbered at its start."""
-    numbers = np.unique(rows["track"])
-    for number in numbers:
-        own = rows[rows["track"] == number]
-        middle, colour = (own["frame"] + 0.5) * hop_s, COLOURS[(number - 1) % len(COLOURS)]
+def _draw_track_rows(ax, rows, part, hop_s, seconds, limit):
+    """Lines, broken at gaps and at ±180°; each track is numbered near its start, where there is room."""
+    tracks = by_track(rows)
+    colours = _colours_of([(own["frame"][0], own["frame"][-1]) for own in tracks])
+    labels = Labels(seconds, limit)
+    for own, colour in zip(tracks, colours):
+        middle = (own["frame"] + 0.5) * hop_s
+        labels.avoid(middle, own[part])
         cut = (np.diff(own["frame"]) > 1) | (np.abs(np.diff(own[part])) > 180)
         for piece in np.split(np.arange(len(own)), np.flatnonzero(cut) + 1):
             ax.plot(middle[piece], own[part][piece], color=colour, lw=2, marker=".", ms=3)
-        if len(numbers) <= 60:
-            ax.annotate(str(number), (middle[0], own[part][0]), (0, 5), textcoords="offset points", color=colour,
-                        ha="center", fontsize=9, annotation_clip=True)
+    order = sorted(range(len(tracks)), key=lambda k: -len(tracks[k]))  # long tracks first, if there is no room for all
+    for k in order[: Labels.MOST]:
+        place = labels.place(str(tracks[k]["track"][0]), (tracks[k]["frame"][0] + 0.5) * hop_s, tracks[k][part][0])
+        if place:
+            ax.text(*place, str(tracks[k]["track"][0]), color=colours[k], ha="center", va="center", fontsize=9,
+                    fontweight="bold", clip_on=True)
+
+
+def _colours_of(spans):
+    """A colour for each (first, last frame), in the order of their starts: the one that is out of use for the longest
+    time, as on the page (scene_view.js), so that tracks near each other differ."""
+    free, chosen = [-np.inf] * len(TRACK_COLOURS), [None] * len(spans)
+    for k in sorted(range(len(spans)), key=lambda k: spans[k][0]):
+        best = min(range(len(free)), key=free.__getitem__)
+        chosen[k], free[best] = TRACK_COLOURS[best], spans[k][1]
+    return chosen
+
+
+class Labels:
+    """Places for short texts in a panel ``seconds`` wide and from -limit to limit high: none covers another one, and as
+    few as possible cover lines."""
+
+    CELLS = 220, 60  # of the panel, each about as wide as a digit and half as high
+    MOST = 150  # labels in a panel
+    AROUND = tuple((dx * reach, dy * reach) for reach in (1, 1.8)
+                   for dx, dy in ((0, 2), (0, -2), (-2.5, 0), (2, 2), (2, -2), (-2, 2), (-2, -2)))
+
+    def __init__(self, seconds, limit):
+        self._scale = self.CELLS[0] / max(seconds, 1e-6), self.CELLS[1] / (2 * limit)
+        self._limit = limit
+        self._lines, self._texts = np.zeros(self.CELLS, bool), np.zeros(self.CELLS, bool)
+
+    def avoid(self, x, y):
+        """A line passes there."""
+        column, row = (np.clip(values.astype(int), 0, size - 1) for values, size in zip(self._cells(x, y), self.CELLS))
+        self._lines[column, row] = True
+
+    def _cells(self, x, y):
+        return np.asarray(x) * self._scale[0], (np.asarray(y) + self._limit) * self._scale[1]
+
+    def place(self, text, x, y):
+        """Where a text that belongs to (x, y) is best, its centre, or None if there is no room; that place is taken."""
+        column, row = self._cells(x, y)
+        best = None
+        for dx, dy in self.AROUND:
+            half = 0.5 + 0.6 * len(text)
+            box = [column + dx - half, column + dx + half, row + dy - 1, row + dy + 1]
+            if box[0] < 0 or box[1] > self.CELLS[0] or box[2] < 0 or box[3] > self.CELLS[1]:
+                continue
+            cells = slice(int(box[0]), int(np.ceil(box[1]))), slice(int(box[2]), int(np.ceil(box[3])))
+            crossed = self._lines[cells].sum()
+            if not self._texts[cells].any() and (best is None or crossed < best[0]):
+                best = crossed, cells, (column + dx, row + dy)
+        if best is None:
+            return None
+        self._texts[best[1]] = True
+        return best[2][0] / self._scale[0], best[2][1] / self._scale[1] - self._limit

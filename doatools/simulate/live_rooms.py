@@ -69,7 +69,9 @@ def furnished(room, simulation, rng):
     weights /= areas @ weights / areas.sum()
     inherited = {field.name: getattr(room, field.name) for field in fields(Room)}
     return LiveRoom(**inherited, rt60_bands_s=tuple(rt60.tolist()),
-                    exponents=tuple(map(tuple, (mean * weights).tolist())), margin_m=simulation.margin_m, directivity=simulation.directivity,
+                    exponents=tuple(map(tuple, (mean * weights).tolist())),
+                    margin_m=simulation.margin_m,
+                    directivity=simulation.directivity,
                     directional_noise=simulation.directional_noise)
 
 

@@ -326,11 +326,11 @@ def _doubts(room, array, fs):
     excess = float(np.median(10 * np.log10(powers[:, 1:].sum(1) / powers[:, 0])))
     notes = []
     if error > DOUBTFUL_DEG:
-        notes.append(f"{room.name}: the direct sounds come from {error:.0f}° beside the stated directions (median); are "
-                     "the channels W, Y, Z, X (ACN), or FuMa (--foa-order fuma)? Are azimuths counter-clockwise?")
+        notes.append(f"{room.name}: the direct sounds come from {error:.0f}° beside the stated directions (median); "
+                     "are the channels W, Y, Z, X (ACN), or FuMa (--foa-order fuma)? Are azimuths counter-clockwise?")
     if abs(excess) > DOUBTFUL_DB:
-        notes.append(f"{room.name}: Y, Z and X are {excess:+.1f} dB over W in the direct sounds, where SN3D has 0, FuMa "
-                     "+3 and N3D +4.8")
+        notes.append(f"{room.name}: Y, Z and X are {excess:+.1f} dB over W in the direct sounds, where SN3D has 0, "
+                     "FuMa +3 and N3D +4.8")
     return tuple(notes)
 
 

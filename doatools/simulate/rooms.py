@@ -1,16 +1,16 @@
-"""Shoebox rooms as several arrays hear them at once: early image sources, late diffuse tail, moving sources.
+"""Shoebox rooms, recorded by several arrays at once: early image sources, late diffuse tail, moving sources.
 
-Lengths in m, times in s; x is the front of the arrays, z up; signals are (channels, samples), the channels of
-all arrays one after the other. The arrays share one centre.
+Lengths in m, times in s; x is the front of the arrays, z up; signals are (channels, samples), the channels of all
+arrays one after another. The arrays have the same centre.
 
-Early reflections are image sources (Allen and Berkley, "Image method for efficiently simulating small-room
-acoustics", JASA 1979). Each goes through the array's response in bins of its angle to a capsule, interpolated
-between neighbouring bins. Image density grows with the square of time, and past the mixing time (about
-sqrt(volume) ms, so 8 to 25 ms in the rooms of scenes.py) arrivals are dense and diffuse: after EARLY_S the
-response is Gaussian noise of the diffuse field, decaying 60 dB per RT60. Its level is no free choice: images
-fill space with density 1/volume, so the energy that arrives per second is 4πc/volume times the decay, for
-amplitudes 1/distance. Time is counted from the direct sound: there is no propagation delay to correct in the
-labels, and a source that comes nearer has no Doppler shift.
+Early reflections are image sources (Allen and Berkley, "Image method for efficiently simulating small-room acoustics",
+JASA 1979). Each passes through the response of the array, tabulated by the angle to a capsule and interpolated between
+neighbouring angles. The density of images grows with the square of time, and after the mixing time (about sqrt(volume)
+ms, so 8 to 25 ms in the rooms of scenes.py) arrivals are dense and diffuse: after EARLY_S, the response is Gaussian
+noise of a diffuse field, decaying by 60 dB per RT60. Its level follows from the images: they fill space with density
+1/volume, so for amplitudes 1/distance the energy that arrives per second is 4πc/volume times the decay. Times are
+relative to the direct sound: labels need no correction for propagation delay, and approaching sources have no Doppler
+shift.
 """
 
 from dataclasses import dataclass
@@ -24,9 +24,9 @@ from doatools.spatial.arrays import SPEED_OF_SOUND, fibonacci_directions, foa_ga
 
 EARLY_S = 0.06  # image sources up to this long after the direct sound
 FADE_S = 0.02  # before that, images fade into the tail
-HOP_S = 0.05  # a moving source's response is renewed this often, cross-faded with Hann windows
-PHASES = 16  # sub-sample shifts of a response; 1/32 sample at most is 0.4 mm of path at 24 kHz
-BLOCK = 1024  # samples of a window of diffuse noise
+HOP_S = 0.05  # the response of a moving source changes this often, cross-faded with Hann windows
+PHASES = 16  # sub-sample shifts of a response; the error of up to 1/32 sample is 0.4 mm of path at 24 kHz
+BLOCK = 1024  # samples per window of diffuse noise
 DECAY = 3 * np.log(10)  # exp(-DECAY) is -60 dB
 
 
@@ -40,7 +40,7 @@ class Room:
 
     @property
     def absorption(self):
-        """Energy absorption of the walls that gives RT60 in a diffuse field (Eyring)."""
+        """Energy absorption of the walls that gives this RT60 in a diffuse field (Eyring)."""
         x, y, z = self.size_m
         volume, surface = x * y * z, 2 * (x * y + x * z + y * z)
         return 1 - np.exp(-8 * DECAY * volume / (SPEED_OF_SOUND * surface * self.rt60_s))
@@ -53,10 +53,10 @@ class Room:
 
 
 def early_images(room, positions):
-    """Image sources up to EARLY_S after the direct sound, of sources at ``positions`` (K, 3) from the arrays.
+    """Image sources up to EARLY_S after the direct sound, of sources at ``positions`` (K, 3) relative to the arrays.
 
-    Yields, position by position, directions (I, 3), delays (I,) in s after the direct sound and amplitudes
-    (I,), 1 for a direct sound from 1 m.
+    Yields for each position directions (I, 3), delays (I,) in s after the direct sound, and amplitudes (I,), which are
+    1 for the direct sound from 1 m.
     """
     farthest = np.linalg.norm(positions, axis=-1).max() + SPEED_OF_SOUND * EARLY_S
     order = int(np.ceil(farthest * np.linalg.norm(1 / np.asarray(room.size_m)))) + 3
@@ -78,20 +78,23 @@ def early_images(room, positions):
 class Renderer:
     """Signals of sources and of diffuse noise at ``arrays``, sampled at ``fs`` Hz.
 
-    ``lead``: responses, and so rendered signals, start this many samples before the direct sound's arrival.
+    ``lead``: responses, and therefore rendered signals, start this many samples before the direct sound arrives.
     """
 
     def __init__(self, arrays, fs):
         self.arrays, self.fs = tuple(arrays), fs
         largest = max(_radius(array) for array in self.arrays)
-        self.lead = 24 + int(np.ceil(2.6 * largest / SPEED_OF_SOUND * fs))  # half of the taps of an image
+        self.lead = 24 + int(np.ceil(2.6 * largest / SPEED_OF_SOUND * fs))  # half the taps of an image
         self.tables = [self._tap_table(array) for array in self.arrays]
         self.mixing = self._diffuse_mixing()
         self.channels = sum(array.channels for array in self.arrays)
 
     def _tap_table(self, array):
-        """The array's response in time (angle bins of 1°, PHASES sub-sample shifts, taps); of a rigid sphere by the angle
-        to a capsule, of other arrays a pure delay in one bin, early by the ``_reach`` of free capsules."""
+        """The response of an array in time (angles, PHASES sub-sample shifts, taps).
+
+        Angles are those to a capsule on a rigid sphere, in steps of 1°. For other arrays there is one angle, and the
+        response is a delay, early by the ``_reach`` of free capsules.
+        """
         size = 8 * fft.next_fast_len(self.lead, real=True)
         frequencies = np.fft.rfftfreq(size, 1 / self.fs)
         shifts = (self.lead - self._reach(array) + np.arange(PHASES) / PHASES) / self.fs
@@ -103,11 +106,11 @@ class Renderer:
         return taps * np.concatenate([ramp, ramp[::-1]])
 
     def _reach(self, array):
-        """Samples by which a capsule in the free field may hear a wave before the centre does."""
+        """The most samples by which a wave reaches a capsule in the free field before it reaches the centre."""
         return int(np.ceil(_radius(array) / SPEED_OF_SOUND * self.fs)) if array.kind == "free" else 0
 
     def _diffuse_mixing(self):
-        """Factors (F, C, C) that give C independent noises the coherence of a diffuse field at the arrays."""
+        """Matrices (F, C, C) that give C independent noises the coherence of a diffuse field at the arrays."""
         frequencies = np.fft.rfftfreq(BLOCK, 1 / self.fs)
         directions = fibonacci_directions(400)
         steering = np.concatenate([array.response(directions, frequencies) for array in self.arrays])
@@ -116,7 +119,7 @@ class Renderer:
         return np.linalg.cholesky(coherence + 1e-7 * np.eye(coherence.shape[1])).astype(np.complex64)
 
     def early_response(self, directions, delays, amplitudes):
-        """Sum of plane waves: directions (I, 3), delays (I,) in s, amplitudes (I,) → (C, samples) float32."""
+        """Sum of plane waves with directions (I, 3), delays (I,) in s, amplitudes (I,) → (C, samples), float32."""
         taps = 2 * self.lead
         length = round(EARLY_S * self.fs) + taps
         channels = (channel for array, table in zip(self.arrays, self.tables)
@@ -129,8 +132,8 @@ class Renderer:
         return np.stack(summed).astype(np.float32)
 
     def _waves(self, array, table, directions, delays):
-        """Yield, channel by channel, plane waves of amplitude 1 from ``directions`` (I, 3): the sample (I,) that each
-        begins at, and its taps (I, taps)."""
+        """Yield for each channel plane waves of amplitude 1 from ``directions`` (I, 3): the first sample (I,) and the
+        taps (I, taps) of each wave."""
         steps = np.round(delays * self.fs * PHASES).astype(int)
         if array.kind == "free":
             gains, reach = array.gains(directions), self._reach(array)
@@ -149,17 +152,17 @@ class Renderer:
             yield start, (1 - share) * table[lower, phase] + share * table[lower + 1, phase]
 
     def diffuse_noise(self, samples, rng, exponent=0.0, course=None):
-        """Stationary noise of a diffuse field (C, samples), unit variance at the centre.
+        """Stationary noise of a diffuse field (C, samples), with unit variance at the centre.
 
         The amplitude spectrum is frequency^-``exponent`` above 100 Hz and flat below: 0 is white, 0.5 pink. ``course``
         (F, frames), if given, scales it over time; frames are BLOCK / 2 samples apart, the first centred on sample 0.
         """
-        hop, chunk = BLOCK // 2, 256  # windows at a time, to bound the memory of long recordings
+        hop, chunk = BLOCK // 2, 256  # windows at a time, to limit memory for long recordings
         frames = -(-samples // hop) + 1
         frequencies = np.fft.rfftfreq(BLOCK, 1 / self.fs)
         spectrum = np.maximum(frequencies, 100.0) ** -exponent
         mixing = self.mixing * (spectrum / np.sqrt(np.mean(spectrum**2)))[:, None, None].astype(np.float32)
-        window = np.sin(np.pi * (np.arange(BLOCK) + 0.5) / BLOCK).astype(np.float32)  # squares overlap to 1
+        window = np.sin(np.pi * (np.arange(BLOCK) + 0.5) / BLOCK).astype(np.float32)  # squares sum to 1
         noise = np.zeros((self.channels, (frames + 1) * hop), np.float32)
         for first in range(0, frames, chunk):
             count = min(chunk, frames - first)
@@ -189,19 +192,19 @@ class Renderer:
         return signals * np.float32(min(1, 0.95 / np.abs(signals).max()))
 
     def tail_response(self, room, distance, rng):
-        """Late reverberation (C, samples) of a source at ``distance`` m with direct amplitude 1/distance."""
+        """Late reverberation (C, samples) of a source at ``distance`` m whose direct sound has amplitude 1/distance."""
         time = np.arange(int(room.rt60_s * self.fs)) / self.fs
         fade = np.sin(np.pi / 2 * np.clip(1 + (time - EARLY_S) / FADE_S, 0, 1))
-        density = 4 * np.pi * SPEED_OF_SOUND / np.prod(room.size_m) / self.fs  # energy a sample, undamped
+        density = 4 * np.pi * SPEED_OF_SOUND / np.prod(room.size_m) / self.fs  # energy per sample, without decay
         decay = np.exp(-DECAY * (time + distance / SPEED_OF_SOUND) / room.rt60_s)
         tail = self.diffuse_noise(len(time), rng) * (np.sqrt(density) * fade * decay).astype(np.float32)
         return np.pad(tail, ((0, 0), (self.lead, 0)))
 
     def source(self, room, dry, positions, rng):
-        """A source's ``dry`` signal (n,) as heard from ``positions`` (K, 3) m from the arrays, one a HOP_S.
+        """The ``dry`` signal (n,) of a source at ``positions`` (K, 3) relative to the arrays in m, one per HOP_S.
 
-        One position is a static source. The direct sound from the mean distance has gain 1. Returns (C, m),
-        m > n, starting ``lead`` samples before the sound.
+        A static source has one position. The direct sound from the mean distance has gain 1. Returns (C, m), m > n,
+        starting ``lead`` samples before the sound.
         """
         distance = np.linalg.norm(positions, axis=-1).mean()
         dry = np.asarray(dry, dtype=np.float32)
@@ -212,10 +215,10 @@ class Renderer:
         return distance * _sum(self._crossfaded(dry, responses), oaconvolve(dry[None], tail, axes=1))
 
     def _crossfaded(self, dry, responses):
-        """``dry`` through response k around the time k·HOP_S, with overlapping Hann windows."""
+        """``dry`` convolved with response k around time k·HOP_S, with overlapping Hann windows."""
         hop, length = round(HOP_S * self.fs), responses[0].shape[1]
         if (len(responses) - 1) * hop < len(dry):
-            raise ValueError("a moving source needs a position every HOP_S, to the end of its sound")
+            raise ValueError("a moving source needs a position per HOP_S, up to the end of its sound")
         window = np.sin(np.pi * np.arange(2 * hop) / (2 * hop)).astype(np.float32) ** 2
         padded = np.zeros((len(responses) + 1) * hop, np.float32)
         padded[hop : hop + len(dry)] = dry
@@ -228,13 +231,13 @@ class Renderer:
 
 
 class FreeField(Renderer):
-    """A Renderer without walls or distance: each source is one plane wave at ambisonic channels."""
+    """A Renderer without walls or distance, for ambisonic channels: each source is one plane wave."""
 
     def __init__(self, arrays, fs):
         super().__init__(arrays, fs)
         self.lead = 0
         if any(array.kind != "ambisonic" for array in self.arrays):
-            raise ValueError("in the free field only ambisonic channels are simulated")
+            raise ValueError("only ambisonic channels are simulated in the free field")
 
     def source(self, room, dry, positions, rng):
         (position,) = positions
@@ -243,7 +246,7 @@ class FreeField(Renderer):
 
 
 def _radius(array):
-    """Of the smallest sphere about the centre that holds all capsules, m."""
+    """Radius of the smallest sphere around the centre that contains all capsules, m."""
     return 0.0 if array.kind == "ambisonic" else float(np.linalg.norm(array.positions, axis=1).max())
 
 

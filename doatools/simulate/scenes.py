@@ -1,10 +1,10 @@
-"""Scenes: which event sounds when and from where, their labels, and their signals at several arrays.
+"""Scenes: which events are active when and where, their labels, and their signals at several arrays.
 
-Directions in degrees, lengths in m, times in s. Composition (``compose``, cheap) knows nothing of audio, and
-rendering (``render``) nothing of names of files. Every chance follows from (seed, fold, index of the
-recording), so a scene is the same whoever makes it, in whatever order. The kind of scenes is that of
-TAU-NIGENS 2020 (Politis et al., DCASE 2020): up to ``max_sources`` static and moving events in a reverberant
-room, in spatially diffuse ambient noise.
+Directions in degrees, lengths in m, times in s. Composition (``compose``, cheap) does not depend on audio, and
+rendering (``render``) does not depend on file names. All randomness follows from (seed, fold, index of the recording),
+so a scene does not depend on which process makes it, or in which order. Scenes are modelled on TAU-NIGENS 2020 (Politis
+et al., DCASE 2020): up to ``max_sources`` static and moving events in a reverberant room with spatially diffuse ambient
+noise.
 """
 
 import functools
@@ -15,7 +15,6 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from doatools.config.schema import SimulationConfig
-from doatools.errors import UserError
 from doatools.simulate import live_rooms
 from doatools.simulate.realism import is_realistic
 from doatools.simulate.responses import draw_trajectory
@@ -23,26 +22,26 @@ from doatools.simulate.rooms import HOP_S, Renderer, Room
 from doatools.spatial.geometry import angular_distance, azimuth_elevation, unit_vectors
 from doatools.types import EVENT_ROWS
 
-# Purposes of random streams, the last word of a seed: streams of different purposes never meet.
+# Purposes of random streams, the last element of a seed: streams for different purposes are independent.
 COMPOSITION, ROOM, EVENT, AMBIENCE = range(1, 5)
 DURATION_S = (0.8, 8.0)  # of an event, drawn on a logarithmic scale
-GAP_S = (0.2, 1.4)  # between two events of one track; the shortest leaves a silent label frame
+GAP_S = (0.2, 1.4)  # between two events of a track; the shortest one still contains a silent label frame
 SPEED_DEG_S = (12.0, 50.0)  # of a moving event
-SEPARATION_DEG = 15.0  # at least, between an event and those already sounding when it starts
-LEVEL_DB = (-4.0, 4.0)  # of an event's direct sound about NOMINAL_RMS
+SEPARATION_DEG = 15.0  # the least angle between an event and those that are active when it starts
+LEVEL_DB = (-4.0, 4.0)  # of the direct sound of an event, relative to NOMINAL_RMS
 NOMINAL_RMS = 0.03
 
 
 @dataclass(frozen=True)
 class Trajectory:
-    """A straight course in azimuth, with sways of elevation and distance; zero rates are a static source."""
+    """Constant motion in azimuth, with oscillations of elevation and distance; rates of zero are a static source."""
 
     azimuth: float
     elevation: float
     distance_m: float
     azimuth_rate: float = 0.0  # degrees/s
     elevation_sway: float = 0.0  # degrees
-    distance_sway: float = 0.0  # share of distance_m
+    distance_sway: float = 0.0  # relative to distance_m
     sway_hz: float = 0.0
     sway_phase: float = 0.0  # radians
 
@@ -51,12 +50,12 @@ class Trajectory:
         return self.azimuth_rate != 0
 
     def directions(self, times):
-        """Unit vectors (..., 3) at ``times`` (...,) after the event's start."""
+        """Unit vectors (..., 3) at ``times`` (...,) after the start of the event."""
         elevation = self.elevation + self.elevation_sway * self._sway(times)
         return unit_vectors(self.azimuth + self.azimuth_rate * np.asarray(times), elevation)
 
     def positions(self, times, room):
-        """Positions (..., 3) from the arrays, kept inside ``room``."""
+        """Positions (..., 3) relative to the arrays, inside ``room``."""
         directions = self.directions(times)
         wanted = self.distance_m * (1 + self.distance_sway * self._sway(np.asarray(times) * 0.7))
         return directions * np.minimum(wanted, room.reach(directions))[..., None]
@@ -67,7 +66,7 @@ class Trajectory:
 
 @dataclass(frozen=True)
 class Event:
-    """One sound; events of a track never touch."""
+    """One sound; there is a pause between two events of a track."""
 
     class_id: int
     track: int
@@ -83,7 +82,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Scene:
-    """What a recording holds: ``key`` (seed, fold, index) seeds the chances of its rendering."""
+    """The content of a recording; ``key`` (seed, fold, index) is the seed of its rendering."""
 
     key: tuple
     room: Room
@@ -92,7 +91,7 @@ class Scene:
     events: tuple
 
     def labels(self, hop_s=0.1):
-        """EVENT_ROWS, sorted by frame: an event is active in the frames whose centre it covers."""
+        """EVENT_ROWS at frames of ``hop_s``, sorted by frame; an event is active in frames whose centre it covers."""
         rows = []
         for number, event in enumerate(self.events):
             frames = np.arange(int(event.onset_s / hop_s), int(np.ceil(event.end_s / hop_s)) + 1)
@@ -105,7 +104,7 @@ class Scene:
 
 
 class Rules(NamedTuple):
-    """What scenes are drawn by."""
+    """The parameters that scenes depend on."""
 
     simulation: SimulationConfig
     seed: int
@@ -117,16 +116,8 @@ def rules_of(config):
     return Rules(config.simulation, config.run.seed, config.data.max_sources)
 
 
-def check_settings(simulation):
-    """Refuse simulation parameters that no scene can follow."""
-    for key, values, low, high in (("sim_rt60_s", simulation.rt60_s, 0.02, 5), ("sim_snr_db", simulation.snr_db, -100, 200)):
-        if len(values) != 2 or not low <= values[0] <= values[1] <= high:
-            raise UserError(f"parameter '{key}' takes [smallest, largest] between {low} and {high}, "
-                            f"not {values}")
-
-
 def draw_room(rules, fold, number):
-    """Room ``number`` (from 0) of a fold: size and RT60; the arrays stand in its middle."""
+    """Room ``number`` (from 0) of a fold, with random size and RT60; the arrays are in its middle."""
     rng = _stream(ROOM, rules.seed, fold, number)
     smallest, largest = np.reshape(rules.simulation.room_m, (2, 3))
     size = rng.uniform(smallest, largest)
@@ -135,9 +126,9 @@ def draw_room(rules, fold, number):
 
 
 def compose(rules, fold, index, classes):
-    """Scene ``index`` (from 0) of a fold, its classes drawn from ``classes``.
+    """Scene ``index`` (from 0) of a fold; the classes of its events are drawn from ``classes``.
 
-    Every second scene has max_sources tracks, those between 1 track, then 2 and so on up to max_sources - 1.
+    Every second scene has max_sources tracks; the scenes in between have 1, 2, ..., max_sources - 1 tracks in turn.
     """
     key, length = (rules.seed, fold, index), rules.simulation.recording_len_s
     rng = _stream(COMPOSITION, *key)
@@ -157,9 +148,9 @@ def compose(rules, fold, index, classes):
 
 
 def compose_static(rules, fold, number, room, tracks, classes):
-    """A scene of static sources on a grid of 10°, ``tracks`` at once at most; times are whole milliseconds.
+    """A scene of static sources on a grid of 10°, at most ``tracks`` at once; times are whole milliseconds.
 
-    ``number`` (a tuple) tells the scenes of a fold apart, whose sounds it draws from ``classes``.
+    ``number`` (a tuple) identifies the scene within the fold; the classes of its events are drawn from ``classes``.
     """
     key, length = (rules.seed, fold, *number), rules.simulation.recording_len_s
     rng = _stream(COMPOSITION, *key)
@@ -198,13 +189,13 @@ def n_tracks(rules, index):
 
 
 def room_number(rules, index):
-    """Number of the room in its fold, changing after each pair of scenes."""
+    """Number of the room within the fold; it changes after every two scenes."""
     return index // 2 % rules.simulation.rooms_per_fold
 
 
 def render(scene, sounds, renderer):
-    """The scene's signals (channels, samples) float32, the channels of ``renderer.arrays`` in a row."""
-    with threadpool_limits(1):  # the sums of a matrix product depend on how many threads share it
+    """Signals of a scene (channels, samples), float32: the channels of all ``renderer.arrays``, one after another."""
+    with threadpool_limits(1):  # rounding in matrix products depends on the number of threads
         fs = renderer.fs
         mix = np.zeros((renderer.channels, round(scene.length_s * fs)), np.float32)
         active = np.zeros(mix.shape[1], bool)
@@ -225,12 +216,12 @@ def render(scene, sounds, renderer):
 
 @functools.cache
 def renderer_of(arrays, fs):
-    """The Renderer of a tuple of arrays; made once in a process."""
+    """The Renderer of a tuple of arrays; made once per process."""
     return Renderer(arrays, fs)
 
 
 def _add_at(mix, signal, start):
-    """Add ``signal`` (C, m) to ``mix`` (C, n) from sample ``start``, dropping what lies outside."""
+    """Add ``signal`` (C, m) to ``mix`` (C, n) from sample ``start`` on; parts outside of ``mix`` are dropped."""
     first, last = max(start, 0), min(start + signal.shape[1], mix.shape[1])
     mix[:, first:last] += signal[:, first - start : last - start]
 
@@ -240,7 +231,7 @@ def _stream(purpose, *key):
 
 
 def _spans(track, length_s, rng):
-    """Yield (onset, duration, track) of a track's events."""
+    """Yield (onset, duration, track) of the events of a track."""
     onset = rng.uniform(0, GAP_S[1] / 2)
     while onset + DURATION_S[0] < length_s:
         duration = min(np.exp(rng.uniform(*np.log(DURATION_S))), length_s - onset)
@@ -249,9 +240,9 @@ def _spans(track, length_s, rng):
 
 
 def _trajectory(onset, moving, heard, simulation, rng, grid=None):
-    """A course that starts away from the events ``heard`` at that time; at worst the best of many tries.
+    """A Trajectory that starts SEPARATION_DEG away from the active events ``heard``, or the best one of 100.
 
-    ``grid``: degrees between the angles there are.
+    ``grid``: spacing of azimuths and elevations in degrees, or None.
     """
     def candidate():
         return _draw_trajectory(moving, simulation, rng) if grid is None else _draw_on_grid(simulation, grid, rng)

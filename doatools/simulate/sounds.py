@@ -1,8 +1,8 @@
-"""Dry sounds for simulated events: a built-in bank of generated kinds, or the files of a user's folder.
+"""Dry sounds for simulated events: a built-in bank of generated sounds, or the files in folders of the user.
 
-Sounds are mono float arrays at ``fs`` Hz whose active part has unit RMS, as long as asked and without long
-pauses, for labels call the whole event active. A sound belongs to one fold: generated kinds have their own
-voices in each fold, files are dealt to folds.
+Sounds are mono float arrays at ``fs`` Hz with the requested length, whose active part has unit RMS. They have no long
+pauses, because labels are active for the whole event. Each sound belongs to one fold: generated sounds have other
+voices in each fold, and files are divided among the folds.
 """
 
 import hashlib
@@ -16,36 +16,37 @@ import soxr
 from scipy.signal import lfilter
 
 from doatools.errors import UserError
+from doatools.files import has_suffix
 
 MAX_CLASSES = 14
-VOICES = 6  # of each kind in a fold
-PAUSE_S = 0.15  # pauses inside an event are cut down to this
-SILENCE_DB = -40.0  # below the loudest 20 ms: silence
+VOICES = 6  # of each class in each fold
+PAUSE_S = 0.15  # pauses within an event are shortened to this
+SILENCE_DB = -40.0  # threshold of silence, relative to the loudest 20 ms
 
 
 def frame_power(sound, fs):
-    """Mean square of each 20 ms (frames,), the last padded with zeros."""
+    """Mean square of frames of 20 ms (frames,), the last one padded with zeros."""
     size = max(1, round(0.02 * fs))
     return np.mean(np.pad(sound, (0, -len(sound) % size)).reshape(-1, size) ** 2, axis=1)
 
 
 def normalized(sound, fs):
-    """``sound`` at unit RMS over its active part: the frames within 25 dB of the loudest."""
+    """``sound`` with unit RMS over its active part, the frames within 25 dB of the loudest one."""
     power = frame_power(sound, fs)
     return sound / np.sqrt(np.mean(power[power > power.max() * 10**-2.5]) + 1e-20)
 
 
 # --- generated kinds -----------------------------------------------------------------------------------
-# Each takes (voice, rng, n, fs): ``voice`` eight numbers in [0, 1) that stay the same for one "owner" of the
-# sound, ``rng`` for what differs from event to event, ``n`` samples; and returns (n,) samples of any level.
+# Each takes (voice, rng, n, fs) and returns n samples at any level. ``voice`` is eight numbers in [0, 1) that stay the
+# same for one voice (a speaker, a dog, a piano); ``rng`` is for what differs from event to event.
 
 def _range(low, high, share):
-    """Geometric interpolation: pitches and times are heard on a logarithmic scale."""
+    """Geometric interpolation, since pitches and times are perceived on a logarithmic scale."""
     return low * (high / low) ** share
 
 
 def _resonance(signal, frequency, bandwidth, fs):
-    """Two-pole resonator of about unit gain at its peak."""
+    """Two-pole resonator with a peak gain of about 1."""
     radius = np.exp(-np.pi * bandwidth / fs)
     cosine = np.cos(2 * np.pi * min(frequency, 0.45 * fs) / fs)
     return lfilter([1 - radius], [1, -2 * radius * cosine, radius**2], signal)
@@ -69,7 +70,7 @@ def _arch(n, fs, attack_s, release_s):
 
 
 def _sequence(n, fs, hit, gap_s, rng, jitter=0.15):
-    """Calls of ``hit()`` every ``gap_s``, give or take ``jitter``; ``hit`` returns one short sound."""
+    """Short sounds made by ``hit()``, ``gap_s`` apart, with a relative ``jitter``."""
     output, start = np.zeros(n), 0
     while start < n:
         sound = hit()[: n - start]
@@ -79,7 +80,7 @@ def _sequence(n, fs, hit, gap_s, rng, jitter=0.15):
 
 
 def _struck(modes, decays_s, levels, n, fs, rng):
-    """Damped modes struck at once, with the noise of the strike."""
+    """Damped modes that start together, with the noise of the strike."""
     poles = (-1 / np.asarray(decays_s) + 2j * np.pi * np.asarray(modes)) / fs
     start = np.asarray(levels) * np.exp(2j * np.pi * rng.random(len(poles)))
     # exp(pole·(256a + b)) is a product of two small tables
@@ -266,7 +267,7 @@ KINDS = (alarm, bark, bird, clap, engine, fire, footsteps, keys, knock, phone, p
 
 
 class GeneratedSounds:
-    """The built-in bank: class c is ``names[c]``, in VOICES voices that belong to one fold."""
+    """The built-in bank: class c is ``names[c]``; each fold has VOICES voices of its own."""
 
     names = tuple(kind.__name__ for kind in KINDS)
     digest = "generated"
@@ -289,11 +290,12 @@ class GeneratedSounds:
 # --- a user's folder -----------------------------------------------------------------------------------
 
 class FolderSounds:
-    """WAV, FLAC and OGG files anywhere under ``directory``, dealt to ``folds`` folds.
+    """WAV, FLAC and OGG files anywhere under ``directory``, divided among ``folds`` folds.
 
-    The class is the folder a file lies in; where all lie in one, the start of the name up to the first digit
-    or sign. Beyond MAX_CLASSES of them, some share an id. Channels are averaged, the rate is converted,
-    copies of a sound count once; ``skipped`` lists files that are silent, too short or unreadable.
+    The class of a file is its folder or, if there is only one folder, the beginning of its name up to the first
+    character that is not a letter. If there are more than MAX_CLASSES classes, some share an id. Channels are averaged,
+    the rate is converted, copies of a sound count once; ``skipped`` lists files that are silent, too short or
+    unreadable.
 
     Raises
     ------
@@ -305,7 +307,7 @@ class FolderSounds:
         self.directory, self.fs = Path(directory), fs
         if not self.directory.is_dir():
             raise UserError(f"{directory}: no such folder of sounds")
-        found = sorted(p for p in self.directory.rglob("*") if p.suffix.lower() in (".wav", ".flac", ".ogg"))
+        found = sorted(path for path in self.directory.rglob("*") if has_suffix(path, ".wav", ".flac", ".ogg"))
         with ThreadPoolExecutor() as pool:
             digests = list(pool.map(_content_digest, found))
         self.skipped = [path for path, digest in zip(found, digests) if not digest]
@@ -314,29 +316,29 @@ class FolderSounds:
         if not files:
             raise UserError(f"{directory}: no WAV, FLAC or OGG file with sound in it")
         if len(files) < folds:
-            raise UserError(f"{directory}: {len(files)} different sounds cannot fill {folds} folds without "
-                            f"one being in two; add at least {folds - len(files)} more")
+            raise UserError(f"{directory}: {len(files)} different sounds cannot fill {folds} folds that have no sound "
+                            f"in common; add at least {folds - len(files)} more")
         labels = _labels(files, self.directory)
         self.names = tuple(sorted(set(labels)))
         self.digest = hashlib.sha256("".join(sorted(first_of)).encode()).hexdigest()[:16]
-        self.files = self._deal(files, labels, folds, np.random.default_rng([seed, 1]))
+        self.files = self._divide(files, labels, folds, np.random.default_rng([seed, 1]))
 
-    def _deal(self, files, labels, folds, rng):
-        """{fold: {class id: [paths]}}; dealing goes on from class to class, so that every fold gets files."""
-        hands, fold = {f: {} for f in range(1, folds + 1)}, 0
+    def _divide(self, files, labels, folds, rng):
+        """{fold: {class id: [paths]}}; a class begins where the one before it ended, so that all folds get files."""
+        parts, fold = {f: {} for f in range(1, folds + 1)}, 0
         for rank, name in enumerate(self.names):
             of_class = [path for path, label in zip(files, labels) if label == name]
             for k in rng.permutation(len(of_class)):
-                hands[fold + 1].setdefault(rank % MAX_CLASSES, []).append(of_class[k])
+                parts[fold + 1].setdefault(rank % MAX_CLASSES, []).append(of_class[k])
                 fold = (fold + 1) % folds
-        return hands
+        return parts
 
     def classes(self, fold):
         """Class ids that ``fold`` (from 1) can draw."""
         return sorted(self.files[fold])
 
     def draw(self, fold, class_id, duration_s, rng):
-        """A sound (round(duration_s·fs),) of the class: one file, or several in a row at unequal levels."""
+        """A sound (round(duration_s·fs),) of the class: one file, or several in a row at different levels."""
         n, parts, files = round(duration_s * self.fs), [], self.files[fold][class_id]
         while sum(len(part) for part in parts) < n:
             sound = _read(files[rng.integers(len(files))], self.fs, 2 + 2 * duration_s, rng)
@@ -347,7 +349,7 @@ class FolderSounds:
 
 
 class SoundsTogether:
-    """Several banks as one: the class ids of a bank come after those of the banks before it."""
+    """Several banks as one; the class ids of a bank follow those of the bank before."""
 
     def __init__(self, banks):
         self.names = tuple(name for bank in banks for name in bank.names)
@@ -366,7 +368,7 @@ class SoundsTogether:
 
 
 def without_pauses(sound, fs):
-    """``sound`` without silence at its ends, and with inner silence cut down to PAUSE_S."""
+    """``sound`` without silence at its ends, and with pauses shortened to PAUSE_S."""
     power = frame_power(sound, fs)
     loud = np.flatnonzero(power >= power.max() * 10 ** (SILENCE_DB / 10))
     size, longest = max(1, round(0.02 * fs)), round(PAUSE_S / 0.02)
@@ -377,14 +379,14 @@ def without_pauses(sound, fs):
 
 
 def _labels(files, directory):
-    """A class name a file: its folder, or where all share one, the start of its name."""
+    """The class name of each file: its folder or, if there is only one folder, the beginning of its name."""
     if len({path.parent for path in files}) > 1:
         return [str(path.parent.relative_to(directory)) for path in files]
     return [re.split(r"[\W\d_]", path.stem)[0] for path in files]
 
 
 def _content_digest(path):
-    """Digest of a file's first 30 s as heard; '' if silent, shorter than 20 ms or unreadable."""
+    """Digest of the samples in the first 30 s of a file; '' if it is silent, shorter than 20 ms or unreadable."""
     try:
         with soundfile.SoundFile(path) as file:
             rate = file.samplerate
@@ -397,7 +399,7 @@ def _content_digest(path):
 
 
 def _read(path, fs, longest_s, rng):
-    """A file, or ``longest_s`` of it from a random start that is not silent, mono at ``fs``."""
+    """A file, or ``longest_s`` of it from a random position that is not silent, mono at ``fs``."""
     with soundfile.SoundFile(path) as file:
         length = round(longest_s * file.samplerate)
         for start in (int(rng.integers(max(1, file.frames - length + 1))), 0):

@@ -1,8 +1,7 @@
-"""Dataset writers: which recordings a simulated dataset holds, how their files are named and written.
+"""Dataset writers: the recordings of a simulated dataset, and the names and contents of its files.
 
-A writer is one class made of (Config, sounds) and one line in doatools/registry.py. It has ``settings`` (the parameters that its bytes follow from), ``defaults`` (parameters where it departs from
-the usual), ``version`` (raised when the same settings give other bytes), and ``entries()``, a key of each recording:
-``scene(key)`` composes it, ``paths(root, key)`` names its files, the annotation last, as a mark that all is there.
+A writer is a class made of (Config, sounds) with the attributes and methods of ``Dcase2020`` below. To add a layout,
+write such a class and add one line to doatools/registry.py.
 """
 
 import functools
@@ -17,11 +16,20 @@ from doatools.simulate.rooms import FreeField, Renderer
 from doatools.spatial.arrays import find_array
 
 TAU = ("foa", "mic")  # arrays that are simulated together
-SOUND_FOLDS = 6  # groups of recordings that share no sound with each other
+SOUND_FOLDS = 6  # groups of recordings; no two groups have a sound in common
 
 
 class Dcase2020:
-    """TAU-NIGENS 2020: the same scenes as foa_dev and mic_dev, with metadata_dev, in six folds."""
+    """TAU-NIGENS 2020: foa_dev and mic_dev with the same scenes (or <name>_dev of another array), and metadata_dev.
+
+    Attributes
+    ----------
+    version : int, increased when the same settings give other bytes
+    defaults : {flat name: value}, where the layout differs from the usual parameters
+    settings : flat names of the parameters that the bytes depend on
+    made_with : dict, what else the bytes depend on
+    hop_s : float, frame length of the labels that ``summary`` counts
+    """
 
     version = 1
     defaults = {}  # noqa: RUF012
@@ -37,26 +45,27 @@ class Dcase2020:
 
     @property
     def made_with(self):
-        """What the bytes follow from beside ``settings``."""
         array = {} if len(self.arrays) > 1 else {"array": self.arrays[0].plain()}
         return array | realism.notes(self.config.simulation)
 
     def entries(self):
+        """A key for each recording."""
         return [(fold, index) for fold in range(1, SOUND_FOLDS + 1)
                 for index in range(self.config.simulation.recordings_per_fold)]
 
     def scene(self, key):
+        """The Scene of a recording."""
         return scenes.compose(self.rules, *key, self.sounds.classes(key[0]))
 
     def paths(self, root, key):
-        """Mixes are counted within a room."""
+        """The audio files of a recording and, last, its annotation; mixes are counted within a room."""
         (fold, index), rooms = key, self.config.simulation.rooms_per_fold
         mix, number = index // (2 * rooms) * 2 + index % 2 + 1, scenes.room_number(self.rules, index)
         stem = f"fold{fold}_room{(fold - 1) * rooms + number + 1}_mix{mix:03d}_ov{scenes.n_tracks(self.rules, index)}"
         return [root / folder / (stem + suffix) for folder, suffix in self.folders.items()]
 
     def signals(self, key, scene):
-        """What each audio file holds: (channels, samples), ..."""
+        """The content of each audio file, (channels, samples)."""
         simulation, fs = self.config.simulation, self.config.features.fs
         renderer = (live_rooms.renderer_of(self.arrays, fs, simulation, scene.key) if realism.is_realistic(simulation)
                     else scenes.renderer_of(self.arrays, fs))
@@ -64,27 +73,29 @@ class Dcase2020:
         return np.split(all_channels, np.cumsum([array.channels for array in self.arrays])[:-1])
 
     def write_annotation(self, path, scene):
+        """Write the annotation of a Scene."""
         write_dcase(path, scene.labels(self.hop_s))
 
     def written(self, root):
-        """Recordings and annotations of this kind that lie in ``root``."""
+        """Audio files and annotations in this layout that exist in ``root``."""
         return [path for folder in self.folders for path in root.glob(f"{folder}/fold*_room*_mix*_ov*.*")]
 
     def derived(self, root):
-        """Mixtures that augment_files.py made of them."""
+        """The mixtures that augment_files.py made from them."""
         return [path for folder, suffix in self.folders.items() for path in root.glob(f"{folder}/*{suffix}")
                 if is_mixture(path.stem)]
 
     def next_command(self, root, words):
+        """The words of the command that continues with this dataset."""
         return ["python3", "batch_feature_extraction.py", *words]
 
 
 class Tut2018:
-    """Small sets like TUT Sound Events 2018: ansim (no room) and resim (rooms), static sources on a grid.
+    """Small datasets like TUT Sound Events 2018: ansim (no room) and resim (rooms), static sources on a grid.
 
-    ``root`` is the data root of run.py; folders of one to max_sources sources at once, of sim_recordings_per_fold
-    recordings each, every fifth of them (at least one) for testing. A split's rooms and sounds are in no other; its
-    test_ recordings share no sound with train_.
+    ``root`` is the --data_root of run.py. There is a folder for each number of simultaneous sources up to max_sources
+    and each split, with sim_recordings_per_fold recordings; one in five (at least one) is a test_ recording. Splits
+    have no room or sound in common, and the train_ and test_ recordings of a split no sound.
     """
 
     version = 1
@@ -99,15 +110,15 @@ class Tut2018:
     def __init__(self, config, sounds):
         self.config, self.sounds, self.rules = config, sounds, scenes.rules_of(config)
         if config.array != find_array("foa"):
-            raise UserError(f"tut2018 holds ambisonics; array={config.data.array} needs --format dcase2020")
+            raise UserError(f"tut2018 is ambisonic; array={config.data.array} needs --format dcase2020")
         realism.refuse(config.simulation, realism.COMPOSED + realism.ROOMS + realism.CAPSULES + realism.CHANNELS,
                        "realistic rooms and sensors need --format dcase2020")
         if self.rules.max_sources > OVERLAPS[-1]:
-            raise UserError(f"max_sources={self.rules.max_sources}: tut2018 has {OVERLAPS[-1]} sources at once at most")
+            raise UserError(f"max_sources={self.rules.max_sources}: tut2018 has at most {OVERLAPS[-1]} sources at once")
         self.overlaps = OVERLAPS[: self.rules.max_sources]
         count = config.simulation.recordings_per_fold
         if count < 2:
-            raise UserError("sim_recordings_per_fold=1: a folder of tut2018 holds train_ and test_ recordings, so at "
+            raise UserError("sim_recordings_per_fold=1: a folder of tut2018 needs train_ and test_ recordings, so at "
                             "least 2")
         n_tests = max(1, round(count / 5))
         self.names = [("train", index) for index in range(count - n_tests)]
@@ -119,7 +130,7 @@ class Tut2018:
 
     def scene(self, key):
         name, overlap, split, part, index = key
-        fold = 2 * (split - 1) + PARTS.index(part) + 1  # whose sounds are drawn
+        fold = 2 * (split - 1) + PARTS.index(part) + 1  # of sounds
         number = (self.sets.index(name), overlap, index)
         room = scenes.draw_room(self.rules, split, index % self.config.simulation.rooms_per_fold)
         return scenes.compose_static(self.rules, fold, number, room, overlap, self.sounds.classes(fold))
@@ -157,14 +168,14 @@ def _foa_renderer(anechoic, fs):
     return (FreeField if anechoic else Renderer)((find_array("foa"),), fs)
 
 
-def summary(layout):
-    """Numbers of recordings, events and seconds; shares of moving events and of overlapped active frames."""
+def summary(writer):
+    """Numbers of recordings and of events; shares of moving events, and of active frames with more than one source."""
     events = moving = active = overlapped = 0
-    keys = layout.entries()
+    keys = writer.entries()
     for key in keys:
-        scene = layout.scene(key)
+        scene = writer.scene(key)
         events += len(scene.events)
         moving += sum(event.trajectory.moving for event in scene.events)
-        counts = np.bincount(scene.labels(layout.hop_s)["frame"])
+        counts = np.bincount(scene.labels(writer.hop_s)["frame"])
         active, overlapped = active + np.sum(counts > 0), overlapped + np.sum(counts > 1)
     return len(keys), events, moving / max(1, events), overlapped / max(1, active)

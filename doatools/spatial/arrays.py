@@ -314,6 +314,8 @@ def _numbers(content, key, width):
             isinstance(v, (int, float)) and not isinstance(v, bool) and np.isfinite(v) for v in row)
         if not right:
             raise UserError(f"key '{key}', capsule {number}: takes {names}, not {row!r}")
+        if width == 2 and abs(row[1]) > 90:
+            raise UserError(f"key '{key}', capsule {number}: elevation {row[1]:g} is outside [-90, 90] degrees")
     return tuple(tuple(row) for row in rows)
 
 

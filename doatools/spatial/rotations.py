@@ -136,8 +136,8 @@ def capsule_channel_map(rotation, array):
 
 
 def vectors_channel_map(rotation, array):
-    """ChannelMap of M log-mels and two vectors along y, z, x; None for a rotation that mixes x and y, which a ChannelMap
-    cannot follow."""
+    """ChannelMap of M log-mels and two vectors along y, z, x; None for a rotation that mixes x and y, which a
+    ChannelMap cannot follow."""
     if not np.allclose(np.abs(rotation).max(1), 1, atol=1e-6):
         return None
     source, field = capsule_sources(rotation, array), foa_channel_map(rotation)

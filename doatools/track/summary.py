@@ -7,17 +7,17 @@ import numpy as np
 from doatools.spatial.geometry import angular_distance, azimuth_elevation, unit_vectors
 from doatools.track.rows import by_track
 
-COLUMNS = 2000  # at most, of a spectrogram
+COLUMNS = 2000  # at most, of a spectrogram in a picture
 END_S = 0.5  # of the start and the end of a track, over which directions are averaged
 MOVED_DEG = 15.0  # from start to end; a track that changes more is reported as moving
 
 
 class Spectrogram:
-    """Mean spectra over at most COLUMNS equal parts of a recording of ``frames`` label frames."""
+    """Mean spectra over at most ``columns`` equal parts of a recording of ``frames`` label frames."""
 
-    def __init__(self, frames):
+    def __init__(self, frames, columns=COLUMNS):
         self._frames = max(int(np.ceil(frames - 1e-6)), 1)
-        self._counts = np.zeros(min(self._frames, COLUMNS))
+        self._counts = np.zeros(min(self._frames, columns))
         self._sums, self._added = 0, 0
 
     def add(self, spectra):

@@ -38,7 +38,7 @@ class Windows:
     Attributes
     ----------
     hop, margin, fade : int, frames
-    latency_s : float, as it is, ``held_s`` included
+    latency_s, least_latency_s : float, as it is and the shortest one possible, ``held_s`` included
 
     Raises
     ------
@@ -51,6 +51,7 @@ class Windows:
         self.margin, self.fade = round(MARGIN * length), round(FADE * length)
         used = self.margin + self.fade
         least, most = used + max(self.fade, 1), length - used
+        self.least_latency_s = least * hop_s + held_s
         frames = used + max(length // 2, 1) if latency_s is None else int((latency_s - held_s) / hop_s + 1e-6)
         if latency_s is not None and not least <= frames <= most:
             raise UserError(f"the windows of this model ({length * hop_s:g} s) allow latencies from "

@@ -12,8 +12,6 @@ that no longer exist, on recordings padded to one length.
 import pickle
 from pathlib import Path
 
-import torch
-
 from doatools.config.schema import Config
 from doatools.errors import UserError
 from doatools.files import in_memory, replacing
@@ -25,6 +23,7 @@ VERSION = 2
 
 def save(path, content):
     """Write a checkpoint dict; the file is replaced completely or not at all."""
+    import torch  # not at the top: a mistyped parameter need not wait for it
     with replacing(path) as temporary:
         temporary.write_bytes(in_memory(lambda file: torch.save(
             {"format": FORMAT, "version": VERSION, **content}, file)))
@@ -41,6 +40,7 @@ def read(path):
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint; train one with: python3 train_doanet.py <task-id> <job-id>")
+    import torch
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:

@@ -8,13 +8,16 @@ Randomness follows from (seed, epoch, sample index) alone, and a checkpoint is w
 stopped and resumed therefore ends with the same weights, bit for bit, as one that was never stopped.
 """
 
+import collections
 import contextlib
 import ctypes
+import datetime
 import functools
 import itertools
 import logging
 import math
 import os
+import sys
 import time
 from typing import NamedTuple
 
@@ -78,6 +81,7 @@ def fit(fabric, model, criterion, loaders, score, selection, training, epochs, s
     if resume and run.last.is_file():
         state = _restore(run, model, optimizer, schedule)
     history = [entry for entry in run.history() if entry["epoch"] <= state["epoch"]]
+    spent = collections.deque(maxlen=5)  # s, of the last epochs
     train, val = (batches_of(fabric, loaders[role]) for role in ("train", "val"))
     with _writer(run, state["epoch"] + 1) as writer, \
             tqdm(total=len(train) + len(val), unit="batch", leave=False, disable=rank() > 0 or None) as bar:
@@ -89,7 +93,7 @@ def fit(fabric, model, criterion, loaders, score, selection, training, epochs, s
             bar.set_description(f"epoch {epoch}/{epochs}")
             loaders["train"].batch_sampler.set_epoch(epoch)
             seed_everything(seed + epoch, verbose=False)  # dropout follows from (seed, epoch) as well
-            started = time.perf_counter()
+            began = started = time.perf_counter()
             terms = train_epoch(fabric, model, criterion, optimizer, schedule, train, training.gradient_clip,
                                 augment and functools.partial(augment, epoch=epoch), bar)
             seconds = time.perf_counter() - started
@@ -101,7 +105,10 @@ def fit(fabric, model, criterion, loaders, score, selection, training, epochs, s
             state = _keep(run, state, history, {**content, "model": plain_state(model)}, optimizer, schedule)
             if writer is not None:
                 _log_tensorboard(writer, entry)
-                bar.write(_summary(entry, epochs, better=state["best_epoch"] == epoch))
+                spent.append(time.perf_counter() - began)
+                left = (epochs - epoch) * sum(spent) / len(spent)
+                bar.write(_summary(entry, epochs, state["best_epoch"] == epoch, left))
+                sys.stdout.flush()  # one line per epoch, now, also without a terminal
     fabric.barrier()  # until the best checkpoint is on disk
     return history, checkpoint.load(run.best)
 
@@ -326,9 +333,11 @@ def _log_tensorboard(writer, entry):
     writer.flush()
 
 
-def _summary(entry, epochs, better):
+def _summary(entry, epochs, better, left_s):
+    """The line of an epoch; early stopping may leave less than ``left_s``."""
     scores = entry["scores"]
     figures = "  ".join(f"{name} n/a" if math.isnan(scores[name]) else f"{name} {scores[name]:.1f}"
                         for name in PRINTED if name in scores)
     return (f"epoch {entry['epoch']:3d}/{epochs}  {entry['seconds']:5.1f} s  loss {entry['train']['loss']:.3f} "
-            f"/ {entry['val']['loss']:.3f}  {figures}{'  best' if better else ''}")
+            f"/ {entry['val']['loss']:.3f}  {figures}{'  best' if better else ''}"
+            f"{f'  ({datetime.timedelta(seconds=round(left_s))} left)' if left_s else ''}")

@@ -1,9 +1,9 @@
 """Optimizers of a TrainConfig.
 
-Muon (Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks"): the step of an inner weight matrix is
-its momentum, orthogonalised by a Newton-Schulz iteration, scaled as in Liu et al. 2025 ("Muon is scalable for LLM
-training") so that its size is that of AdamW's. torch.optim.Muon takes matrices only; here a convolution counts as a matrix
-(out, in·kernel) and a GRU's weight as three, one per gate. All other parameters are AdamW's.
+Muon (Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks"): the step of an inner weight matrix
+is its momentum, orthogonalised by a Newton-Schulz iteration, scaled as in Liu et al. 2025 ("Muon is scalable for LLM
+training") so that its size is that of AdamW's. torch.optim.Muon takes matrices only; here a convolution counts as a
+matrix (out, in·kernel) and a GRU's weight as three, one per gate. All other parameters are AdamW's.
 """
 
 import torch
@@ -57,7 +57,10 @@ class Muon(torch.optim.AdamW):
         return loss
 
     def _step(self, parameter, group):
-        momentum = self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
+        state = self.state[parameter]
+        if not state:  # AdamW looks for a step in every state that it loads
+            state.update(step=torch.zeros(()), momentum=torch.zeros_like(parameter))
+        momentum = state["momentum"]
         momentum.lerp_(parameter.grad, 1 - MOMENTUM)
         gradient = parameter.grad.lerp(momentum, MOMENTUM)  # Nesterov
         gradient = gradient.reshape(group["matrices"], parameter.shape[0] // group["matrices"], -1)

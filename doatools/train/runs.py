@@ -77,11 +77,25 @@ def to_resume(run, config, elsewhere):
                         f"differently, so it cannot be resumed; choose {elsewhere} (with init_weights={run.last} it "
                         "starts from the weights of this run)")
     changed = changed_settings(checkpoint.config_of(saved), config)
+    if set(changed) == {"nb_epochs"}:
+        _check_extension(run, saved["epoch"], changed["nb_epochs"], config)
+        return saved
     if changed:
         given = ", ".join(f"{key}={value}" for key, value in changed.items())
         raise UserError(f"{run.folder}: this run was started with {given}; resume it with the same settings, or choose "
                         f"{elsewhere}")
     return saved
+
+
+def _check_extension(run, done, before, config):
+    """UserError unless a run of ``before`` epochs, ``done`` of them so far, can have nb_epochs of a Config instead."""
+    epochs = config.training.nb_epochs
+    if config.training.lr_schedule == "onecycle":
+        raise UserError(f"{run.folder}: lr_schedule=onecycle spreads the learning rate over nb_epochs={before}, down "
+                        f"to nearly 0, so that it cannot be resumed with nb_epochs={epochs}; start another job with "
+                        f"init_weights={run.last} nb_epochs={epochs}")
+    if epochs < done:
+        raise UserError(f"{run.folder}: {done} epochs are done, more than nb_epochs={epochs}")
 
 
 def check_changeable(overrides):

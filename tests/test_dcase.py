@@ -61,7 +61,7 @@ def test_errors_name_file_and_line(tmp_path, line, says):
         read_dcase(path, n_frames=10)
 
 
-def test_file_that_is_no_text(tmp_path):
+def test_file_that_is_not_text(tmp_path):
     path = tmp_path / "some.csv"
     path.write_bytes(b"\xff\xfe\x00\x80")
     with pytest.raises(UserError, match=r"some\.csv is not a text file"):
@@ -119,7 +119,7 @@ def folder(tmp_path):
     return make_dataset(tmp_path, seconds=1.0, formats=("foa",))
 
 
-def test_names_tell_split_room_and_overlap(folder):
+def test_names_state_split_room_and_overlap(folder):
     found = find_recordings(folder, "foa")
     assert [r.stem for r in found] == [f"fold{n}_room1_mix001_ov1" for n in range(1, 7)]
     assert (found[2].split, found[2].room, found[2].overlap, found[2].augmented) == ("3", "1", 1, False)
@@ -183,19 +183,22 @@ def test_recordings_of_a_splits_csv_are_no_mixtures(folder, name):
         find_recordings(folder, "foa")
 
 
-def test_an_ending_in_capitals(folder):
+def test_suffixes_in_capitals(folder):
     (folder / "foa_dev/fold1_room1_mix001_ov1.wav").rename(folder / "foa_dev/B.WAV")
     (folder / "metadata_dev/fold1_room1_mix001_ov1.csv").rename(folder / "metadata_dev/B.CSV")
     lines = [f"fold{n}_room1_mix001_ov1,train\n" for n in range(2, 7)]
     (folder / "splits.csv").write_text("file,split\nB.WAV,test\n" + "".join(lines))
     assert [r.stem for r in select(find_recordings(folder, "foa"), "test")] == ["B"]
+    (folder / "foa_dev/B.wav").write_bytes(b"")
+    with pytest.raises(UserError, match=r"B\.WAV and B\.wav have the same name"):
+        find_recordings(folder, "foa")
 
 
 def test_splits_csv_replaces_names(folder):
     rename(folder, "fold1_room1_mix001_ov1", "my own")
     lines = [f"fold{n}_room1_mix001_ov1,train,,\n" for n in range(2, 6)]
     lines += ["my own.wav,test,kitchen,3\n", "fold6_room1_mix001_ov1,2,,\n"]
-    with pytest.raises(UserError, match=r"my own\.wav: the name does not tell"):
+    with pytest.raises(UserError, match=r"my own\.wav: the name does not state the fold"):
         find_recordings(folder, "foa")
     (folder / "splits.csv").write_text("file,split,room,overlap\n" + "".join(lines))
     found = find_recordings(folder, "foa")
@@ -210,7 +213,7 @@ def test_splits_csv_replaces_names(folder):
     ("file,split\nfold1_room1_mix001_ov1,trian\n", "line 2: split 'trian'.*Did you mean 'train'"),
     ("file,split\nfold1_room1_mix001_ov1\n", "line 2: split 'None'"),
     ("file,split,overlap\nfold1_room1_mix001_ov1,train,two\n", "line 2: overlap 'two'"),
-    ("file,split\nfold1_room1_mix001_ov1,1\nfold1_room1_mix001_ov1,2\n", "line 3: .* stands in line 2"),
+    ("file,split\nfold1_room1_mix001_ov1,1\nfold1_room1_mix001_ov1,2\n", "line 3: .* is given in line 2"),
     ("file,split\nfold1_room1_mix001_ov1,1\n", "no line for fold2"),
     ("file,split\n" + "".join(f"fold{n}_room1_mix001_ov1,{n}\n" for n in range(1, 7)) + "x,1\n",
      "line 8: .*no recording 'x.wav'"),

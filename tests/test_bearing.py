@@ -1,0 +1,122 @@
+"""BearingNet, Muon, and the feature set of gradient vectors."""
+
+import numpy as np
+import pytest
+import torch
+
+from cls_feature_class import build_features
+from doanet_parameters import get_params
+from doatools.spatial.geometry import angular_distance, unit_vectors
+from doatools.train.optimizers import MUON_RATE, make_optimizer, orthogonalised
+from localizer import build_model
+
+
+def plane_wave(array, azimuth, elevation, seconds=1.0, fs=24000, seed=0):
+    """Noise from one direction, as the array's response makes it: (samples, M)."""
+    samples = round(seconds * fs)
+    spectrum = np.fft.rfft(np.random.default_rng(seed).standard_normal(samples))
+    direction = unit_vectors(azimuth, elevation)[None]
+    response = array.response(direction, np.fft.rfftfreq(samples, 1 / fs))[:, 0]  # (M, F)
+    return (0.1 * np.fft.irfft(response * spectrum, samples).T).astype(np.float32)
+
+
+@pytest.mark.parametrize("task", ["22", "23"])
+def test_shapes_sizes_and_unit_vectors(task):
+    config = get_params(task)
+    model = build_model(config).eval()
+    channels = build_features(config).nb_feature_channels
+    found = model(torch.randn(2, channels, 250, 64))
+    assert found.doa.shape == (2, 50, 2, 3) and found.activity_logits.shape == (2, 50, 2)
+    torch.testing.assert_close(found.doa.norm(dim=-1), torch.ones(2, 50, 2), atol=1e-2, rtol=0)
+    if task == "22":
+        assert sum(p.numel() for p in model.parameters()) == 907_389
+
+
+def test_pointers_see_a_source_before_any_training():
+    config = get_params("22", top_db=0)
+    features, model = build_features(config), build_model(config).eval()
+    direction = (50.0, 20.0)
+    rows = features.as_channels(features.extract(plane_wave(config.array, *direction)))[None]  # (1, 7, T', F)
+    rows = torch.from_numpy(np.ascontiguousarray(rows[:, :, :50]))
+    with torch.inference_mode():
+        maps = model.blocks(torch.relu(model.stem(rows)))
+        pointers = model.pointers(rows, maps)[0, 1:].numpy()  # (T, P, 3)
+    assert angular_distance(pointers, unit_vectors(*direction)).max() < 2
+
+
+@pytest.mark.parametrize("array", ["mic", "respeaker_6mic", "uma8", "respeaker_usb_4mic"])
+@pytest.mark.parametrize("direction", [(0, 0), (75, 30), (-140, 10)])
+def test_gradient_vectors_point_at_the_source_where_wavelengths_are_long(array, direction):
+    config = get_params("1", array=array, features="vectors", top_db=0)
+    features = build_features(config)
+    rows = features.as_channels(features.extract(plane_wave(config.array, *direction)))  # (C, T', F)
+    count = config.array.channels
+    assert len(rows) == count + 6
+    phase = rows[count + 3 : count + 6, 2:, 3:10].sum((1, 2))[[2, 0, 1]]  # x, y, z; below about 600 Hz
+    expected = unit_vectors(*direction)
+    if config.array.planar:
+        phase[2], expected[2] = 0, 0
+    assert angular_distance(phase, expected) < 4
+
+
+@pytest.mark.parametrize("array", ["mic", "respeaker_6mic"])
+def test_gradient_vectors_follow_rotations(array):
+    config = get_params("1", array=array, features="vectors", top_db=0)
+    features = build_features(config)
+    azimuth, elevation = 33.0, 21.0
+    before = features.extract(plane_wave(config.array, azimuth, elevation))
+    before = before.reshape(50, features.nb_feature_channels, 64)
+    rotations, maps = features.rotations()
+    assert len(rotations) == (8 if array == "mic" else 4)
+    for rotation, one in zip(rotations, maps):
+        x, y, z = rotation @ unit_vectors(azimuth, elevation)
+        turned = np.rad2deg([np.arctan2(y, x), np.arcsin(z)])
+        after = features.extract(plane_wave(config.array, *turned)).reshape(before.shape)
+        expected = before[:, one.source] * one.sign[:, None]
+        tolerance = 1e-3 if array == "mic" else 0.05  # positions of the ring are rounded to 0.1 mm
+        count = config.array.channels
+        np.testing.assert_allclose(after[1:, count:, :40], expected[1:, count:, :40], atol=tolerance)
+
+
+def test_features_without_vectors_are_refused():
+    with pytest.raises(ValueError, match="features that hold vectors"):
+        build_model(get_params("22", array="mic"))
+    with pytest.raises(ValueError, match="multiple of 4 bands"):
+        build_model(get_params("22", nb_mel_bins=62))
+
+
+def test_orthogonalised_has_singular_values_near_one():
+    torch.manual_seed(0)
+    for shape in ((64, 200), (200, 64), (3, 128, 256)):
+        values = torch.linalg.svdvals(orthogonalised(torch.randn(shape)))
+        assert values.min() > 0.6 and values.max() < 1.3
+
+
+def test_muon_takes_inner_weights_and_adamw_the_rest():
+    model = build_model(get_params("22"))
+    optimizer = make_optimizer(model, get_params("22").training)
+    groups = {group["matrices"]: group for group in optimizer.param_groups}
+    assert sorted(groups) == [0, 1, 3] and groups[1]["lr"] == groups[3]["lr"] == MUON_RATE * groups[0]["lr"]
+    adamw = {id(p) for p in groups[0]["params"]}
+    assert {id(p) for p in model.gru.parameters() if p.ndim == 2} == {id(p) for p in groups[3]["params"]}
+    for layer in (model.doa_head[-1], model.activity_head[-1], model.blocks[0].one.bn):
+        assert id(layer.weight) in adamw
+    assert id(model.pointers.vectors) in adamw and id(model.reduce.weight) not in adamw
+    total = sum(p.numel() for group in optimizer.param_groups for p in group["params"])
+    assert total == sum(p.numel() for p in model.parameters())
+
+
+def test_muon_learns():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(32, 64), torch.nn.ReLU(), torch.nn.Linear(64, 1))
+    x = torch.randn(256, 32)
+    y = x[:, :1] * x[:, 1:2]
+    optimizer = make_optimizer(model, get_params("22", learning_rate=4e-3).training)
+    losses = []
+    for _ in range(150):
+        loss = (model(x) - y).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.2 * losses[0]
