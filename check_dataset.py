@@ -23,6 +23,9 @@ def build_parser():
                "parameters that matter here: dataset_dir, array (a name, a YAML file, or both: foa and mic; default:\n"
                "all with recordings), fs, max_sources, max_audio_len_s, mode (eval: foa_eval and mic_eval as well)")
     add_override_argument(parser)
+    parser.add_argument("--rotation", metavar="FILE",
+                        help="write how the array stood against the labels, for rotation=FILE of extraction and "
+                             "evaluation and --rotation FILE of localize.py")
     parser.add_argument("--jobs", type=int, default=-1, metavar="N", help="processes (default: one per core)")
     return parser
 
@@ -39,7 +42,21 @@ def main(argv=None):
     from doatools.check import checks
     report = checks.check(config.data, config.features.fs, arrays, args.jobs or -1)
     print(f"{config.data.dataset_dir}:", *report.lines(), sep="\n")
+    if args.rotation:
+        write_rotation(args.rotation, report)
     return int(bool(report.findings))
+
+
+def write_rotation(path, report):
+    """The correction of the one array that was compared with its labels."""
+    from doatools.spatial.corrections import write_correction
+    if len(report.orientations) != 1:
+        why = "several arrays were compared, select one by array=" if report.orientations else (
+            "how the array stood could not be told")
+        raise UserError(f"no correction written: {why}")
+    (name, standing), = report.orientations.items()
+    write_correction(path, standing.matrix, f"{name}: {standing.describe() or 'no rotation that is certain'}")
+    print(f"correction written to {path}")
 
 
 def find_arrays(dataset_dir, wanted):

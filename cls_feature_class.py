@@ -32,6 +32,7 @@ from doatools.data.readers import reader_of, training_recordings
 from doatools.data.slots import rows_at
 from doatools.errors import UserError
 from doatools.registry import FEATURES
+from doatools.spatial.corrections import read_correction, rotated
 from doatools.spatial.rotations import (
     capsule_channel_map,
     foa_channel_map,
@@ -429,6 +430,8 @@ class FeatureFiles:
         samples = self.feature_class.inspect_audio(recording) if samples is None else samples
         pieces = self.reader.read(recording.annotation, samples / self.feature_class.fs)
         rows = rows_at(pieces, self.config.score_hop_s)
+        if self.config.data.rotation:
+            rows = rotated(rows, read_correction(self.config.data.rotation).T)
         if self.config.array.planar:
             rows["elevation"] = np.abs(rows["elevation"])
         return rows[rows["frame"] < self.score_frames(samples)]
@@ -475,6 +478,8 @@ class FeatureFiles:
         if recording.more_annotations:  # positions, which become directions in the array's frame
             note |= {"more": [stamp(path) for path in recording.more_annotations],
                      "array": digest(self.config.array.plain())}
+        if self.config.data.rotation:
+            note |= {"rotation": read_correction(self.config.data.rotation).tolist()}
         return note
 
     def scaler_made_from(self, training):

@@ -11,7 +11,7 @@ from doatools.files import has_suffix, write_json
 from doatools.registry import BASELINES
 
 # The parameters that the scores of a baseline depend on, besides those of the tracker.
-OF_BASELINES = ("dataset_dir", "array", "mode", "fs", "max_audio_len_s", "max_sources")
+OF_BASELINES = ("dataset_dir", "array", "rotation", "mode", "fs", "max_audio_len_s", "max_sources")
 
 
 def build_parser():

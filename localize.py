@@ -29,6 +29,8 @@ def build_parser():
                         "arrays/respeaker_6mic.yaml (default: that of the model, foa)")
     parser.add_argument("--foa-order", choices=FOA_ORDERS, default="acn",
                         help="ambisonic channels: acn (AmbiX: W, Y, Z, X) or fuma (W, X, Y, Z, W 3 dB lower)")
+    parser.add_argument("--rotation", metavar="FILE", help="how the array stood (of check_dataset.py --rotation): "
+                        "directions are reported in the axes of the room")
     parser.add_argument("--threshold", type=float, default=ACTIVE_ABOVE,
                         help=f"activity probability above which a source is reported (default {ACTIVE_ABOVE})")
     parser.add_argument("--latency", type=float, metavar="S",
@@ -178,6 +180,8 @@ def localize(localizer, path, files, args):
         page, columns = recording_page.Writer(path.name, sound.rate, hop_s, reference), recording_page.COLUMNS
         shown.blocks = page.listening(shown.blocks)
     recorded = track_recording(localizer, shown, args.foa_order, args.threshold, args.latency, columns)
+    recorded = recorded._replace(rows=in_room(recorded.rows, args.rotation),
+                                 notes=recorded.notes + doubts_of_capsules(path, config.array))
     write_tracks(files.table, path.name, recorded, hop_s)
     if page:
         page.write(files.page, recorded, localizer.features.frequencies)
@@ -189,6 +193,22 @@ def localize(localizer, path, files, args):
     print("\n".join(summary_lines(recorded.rows, hop_s)), flush=True)
     for text in recorded.notes:
         note(text)
+
+
+def in_room(rows, rotation):
+    """Rows of tracks with the correction of the file ``rotation`` applied, if one is given."""
+    if not rotation:
+        return rows
+    from doatools.spatial.corrections import read_correction, rotated
+    return rotated(rows, read_correction(rotation))
+
+
+def doubts_of_capsules(path, array):
+    """Sentences on channels that are not those of ``array``; [] for ambisonics."""
+    if array.kind == "ambisonic":
+        return []
+    from doatools.check import capsules
+    return capsules.doubts(path, array)
 
 
 def with_progress(sound, name):
@@ -234,8 +254,9 @@ def stream(localizer, args):
         if args.format == "csv":
             print("time,track,azimuth,elevation,probability", flush=True)
         for part in parts:
+            rows = in_room(part.rows, args.rotation)
             for frame in range(frames, part.frames):
-                print(frame_lines(frame * hop_s, part.rows[part.rows["frame"] == frame], args.format), flush=True)
+                print(frame_lines(frame * hop_s, rows[rows["frame"] == frame], args.format), flush=True)
             frames = part.frames
     except BrokenPipeError:  # the reader has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

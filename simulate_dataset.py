@@ -29,6 +29,7 @@ def build_parser():
         epilog="example: python3 simulate_dataset.py dataset_dir=datasets/large sim_recordings_per_fold=50\n"
                "         python3 simulate_dataset.py dataset_dir=datasets/ring array=arrays/respeaker_6mic.yaml\n"
                "         python3 simulate_dataset.py dataset_dir=datasets/mine --sounds ~/sounds\n"
+               "         python3 simulate_dataset.py dataset_dir=datasets/hall --responses ~/hall_responses --fold 1\n"
                "         python3 simulate_dataset.py --format tut2018 dataset_dir=datasets/tut\n"
                "parameters: dataset_dir, array, fs, seed, max_sources and sim_* (see python3 doanet_parameters.py)")
     add_override_argument(parser)
@@ -37,6 +38,19 @@ def build_parser():
                         help="use the WAV, FLAC and OGG files under DIR (its sub-folders are classes) instead of "
                              "generated sounds; can be repeated, each folder is divided into folds by itself")
     parser.add_argument("--generated", action="store_true", help="with --sounds: also use the generated sounds")
+    parser.add_argument("--responses", metavar="FOLDER",
+                        help="use measured impulse responses in place of simulated rooms: SOFA files, or WAV and FLAC "
+                             "files with directions.csv (file,azimuth,elevation[,distance_m]); sub-folders are rooms, "
+                             "dealt to the folds one by one (a single room makes a test set); sources stay still "
+                             "unless sim_moving is given")
+    parser.add_argument("--fold", type=int, choices=range(1, 7), metavar="N",
+                        help="with --responses: put all rooms in this fold (1 makes a test set of them)")
+    parser.add_argument("--foa-order", choices=("acn", "fuma"), default="acn",
+                        help="of ambisonic responses: W, Y, Z, X with SN3D gains, or FuMa: W, X, Y, Z with W 3 dB "
+                             "lower")
+    parser.add_argument("--realistic", action="store_true",
+                        help="rooms, noise and sensors as they are rather than perfect: sets the sim_ parameters for "
+                             "these that are not given")
     parser.add_argument("--jobs", type=int, default=-1, metavar="N", help="processes (default: one per core)")
     cluster.add_argument(parser)
     parser.add_argument("--overwrite", action="store_true",
@@ -48,13 +62,28 @@ def build_parser():
 def main(argv=None):
     args = build_parser().parse_intermixed_args(argv)
     overrides = parse_overrides(args.overrides)
+    if args.responses and args.format != "dcase2020":
+        raise UserError("--responses writes --format dcase2020")
+    if not args.responses and (args.fold or args.foa_order != "acn"):
+        raise UserError("--fold and --foa-order are for --responses")
     get_params(**overrides)  # mistyped parameters are refused before anything heavy is imported
     import joblib
     from tqdm import tqdm
 
+    from doatools.simulate.realism import REALISTIC
     kind = WRITERS[args.format]
-    config = get_params(**{**kind.defaults, **overrides})
-    writer = kind(config, _open_sounds(args.sounds, args.generated, config))
+    kind_defaults, preset = kind.defaults, REALISTIC
+    if args.responses:
+        from doatools.simulate import measured
+        measured.refuse_decided(overrides)
+        kind_defaults, preset = measured.DEFAULTS, measured.preset()
+    config = get_params(**{**kind_defaults, **(preset if args.realistic else {}), **overrides})
+    sounds = _open_sounds(args.sounds, args.generated, config)
+    if args.responses:
+        writer = measured.Measured(config, sounds, args.responses, args.foa_order, args.fold)
+        print("".join(f"note: {note}\n" for note in writer.notes), end="", file=sys.stderr)
+    else:
+        writer = kind(config, sounds)
     root = Path(config.data.dataset_dir)
     _prepare(root, writer, _manifest(args.format, writer), args.overwrite)
     todo = [key for key in writer.entries() if not all(path.exists() for path in writer.paths(root, key))]

@@ -14,7 +14,7 @@ import joblib
 import numpy as np
 from tqdm import tqdm
 
-from doatools.check import alignment
+from doatools.check import alignment, capsules, orientation
 from doatools.data.audiofiles import inspect_audio, read_audio
 from doatools.data.dcase import FRAME_S, TAU_NAME, find_recordings, is_mixture, number_events, read_dcase
 from doatools.data.readers import unlabelled
@@ -22,11 +22,13 @@ from doatools.data.slots import count_overlap, rows_at
 from doatools.errors import UserError
 from doatools.files import list_files
 from doatools.registry import READERS
+from doatools.spatial.geometry import angular_distance
 from doatools.types import EVENT_ROWS
 
+ATTACKS_AGREE_DEG = 20.0  # attacks that point this near to the labels rule out that a recording is wrong
+FEWEST_ATTACKS = 15  # of a recording that is said to point elsewhere
 NAMED = 4  # files that are named for each kind of finding
 ALIGNED = 100  # recordings whose directions and times are measured, evenly spaced
-SILENT_DB = -50  # a channel that lies this far below the loudest is silent
 TOLERATED_LAG_S = 0.2  # labels have frames of 0.1 s, and sounds may start slowly
 GAINS = {3.0: "W is 3 dB too weak (FuMa gains; SN3D belongs here): multiply W by 1.414",
          4.8: "X, Y and Z are 4.8 dB too strong (N3D gains; SN3D belongs here): multiply them by 0.577"}
@@ -52,6 +54,8 @@ class Report:
     findings: list = field(default_factory=list)
     notes: list = field(default_factory=list)
     checked: list = field(default_factory=list)
+    fs: int = 24000
+    orientations: dict = field(default_factory=dict)  # {dataset: Orientation}
 
     def lines(self):
         """The report as lines of text, one or two per kind of finding."""
@@ -89,11 +93,12 @@ class Examined:
     rows: np.ndarray | None = None
     seconds: dict = field(default_factory=dict)  # {array: length}
     measured: dict = field(default_factory=dict)  # {array: Measured}
+    attacks: dict = field(default_factory=dict)  # {array: (measured (A, 3), labelled (A, 3), delays (A, P))}
 
 
 def check(data, fs, arrays, jobs=1):
     """Check the folder of a DataConfig, with recordings at ``fs`` Hz of ``arrays`` {name: Array} → Report."""
-    report, datasets = Report(), list(arrays)
+    report, datasets = Report(fs=fs), list(arrays)
     items = find_items(data, datasets, report) if data.format == "dcase" else items_of_readers(data, arrays, report)
     spread = set(np.linspace(0, len(items) - 1, min(len(items), ALIGNED)).round().astype(int).tolist())
     work = joblib.Parallel(n_jobs=jobs, return_as="generator")(
@@ -114,6 +119,8 @@ def check(data, fs, arrays, jobs=1):
     report.notes += [f"{name} is planar and cannot distinguish above from below: directions are compared with their "
                      "elevations folded into the upper half" for name, array in arrays.items() if array.planar]
     suspects = _judge_directions(examined, arrays, report)
+    if not any(suspect.cost for suspect in suspects):
+        _judge_orientation(examined, arrays, report)
     _judge_angles(examined, suspects, report)
     _judge_times(examined, datasets, FRAME_S, report)
     return report
@@ -220,9 +227,10 @@ def examine(item, data, fs, arrays, align):
             examined.findings.append(_refusal(path, error))
             continue
         examined.seconds[name] = lengths[name] / fs
-        faults = _silence(audio, arrays[name], examined.rows)
+        faults = _silence(audio, fs, arrays[name], examined.rows)
         if align and examined.rows is not None and not faults:
             examined.measured[name] = alignment.measure(audio, fs, examined.rows, FRAME_S, arrays[name])
+            examined.attacks[name] = _attacks(audio, fs, examined.rows, arrays[name])
         faults += _clipping(audio)
         examined.findings += [Finding(text, _name(path)) for text in faults]
     if len(set(lengths.values())) > 1:
@@ -275,19 +283,37 @@ def _refusal(path, error):
     return Finding(text, _name(path))
 
 
-def _silence(audio, array, rows):
-    """Silent or equal channels of audio (samples, M), as a list of faults."""
-    levels = 20 * np.log10([np.std(channel) + 1e-12 for channel in np.ascontiguousarray(audio.T)])
+def _silence(audio, fs, array, rows):
+    """Silent, equal, reversed or failing channels of audio (samples, M), as a list of faults."""
+    levels = capsules.block_levels(audio, fs)
     if levels.max() < -120:
         sounding = rows is not None and len(rows)
         return ["silent in all channels, though its CSV names sources"] if sounding else []
     names = dict(enumerate(f" ({name})" for name in "WYZX")) if array.kind == "ambisonic" else {}
-    faults = [f"channel {channel}{names.get(channel, '')} is silent, the loudest is at {levels.max():.0f} dB; "
-              "check the cable or the export and make the file again"
-              for channel in np.flatnonzero(levels < levels.max() + SILENT_DB)]
-    if np.all(audio == audio[:, :1]):
-        faults.append("all channels are the same: a mono recording has no direction")
+    silent, dead = capsules.silent_channels(levels)
+    loudest = np.percentile(levels.max(axis=1), 90)
+    faults = [f"channel {channel}{names.get(channel, '')} is silent, the loudest is at {loudest:.0f} dB; "
+              "check the cable or the export and make the file again" for channel in silent]
+    faults += [f"channel {channel}{names.get(channel, '')} falls silent at {block * capsules.BLOCK_S:.1f} s and stays "
+               "so; check the cable or the export and make the file again" for channel, block in dead.items()]
+    same = capsules.same_channels(audio) if not silent else []
+    if len(same) == audio.shape[1] * (audio.shape[1] - 1) // 2 and same:
+        return [*faults, "all channels are the same: a mono recording has no direction"]
+    faults += [f"channels {one} and {other} hold the same signal; check the routing of the recorder"
+               for one, other in same]
+    if rows is None or not len(rows):  # else the directions tell
+        faults += [f"channel {channel} has the wrong polarity: multiply it by -1"
+                   for channel in (capsules.reversed_channels(audio, fs, array) if not silent else [])]
     return faults
+
+
+def _attacks(audio, fs, rows, array):
+    """Measured and labelled directions at attacks, and the delays of pairs of capsules there."""
+    starts, _ = orientation.attacks(audio, fs, rows, FRAME_S)
+    measured, labelled = orientation.attack_directions(audio, fs, rows, FRAME_S, array)
+    if array.kind == "ambisonic" or not len(starts):
+        return measured, labelled, np.zeros((len(measured), 0))
+    return measured, labelled, capsules.measured_delays(audio, fs, starts, array)
 
 
 def _clipping(audio):
@@ -320,12 +346,34 @@ def _judge_directions(examined, arrays, report):
     settled = alignment.settle(verdicts)
     report.findings += [_direction_finding(name, verdict, arrays) for name, verdict in settled.items()]
     if not settled:
-        _judge_single_files(errors, arrays, report)
+        _judge_single_files(examined, errors, arrays, report)
     for name in (name for name in verdicts if arrays[name].kind == "ambisonic"):
         suspects = settled[name].suspects if name in settled else ()
         if all(not suspect.order or suspect.order[0] == 0 for suspect in suspects):  # W is where it belongs
             _judge_gains(name, [one.measured[name] for one in examined if name in one.measured], report)
     return [suspect for verdict in settled.values() for suspect in verdict.suspects]
+
+
+def _judge_orientation(examined, arrays, report):
+    """Find arrays that stand rotated, tilted or mirrored, or whose capsules lie elsewhere than their file states."""
+    for name, array in arrays.items():
+        found = [one.attacks[name] for one in examined if name in one.attacks and len(one.attacks[name][0])]
+        if array.kind != "ambisonic" and len(found) >= orientation.FEWEST_RECORDINGS:
+            delays, labelled = (np.concatenate([one[part] for one in found]) for part in (2, 1))
+            text = capsules.judge_delays(delays, labelled, report.fs, array)
+            if text:
+                report.findings.append(Finding(f"{name}: {text}"))
+                continue
+        standing = orientation.orientation([one[:2] for one in found])
+        if standing is None:
+            continue
+        report.orientations[name] = standing
+        report.checked.append(f"{name}: rotated by {standing.yaw:.1f}°, tilted by {standing.tilt:.1f}° against the "
+                              f"labels (± {standing.certainty:.1f}°, {standing.n_attacks} attacks)")
+        if standing.wrong:
+            report.findings.append(Finding(
+                f"{name}: {standing.describe()} (± {standing.certainty:.0f}°, from {standing.n_attacks} attacks). "
+                "--rotation FILE writes the correction; extraction and evaluation take it as rotation=FILE"))
 
 
 def _direction_finding(name, verdict, arrays, file=""):
@@ -340,15 +388,26 @@ def _direction_finding(name, verdict, arrays, file=""):
                    f"labels, now {verdict.error:.0f}° (median of {verdict.n_events} events)", file)
 
 
-def _judge_single_files(errors, arrays, report):
+def _judge_single_files(examined, errors, arrays, report):
     """Report single recordings that are wrong in a dataset that is right as a whole."""
     stems = {stem for pairs in errors.values() for stem, _ in pairs}
     by_stem = {name: dict(pairs) for name, pairs in errors.items()}
+    attacks = {(one.item.stem, name): found[:2] for one in examined for name, found in one.attacks.items()}
     for stem in sorted(stems):
-        verdicts = {name: alignment.judge(known[stem], alignment.suspects_of(arrays[name]), alone=True)
+        verdicts = {name: _verdict_on_file(known[stem], attacks[stem, name], arrays[name])
                     for name, known in by_stem.items() if stem in known}
         report.findings += [_direction_finding(name, verdict, arrays, stem)
                             for name, verdict in alignment.settle(verdicts).items()]
+
+
+def _verdict_on_file(errors, attacks, array):
+    """A Verdict on one recording. Noise and reverberation may turn all of its directions, but hardly its attacks."""
+    verdict = alignment.judge(errors, alignment.suspects_of(array), alone=True)
+    measured, labelled = attacks
+    agree = len(measured) >= 10 and np.median(angular_distance(measured, labelled)) < ATTACKS_AGREE_DEG
+    if agree or (verdict.state == "unexplained" and len(measured) < FEWEST_ATTACKS):
+        return alignment.Verdict("agrees", verdict.n_events, verdict.error)
+    return verdict
 
 
 def _judge_gains(name, measured, report):

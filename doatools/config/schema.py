@@ -43,6 +43,7 @@ class DataConfig(Section):
                                  choices=("track", "frame", "start"))
     overflow: str = parameter("error", "training data with more sources than slots: error, or drop those that began "
                               "last (scores keep all)", choices=("error", "drop"))
+    rotation: str = parameter("", "file of check_dataset.py --rotation: labels are rotated into the axes of the array")
     max_audio_len_s: float = parameter(0.0, "longer recordings are cut to this; 0 for no limit", unit="s",
                                        within=(0, 1e6))
 
@@ -183,12 +184,60 @@ class SimulationConfig(Section):
                                      name="sim_elevation_deg")
     moving: float = parameter(0.4, "share of events that move", within=(0, 1), name="sim_moving")
     rooms_per_fold: int = parameter(4, "rooms per fold", within=(1, 100_000), name="sim_rooms_per_fold")
+    room_m: tuple[float, float, float, float, float, float] = parameter(
+        (5.0, 4.5, 2.9, 13.0, 10.0, 4.8), "length, width and height of the smallest room, then of the largest",
+        unit="m", within=(1.5, 100), name="sim_room_m")
+    offset: float = parameter(0.08, "the array stands off the middle of the room by up to this share of its size",
+                              within=(0, 0.4), name="sim_offset")
+    distance_m: tuple[float, float] = parameter((1.0, 3.5), "distance of a source: smallest and largest; nearer "
+                                                "where a wall is", unit="m", within=(0.2, 50), name="sim_distance_m")
+    margin_m: float = parameter(0.3, "sources stay this far from walls", unit="m", within=(0.05, 2),
+                                name="sim_margin_m")
+    surface_contrast: float = parameter(0.0, "floor, ceiling and walls absorb unequally, by factors up to exp(±this)",
+                                        within=(0, 3), name="sim_surface_contrast")
+    decay_tilt: float = parameter(0.0, "RT60 depends on frequency: up to this many octaves longer at 250 Hz, up to "
+                                  "half as many again shorter at 4 kHz", within=(0, 2), name="sim_decay_tilt")
+    directivity: float = parameter(0.0, "share of events that radiate like a talker, facing any way", within=(0, 1),
+                                   name="sim_directivity")
+    directional_noise: float = parameter(0.0, "share of recordings with babble, a fan or hum from one side in the "
+                                         "ambient noise", within=(0, 1), name="sim_directional_noise")
+    gain_db: float = parameter(0.0, "gain mismatch of capsules, up to ±", unit="dB", within=(0, 20), name="sim_gain_db")
+    phase_deg: float = parameter(0.0, "phase mismatch of capsules, up to ±", unit="degrees", within=(0, 90),
+                                 name="sim_phase_deg")
+    position_mm: float = parameter(0.0, "error of each coordinate of a capsule's position, up to ±", unit="mm",
+                                   within=(0, 20), name="sim_position_mm")
+    self_noise: float = parameter(0.0, "r.m.s. of a capsule's own noise over the nominal level of a sound, at most "
+                                  "(0.01 is -40 dB)", within=(0, 1), name="sim_self_noise")
+    dc: float = parameter(0.0, "DC offset of a channel, up to ± this share of full scale", within=(0, 0.5),
+                          name="sim_dc")
+    encoder_mm: tuple[float, float] = parameter(
+        (0.0, 0.0), "ambisonics are encoded from four cardioid capsules at this radius: smallest and largest; 0 for "
+        "ideal ambisonics", unit="mm", within=(0, 50), name="sim_encoder_mm")
+    encoder_corrected: float = parameter(1.0, "share of encoders that have correction filters", within=(0, 1),
+                                         name="sim_encoder_corrected")
+    dipole_db: tuple[float, float] = parameter(
+        (0.0, 0.0), "level of the figure-of-eight channels Y, Z, X relative to W: smallest and largest", unit="dB",
+        within=(-12, 12), name="sim_dipole_db")
+    stand_deg: float = parameter(0.0, "the array stands rotated and tilted by up to ± this, unknown to the labels",
+                                 unit="degrees", within=(0, 45), name="sim_stand_deg")
+    clipping_db: float = parameter(0.0, "peaks lie up to ± this about full scale, and what is beyond is clipped; 0 "
+                                   "for no clipping", unit="dB", within=(0, 30), name="sim_clipping_db")
+    low_cut_hz: float = parameter(0.0, "corner of the recorder's first-order low cut, at most; 0 for none", unit="Hz",
+                                  within=(0, 500), name="sim_low_cut_hz")
 
-    @field_validator("rt60_s", "snr_db")
+    @field_validator("rt60_s", "snr_db", "distance_m", "encoder_mm", "dipole_db")
     @classmethod
     def _ascending(cls, value):
         if value[0] > value[1]:
             raise ValueError(f"takes [smallest, largest], not {list(value)}")
+        return value
+
+    @field_validator("room_m")
+    @classmethod
+    def _growing(cls, value):
+        if any(low > high for low, high in zip(value[:3], value[3:])):
+            raise ValueError("takes length, width and height of the smallest room, then of the largest, not "
+                             f"{list(value)}")
         return value
 
 

@@ -151,10 +151,11 @@ class Renderer:
             share = (angles - lower)[:, None]
             yield start, (1 - share) * table[lower, phase] + share * table[lower + 1, phase]
 
-    def diffuse_noise(self, samples, rng, exponent=0.0):
+    def diffuse_noise(self, samples, rng, exponent=0.0, course=None):
         """Stationary noise of a diffuse field (C, samples), with unit variance at the centre.
 
-        The amplitude spectrum is frequency^-``exponent`` above 100 Hz and flat below: 0 is white, 0.5 pink.
+        The amplitude spectrum is frequency^-``exponent`` above 100 Hz and flat below: 0 is white, 0.5 pink. ``course``
+        (F, frames), if given, scales it over time; frames are BLOCK / 2 samples apart, the first centred on sample 0.
         """
         hop, chunk = BLOCK // 2, 256  # windows at a time, to limit memory for long recordings
         frames = -(-samples // hop) + 1
@@ -168,6 +169,8 @@ class Renderer:
             shape = (len(frequencies), self.channels, count)
             white = np.empty(shape, np.complex64)
             white.real, white.imag = rng.standard_normal((2, *shape), dtype=np.float32)
+            if course is not None:
+                white *= course[:, None, first : first + count]
             shaped = (mixing @ white).transpose(1, 2, 0)  # (C, count, F)
             blocks = fft.irfft(shaped, BLOCK) * (window * np.float32(np.sqrt(BLOCK / 2)))
             start = first * hop
@@ -175,6 +178,18 @@ class Renderer:
                 part = noise[:, start + half : start + half + count * hop]
                 part += blocks[..., half : half + hop].reshape(self.channels, -1)
         return noise[:, hop : hop + samples]
+
+    def ambience(self, scene, samples, rng):
+        """Ambient noise of a scene (C, samples), of any level."""
+        return self.diffuse_noise(samples, rng, exponent=0.5)
+
+    def power(self, signals):
+        """Mean power of ``signals`` (C, n), to which the level of the noise refers."""
+        return np.mean(signals[0] ** 2)
+
+    def recorded(self, scene, signals):
+        """What ends up in the files, of ``signals`` (C, n) in the air."""
+        return signals * np.float32(min(1, 0.95 / np.abs(signals).max()))
 
     def tail_response(self, room, distance, rng):
         """Late reverberation (C, samples) of a source at ``distance`` m whose direct sound has amplitude 1/distance."""

@@ -8,13 +8,16 @@ noise.
 """
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from doatools.config.schema import SimulationConfig
+from doatools.simulate import live_rooms
+from doatools.simulate.realism import is_realistic
+from doatools.simulate.responses import draw_trajectory
 from doatools.simulate.rooms import HOP_S, Renderer, Room
 from doatools.spatial.geometry import angular_distance, azimuth_elevation, unit_vectors
 from doatools.types import EVENT_ROWS
@@ -25,7 +28,6 @@ DURATION_S = (0.8, 8.0)  # of an event, drawn on a logarithmic scale
 GAP_S = (0.2, 1.4)  # between two events of a track; the shortest one still contains a silent label frame
 SPEED_DEG_S = (12.0, 50.0)  # of a moving event
 SEPARATION_DEG = 15.0  # the least angle between an event and those that are active when it starts
-DISTANCE_M = (1.0, 3.5)  # less where a wall is nearer
 LEVEL_DB = (-4.0, 4.0)  # of the direct sound of an event, relative to NOMINAL_RMS
 NOMINAL_RMS = 0.03
 
@@ -119,8 +121,10 @@ def rules_of(config):
 def draw_room(rules, fold, number):
     """Room ``number`` (from 0) of a fold, with random size and RT60; the arrays are in its middle."""
     rng = _stream(ROOM, rules.seed, fold, number)
-    size = rng.uniform((5.0, 4.5, 2.9), (13.0, 10.0, 4.8))
-    return Room(tuple(size.tolist()), float(rng.uniform(*rules.simulation.rt60_s)), tuple((size / 2).tolist()))
+    smallest, largest = np.reshape(rules.simulation.room_m, (2, 3))
+    size = rng.uniform(smallest, largest)
+    room = Room(tuple(size.tolist()), float(rng.uniform(*rules.simulation.rt60_s)), tuple((size / 2).tolist()))
+    return live_rooms.furnished(room, rules.simulation, rng) if is_realistic(rules.simulation) else room
 
 
 def compose(rules, fold, index, classes):
@@ -131,15 +135,15 @@ def compose(rules, fold, index, classes):
     key, length = (rules.seed, fold, index), rules.simulation.recording_len_s
     rng = _stream(COMPOSITION, *key)
     room = draw_room(rules, fold, room_number(rules, index))
-    shift = rng.uniform(-0.08, 0.08, 3) * room.size_m
-    room = Room(room.size_m, room.rt60_s, tuple((room.sensor_m + shift).tolist()))
+    shift = rng.uniform(-rules.simulation.offset, rules.simulation.offset, 3) * room.size_m
+    room = replace(room, sensor_m=tuple((room.sensor_m + shift).tolist()))
     spans = sorted(span for track in range(n_tracks(rules, index)) for span in _spans(track, length, rng))
     n_moving = int(rules.simulation.moving * len(spans) + rng.random())
     moving = set(rng.choice(len(spans), n_moving, replace=False).tolist())
     events = []
     for number, (onset, duration, track) in enumerate(spans):
         heard = [event for event in events if event.end_s > onset]
-        trajectory = _trajectory(onset, number in moving, heard, rules.simulation.elevation_deg, rng)
+        trajectory = _trajectory(onset, number in moving, heard, rules.simulation, rng)
         events.append(Event(int(rng.choice(list(classes))), track, onset, duration,
                             float(rng.uniform(*LEVEL_DB)), trajectory))
     return Scene(key, room, length, float(rng.uniform(*rules.simulation.snr_db)), tuple(events))
@@ -157,7 +161,24 @@ def compose_static(rules, fold, number, room, tracks, classes):
     for onset, duration, track in spans:
         onset, duration = round(onset, 3), round(duration, 3)
         heard = [event for event in events if event.end_s > onset]
-        course = _trajectory(onset, False, heard, rules.simulation.elevation_deg, rng, grid=10)
+        course = _trajectory(onset, False, heard, rules.simulation, rng, grid=10)
+        events.append(Event(int(rng.choice(list(classes))), track, onset, duration,
+                            float(rng.uniform(*LEVEL_DB)), course))
+    return Scene(key, room, length, float(rng.uniform(*rules.simulation.snr_db)), tuple(events))
+
+
+def compose_measured(rules, fold, index, room, classes):
+    """Scene ``index`` of a fold, of sources at the positions of a ``responses.MeasuredRoom``."""
+    key, length = (rules.seed, fold, index), rules.simulation.recording_len_s
+    rng = _stream(COMPOSITION, *key)
+    spans = sorted(span for track in range(n_tracks(rules, index)) for span in _spans(track, length, rng))
+    n_moving = int(rules.simulation.moving * len(spans) + rng.random())
+    moving = set(rng.choice(len(spans), n_moving, replace=False).tolist())
+    events = []
+    for number, (onset, duration, track) in enumerate(spans):
+        heard = [event for event in events if event.end_s > onset]
+        speed = SPEED_DEG_S if number in moving else None
+        course = _apart(lambda: draw_trajectory(room, duration, rng, speed), onset, heard)  # noqa: B023
         events.append(Event(int(rng.choice(list(classes))), track, onset, duration,
                             float(rng.uniform(*LEVEL_DB)), course))
     return Scene(key, room, length, float(rng.uniform(*rules.simulation.snr_db)), tuple(events))
@@ -189,10 +210,10 @@ def render(scene, sounds, renderer):
             onset = round(event.onset_s * fs)
             _add_at(mix, renderer.source(scene.room, dry, positions, rng), onset - renderer.lead)
             active[onset : onset + len(dry)] = True
-        noise = renderer.diffuse_noise(mix.shape[1], _stream(AMBIENCE, *scene.key), exponent=0.5)
-        power = np.mean(mix[0, active] ** 2) if active.any() else NOMINAL_RMS**2
+        noise = renderer.ambience(scene, mix.shape[1], _stream(AMBIENCE, *scene.key))
+        power = renderer.power(mix[:, active]) if active.any() else NOMINAL_RMS**2
         mix += noise * np.float32(np.sqrt(power) * 10 ** (-scene.snr_db / 20))
-        return mix * np.float32(min(1, 0.95 / np.abs(mix).max()))
+        return renderer.recorded(scene, mix)
 
 
 @functools.cache
@@ -220,15 +241,23 @@ def _spans(track, length_s, rng):
         onset += duration + rng.uniform(*GAP_S)
 
 
-def _trajectory(onset, moving, heard, highest, rng, grid=None):
+def _trajectory(onset, moving, heard, simulation, rng, grid=None):
     """A Trajectory that starts SEPARATION_DEG away from the active events ``heard``, or the best one of 100.
 
     ``grid``: spacing of azimuths and elevations in degrees, or None.
     """
+    def candidate():
+        return _draw_trajectory(moving, simulation, rng) if grid is None else _draw_on_grid(simulation, grid, rng)
+
+    return _apart(candidate, onset, heard)
+
+
+def _apart(draw, onset, heard):
+    """One of the trajectories of ``draw()``: the first far from the events ``heard`` at its start, or the farthest."""
     others = np.array([event.trajectory.directions(onset - event.onset_s) for event in heard]).reshape(-1, 3)
     best, widest = None, -1.0
     for _ in range(100):
-        candidate = _draw_trajectory(moving, highest, rng) if grid is None else _draw_on_grid(highest, grid, rng)
+        candidate = draw()
         angle = angular_distance(candidate.directions(0.0), others).min(initial=180.0)
         if angle > widest:
             best, widest = candidate, angle
@@ -237,9 +266,10 @@ def _trajectory(onset, moving, heard, highest, rng, grid=None):
     return best
 
 
-def _draw_trajectory(moving, highest, rng):
+def _draw_trajectory(moving, simulation, rng):
+    highest = simulation.elevation_deg
     azimuth, elevation = rng.uniform(-180, 180), rng.uniform(-highest, highest)
-    distance = rng.uniform(*DISTANCE_M)
+    distance = rng.uniform(*simulation.distance_m)
     if not moving:
         return Trajectory(azimuth, elevation, distance)
     speed = rng.uniform(*SPEED_DEG_S)
@@ -250,7 +280,7 @@ def _draw_trajectory(moving, highest, rng):
                       rng.uniform(0, 2 * np.pi))
 
 
-def _draw_on_grid(highest, grid, rng):
-    steps, top = 360 // grid, int(highest // grid)
+def _draw_on_grid(simulation, grid, rng):
+    steps, top = 360 // grid, int(simulation.elevation_deg // grid)
     azimuth, elevation = grid * rng.integers(steps) - 180, grid * rng.integers(-top, top + 1)
-    return Trajectory(float(azimuth), float(elevation), round(rng.uniform(*DISTANCE_M), 1))
+    return Trajectory(float(azimuth), float(elevation), round(rng.uniform(*simulation.distance_m), 1))

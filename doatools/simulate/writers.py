@@ -11,7 +11,7 @@ import numpy as np
 from doatools.data.dcase import FRAME_S, is_mixture, write_dcase
 from doatools.data.tut import OVERLAPS, PARTS, SPLITS, folders, write_tut
 from doatools.errors import UserError
-from doatools.simulate import scenes
+from doatools.simulate import live_rooms, realism, scenes
 from doatools.simulate.rooms import FreeField, Renderer
 from doatools.spatial.arrays import find_array
 
@@ -45,7 +45,8 @@ class Dcase2020:
 
     @property
     def made_with(self):
-        return {} if len(self.arrays) > 1 else {"array": self.arrays[0].plain()}
+        array = {} if len(self.arrays) > 1 else {"array": self.arrays[0].plain()}
+        return array | realism.notes(self.config.simulation)
 
     def entries(self):
         """A key for each recording."""
@@ -65,7 +66,10 @@ class Dcase2020:
 
     def signals(self, key, scene):
         """The content of each audio file, (channels, samples)."""
-        all_channels = scenes.render(scene, self.sounds, scenes.renderer_of(self.arrays, self.config.features.fs))
+        simulation, fs = self.config.simulation, self.config.features.fs
+        renderer = (live_rooms.renderer_of(self.arrays, fs, simulation, scene.key) if realism.is_realistic(simulation)
+                    else scenes.renderer_of(self.arrays, fs))
+        all_channels = scenes.render(scene, self.sounds, renderer)
         return np.split(all_channels, np.cumsum([array.channels for array in self.arrays])[:-1])
 
     def write_annotation(self, path, scene):
@@ -107,6 +111,8 @@ class Tut2018:
         self.config, self.sounds, self.rules = config, sounds, scenes.rules_of(config)
         if config.array != find_array("foa"):
             raise UserError(f"tut2018 is ambisonic; array={config.data.array} needs --format dcase2020")
+        realism.refuse(config.simulation, realism.COMPOSED + realism.ROOMS + realism.CAPSULES + realism.CHANNELS,
+                       "realistic rooms and sensors need --format dcase2020")
         if self.rules.max_sources > OVERLAPS[-1]:
             raise UserError(f"max_sources={self.rules.max_sources}: tut2018 has at most {OVERLAPS[-1]} sources at once")
         self.overlaps = OVERLAPS[: self.rules.max_sources]

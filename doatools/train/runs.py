@@ -15,7 +15,7 @@ from doatools.train import checkpoint
 # What may differ between a run and its resumption: where things are and what computes them, not what they are.
 FREE_ON_RESUME = {"num_workers", "compile", "dataset_dir", "feat_label_dir", "results_dir", "device"}
 # What may change after training: where things are, what computes, and how predictions are linked to tracks.
-CHANGEABLE = ("dataset_dir", "feat_label_dir", "results_dir", "device", "num_workers",
+CHANGEABLE = ("dataset_dir", "feat_label_dir", "rotation", "results_dir", "device", "num_workers",
               *(name for name, (section, _) in FLAT.items() if section == "tracker"))
 
 
@@ -108,6 +108,7 @@ def check_changeable(overrides):
         values[name] = checked(name, value)
     if "dataset_dir" in values:
         values.setdefault("feat_label_dir", "")
+        values.setdefault("rotation", "")
     return values
 
 

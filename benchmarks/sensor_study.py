@@ -1,0 +1,150 @@
+"""Does training on realistic rooms and sensors help on measured rooms? Trainings that differ in the training set alone.
+
+Each variant is a simulated dataset: ``perfect``, ``realistic`` (all of --realistic), and the perfect one with a single
+ingredient (``only_<ingredient>``) or the realistic one without it (``without_<ingredient>``). Each is trained from
+several seeds for as long as the demo, and tested on recordings through measured responses (--responses) and on the test
+fold of the perfect dataset. What is there already is not made again, so a study that was stopped continues. Reported
+are LE and F20: mean and range over the seeds.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from doatools.simulate.realism import REALISTIC  # noqa: E402
+from doatools.spatial.arrays import find_array  # noqa: E402
+
+INGREDIENTS = {
+    "rt60": ("sim_rt60_s",), "noise": ("sim_snr_db", "sim_directional_noise"), "elevation": ("sim_elevation_deg",),
+    "places": ("sim_room_m", "sim_offset", "sim_distance_m", "sim_margin_m"), "surfaces": ("sim_surface_contrast",),
+    "decay": ("sim_decay_tilt",), "directivity": ("sim_directivity",), "mismatch": ("sim_gain_db", "sim_phase_deg"),
+    "capsules": ("sim_encoder_mm", "sim_encoder_corrected", "sim_position_mm"), "dipoles": ("sim_dipole_db",),
+    "stand": ("sim_stand_deg",), "recorder": ("sim_self_noise", "sim_dc", "sim_clipping_db", "sim_low_cut_hz"),
+}
+VARIANTS = ("perfect", "realistic", *(f"{how}_{name}" for how in ("only", "without") for name in INGREDIENTS))
+TRAINING = ("quick_test=False", "nb_epochs=36", "batch_size=32", "gradient_clip=1", "optimizer=adamw",
+            "lr_schedule=onecycle")  # of the demo
+FIGURES = ("LE", "F20")
+
+
+def build_parser():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example: python3 benchmarks/sensor_study.py --responses ~/responses/hall ~/responses/church\n"
+               "         python3 benchmarks/sensor_study.py --responses ~/responses/hall --variants perfect only_decay "
+               "only_surfaces")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="parameters of the trainings, task 1 "
+                        f"(default: those of the demo, {' '.join(TRAINING)})")
+    parser.add_argument("--responses", nargs="+", default=[], metavar="FOLDER",
+                        help="measured responses to test on, each folder by itself (see simulate_dataset.py)")
+    parser.add_argument("--foa-order", choices=("acn", "fuma"), default="acn", help="of these responses")
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=["perfect", "realistic"], metavar="NAME",
+                        help=f"training sets: {', '.join(VARIANTS[:2])}, only_ or without_ one of "
+                             f"{', '.join(INGREDIENTS)} (default: perfect realistic)")
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="trainings per variant (default 3)")
+    parser.add_argument("--array", default="foa", help="array of the trainings (default foa)")
+    parser.add_argument("--per-fold", type=int, default=8, metavar="N", help="recordings per fold (default 8)")
+    parser.add_argument("--test", type=int, default=40, metavar="N",
+                        help="recordings of 30 s per measured folder (default 40)")
+    parser.add_argument("--work", type=Path, default=Path("studies/sensors"), metavar="FOLDER",
+                        help="datasets and results (default studies/sensors)")
+    return parser
+
+
+def main(argv=None):
+    args = build_parser().parse_intermixed_args(argv)
+    find_array(args.array)
+    tests = {"perfect": simulated(args, "perfect")} | {
+        Path(folder).name: measured(args, folder) for folder in args.responses}
+    scores = {}
+    for variant in args.variants:
+        dataset = simulated(args, variant)
+        for seed in range(args.seeds):
+            checkpoint = trained(args, variant, dataset, seed)
+            for name, test in tests.items():
+                scores.setdefault((variant, name), []).append(tested(args, checkpoint, variant, seed, name, test))
+    print("\n".join(table(scores, args.variants, tests)))
+    return 0
+
+
+def settings_of(variant):
+    """Simulation parameters of a variant."""
+    if variant == "perfect":
+        return {}
+    if variant == "realistic":
+        return dict(REALISTIC)
+    how, _, name = variant.partition("_")
+    names = INGREDIENTS[name]
+    return {key: value for key, value in REALISTIC.items() if (key in names) == (how == "only")}
+
+
+def run(script, *words):
+    subprocess.run([sys.executable, str(ROOT / script), *map(str, words)], check=True, stdout=subprocess.DEVNULL)
+
+
+def words_of(settings):
+    return [f"{key}={json.dumps(value)}" for key, value in settings.items()]
+
+
+def simulated(args, variant):
+    """The dataset of a variant, with features."""
+    folder = args.work / "data" / variant
+    array = [] if args.array in ("foa", "mic") else [f"array={args.array}"]
+    run("simulate_dataset.py", f"dataset_dir={folder}", f"sim_recordings_per_fold={args.per_fold}", *array,
+        *words_of(settings_of(variant)))
+    run("batch_feature_extraction.py", "1", f"dataset_dir={folder}", f"array={args.array}")
+    return folder
+
+
+def measured(args, responses):
+    """The test set of a folder of responses, with features."""
+    folder = args.work / "data" / f"measured_{Path(responses).name}"
+    run("simulate_dataset.py", f"dataset_dir={folder}", f"array={args.array}", "--responses", responses, "--fold", "1",
+        "--foa-order", args.foa_order, f"sim_recordings_per_fold={args.test}", "sim_recording_len_s=30")
+    run("batch_feature_extraction.py", "1", f"dataset_dir={folder}", f"array={args.array}")
+    return folder
+
+
+def trained(args, variant, dataset, seed):
+    """best.pt of a training."""
+    job = f"{variant}_{args.array.replace('/', '_')}_{seed}"
+    results = args.work / "results"
+    done = results / f"1_{job}" / "finished"
+    if not done.exists():
+        run("train_doanet.py", "1", job, f"dataset_dir={dataset}", f"array={args.array}", f"results_dir={results}",
+            f"seed={seed + 1}", "--overwrite", *TRAINING, *args.overrides)
+        done.touch()
+    return results / f"1_{job}" / "best.pt"
+
+
+def tested(args, checkpoint, variant, seed, name, dataset):
+    """{figure: value} of a checkpoint on a dataset."""
+    out = args.work / "scores" / f"{variant}_{seed}_{name}"
+    run("evaluate_doanet.py", checkpoint, f"dataset_dir={dataset}", "--out", out)
+    found = json.loads((out / "evaluation.json").read_text(encoding="utf-8"))["figures"]
+    return {figure: found[figure]["value"] for figure in FIGURES}
+
+
+def table(scores, variants, tests):
+    """Lines of Markdown: per variant LE and F20 on each test set, mean (smallest to largest over the seeds)."""
+    head = ["training set", *(f"{name}: {figure}" for name in tests for figure in FIGURES)]
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    for variant in variants:
+        cells = [variant]
+        for name in tests:
+            for figure in FIGURES:
+                values = np.array([one[figure] for one in scores[variant, name]], float)
+                cells.append(f"{values.mean():.1f} ({values.min():.1f} to {values.max():.1f})")
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+if __name__ == "__main__":
+    sys.exit(main())
