@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from doatools.errors import UserError
 from doatools.files import in_memory, replacing
-from doatools.match.associations import places
+from doatools.match.associations import INACTIVE, pairwise_distance, penalised, places
 from doatools.registry import HNETS
 
 GRU_SIZE = 128
@@ -187,6 +187,19 @@ def load_hnet(path, max_sources):
         raise UserError(f"{path} is a Hungarian network for {model.max_sources} sources, not {max_sources}; "
                         f"{remedy}")
     return model.eval().requires_grad_(False)
+
+
+class HnetAssociation(nn.Module):
+    """The soft association in [0, 1] of the frozen Hungarian network, whose input has inactive references at
+    (10, 10, 10)."""
+
+    def __init__(self, config, slots):
+        super().__init__()
+        self.hnet = load_hnet(config.hnet_weights or None, slots)
+
+    def forward(self, doa, penalty, target):
+        references = torch.where(target.activity.unsqueeze(-1) > 0, target.doa, INACTIVE)
+        return torch.sigmoid(self.hnet(penalised(pairwise_distance(doa, references), penalty)))
 
 
 def _rebuild(stored):

@@ -87,7 +87,7 @@ LOSSES = Registry("loss", {
     "sel": ("doatools.train.losses:SELLoss", "great-circle distance (ADRENALINE)"),
 })
 ASSOCIATIONS = Registry("association", {
-    "hnet": ("doatools.train.losses:HnetAssociation", "Hnet"),
+    "hnet": ("hnet_model:HnetAssociation", "Hnet"),
     "hungarian": ("doatools.train.losses:HungarianAssociation", "exact matching"),
     "sinkhorn": ("doatools.train.losses:SinkhornAssociation", "Sinkhorn"),
 })

@@ -33,6 +33,11 @@ def pairwise_distance(pred, ref):
     return torch.linalg.vector_norm(pred[..., :, None, :] - ref[..., None, :, :], dim=-1)
 
 
+def penalised(distance, penalty):
+    """Distances (B, T, N, N), those of each slot increased by its ``penalty`` (B, T, N), if any."""
+    return distance if penalty is None else distance + penalty.unsqueeze(-1)
+
+
 def active_pairs(pred_active, ref_active):
     """Active rows (..., N) and columns (..., M), bool → pairs that may be associated (..., N, M), bool."""
     return pred_active[..., :, None] & ref_active[..., None, :]

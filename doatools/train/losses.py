@@ -23,13 +23,13 @@ from torch import nn
 from torch.nn import functional
 
 from doatools.match.associations import (
-    INACTIVE,
     all_permutations,
     cheapest_path,
     check_orders,
     optimal_association,
     order_changes,
     pairwise_distance,
+    penalised,
     sinkhorn_association,
 )
 from doatools.registry import ASSOCIATIONS, LOSSES
@@ -54,25 +54,6 @@ def mean(values):
 
 
 # --- associations ----------------------------------------------------------------------------------------------
-
-def penalised(distance, penalty):
-    """Distances (B, T, N, N), those of each slot increased by its ``penalty`` (B, T, N), if any."""
-    return distance if penalty is None else distance + penalty.unsqueeze(-1)
-
-
-class HnetAssociation(nn.Module):
-    """The soft association in [0, 1] of the frozen Hungarian network, whose input has inactive references at
-    (10, 10, 10)."""
-
-    def __init__(self, config, slots):
-        super().__init__()
-        from hnet_model import load_hnet  # the only loss component that is a network
-        self.hnet = load_hnet(config.hnet_weights or None, slots)
-
-    def forward(self, doa, penalty, target):
-        references = torch.where(target.activity.unsqueeze(-1) > 0, target.doa, INACTIVE)
-        return torch.sigmoid(self.hnet(penalised(pairwise_distance(doa, references), penalty)))
-
 
 class HungarianAssociation:
     """The exact association, without gradient."""
