@@ -92,10 +92,10 @@ def find_system(args, own_identities):
         return path.parent.name, found, config, path.parent
     name = args.baseline or Path(args.predictions).resolve().name
     overrides = split_words(args.overrides)[1]
-    if args.baseline and not {"array", "dataset"} & overrides.keys():
-        overrides["array"] = array_for(args.baseline)
     from doanet_parameters import get_params
-    config = get_params(**overrides)
+    config = get_params(**overrides)  # a mistyped parameter is refused before a baseline is imported
+    if args.baseline and not {"array", "dataset"} & overrides.keys():
+        config = config.replaced(array=array_for(args.baseline))
     out = Path(config.run.results_dir) / f"evaluation_{name}"
     from evaluation import by_baseline, by_csvs, by_folder, references_of_dataset, references_of_folder
     if args.baseline:

@@ -1,7 +1,7 @@
 """The shipped models find the tracks that the first edition of the toolkit found (golden/tracks).
 
-The recordings are three of those that ``simulate_dataset.py sim_recordings_per_fold=1 sim_recording_len_s=20`` makes, and
-the tracks what ``localize.py --array foa`` and ``--array mic`` wrote for them, with and without ``--fast``.
+The recordings are three of those that ``simulate_dataset.py sim_recordings_per_fold=1 sim_recording_len_s=20`` makes,
+and the tracks what ``localize.py --array foa`` and ``--array mic`` wrote for them, with and without ``--fast``.
 """
 
 from pathlib import Path

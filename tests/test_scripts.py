@@ -1,8 +1,6 @@
 """Every script on tiny data, as a user would run it, and the mistakes of users, reported in one line."""
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,48 +12,8 @@ import train_doanet
 import visualize_doanet_output
 from doanet_parameters import TASKS
 
-ROOT = Path(__file__).resolve().parent.parent
 SMALL = ["max_audio_len_s=6", "label_sequence_length=10", "batch_size=4", "nb_cnn2d_filt=8", "rnn_size=8",
          "fnn_size=8", "device=cpu"]
-SCRIPTS = sorted(path.name for path in ROOT.glob("*.py") if path.name != "setup.py"  # which is pip's
-                 and 'if __name__ == "__main__"' in path.read_text())
-# What takes long to import; a help text and a mistyped parameter do not wait for it.
-SLOW_IMPORTS = {"torch", "lightning_fabric", "librosa", "matplotlib", "pyroomacoustics", "sklearn", "onnxruntime"}
-WATCHED = """
-import atexit, runpy, sys
-atexit.register(lambda: print("imported:", *sys.modules, file=sys.stderr))
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
-
-
-def run_alone(script, *words):
-    """A script in a process of its own → (exit status, stdout, stderr, imported modules)."""
-    done = subprocess.run([sys.executable, "-c", WATCHED, script, *words], cwd=ROOT, capture_output=True, text=True,
-                          timeout=60)
-    error, _, imported = done.stderr.rpartition("imported:")
-    return done.returncode, done.stdout, error, set(imported.split())
-
-
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_help_shows_an_example_at_once(script):
-    status, printed, _, imported = run_alone(script, "--help")
-    assert status == 0 and f"python3 {script}" in printed
-    assert not imported & SLOW_IMPORTS
-
-
-@pytest.mark.parametrize("words", [
-    ["train_doanet.py", "20", "job", "nb_epoch=3"], ["batch_feature_extraction.py", "loss=dmott"],
-    ["simulate_dataset.py", "max_source=3"], ["augment_files.py", "datset_dir=x"], ["check_dataset.py", "arrray=mic"],
-    ["visualize_doanet_output.py", "trakcer=kalman"], ["evaluate_doanet.py", "--baseline", "srp", "trakcer=kalman"],
-    ["evaluate_doanet.py", "tracker=kalmann"], ["doanet_parameters.py", "max_source=3"],
-    ["run.py", "--config", "configs/cnn.yaml", "--data_root", ".", "dataset=ansim", "max_epoch=1"]],
-    ids=lambda words: f"{words[0]} {words[-1]}")
-def test_a_mistyped_parameter_is_reported_at_once(words, tmp_path):
-    (tmp_path / "ansim").mkdir()
-    status, _, error, imported = run_alone(*(str(tmp_path) if word == "." else word for word in words))
-    assert status == 2 and error.count("\n") == 1 and "Did you mean" in error
-    assert not imported & SLOW_IMPORTS
 
 
 @pytest.fixture(scope="module")

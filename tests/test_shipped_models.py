@@ -58,7 +58,7 @@ def compared(rows, references):
 
 
 def rotation_of(rows, before, about):
-    """By how much tracks rotated, from the nearest pairs of each frame: mean, and mean angle from ``about``; degrees."""
+    """By how much tracks rotated, from the nearest pairs of each frame: mean, and mean angle from ``about`` (deg)."""
     rotations, angles = [], []
     back = np.deg2rad(about)
     matrix = np.array([[np.cos(back), -np.sin(back), 0], [np.sin(back), np.cos(back), 0], [0, 0, 1]])
