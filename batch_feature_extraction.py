@@ -44,13 +44,21 @@ def main(argv=None):
     return 0
 
 
-def _report(files, samples, extracted, normalised, seconds):
+def _report(files, samples, extracted, normalised, without_slot, seconds):
     from cls_feature_class import data_words
+    from doatools.data.readers import unlabelled_note
     made, config = files.feature_class, files.config
     cut = sum(files.samples_used(length) < length for length in samples)
     if cut:
         print(f"{cut} recording(s) are longer than max_audio_len_s={config.data.max_audio_len_s:g} and were cut; set "
               "max_audio_len_s=0 to use them in full")
+    if without_slot:
+        dropped, total = (sum(counts) for counts in zip(*without_slot.values()))
+        print(f"{len(without_slot)} recording(s) have more than max_sources={config.data.max_sources} sources at once: "
+              f"{dropped} of their {total} source frames ({100 * dropped / total:.1f} %) find no slot and take no part "
+              "in training (overflow=drop: of simultaneous sources, the later ones); scores keep them")
+    if note := unlabelled_note(files.reader, config):
+        print(note)
     if config.array.planar:
         print(f"array '{config.array.name}' is planar and cannot distinguish above from below: elevations are folded "
               "into the upper half in labels, scores and output")

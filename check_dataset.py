@@ -11,6 +11,7 @@ from pathlib import Path
 
 from doatools.config.commandline import add_override_argument, parse_overrides
 from doatools.errors import UserError, exits_cleanly
+from doatools.registry import READERS
 
 
 def build_parser():
@@ -33,7 +34,8 @@ def main(argv=None):
     overrides = parse_overrides(args.overrides)
     wanted = [overrides.pop(key) for key in ("dataset", "array") if key in overrides]
     config = get_params(**overrides)
-    arrays = find_arrays(config.data.dataset_dir, wanted[-1] if wanted else None)
+    usual = getattr(READERS[config.data.format], "usual_array", None)  # where no folder is named after the array
+    arrays = find_arrays(config.data.dataset_dir, wanted[-1] if wanted else usual)
     from doatools.check import checks
     report = checks.check(config.data, config.features.fs, arrays, args.jobs or -1)
     print(f"{config.data.dataset_dir}:", *report.lines(), sep="\n")

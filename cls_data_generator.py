@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from cls_feature_class import FeatureFiles, check_up_to_date
 from doatools.data.readers import recordings_for
-from doatools.data.slots import assign_slots, count_overlap, refuse_overflow
+from doatools.data.slots import assign_slots, classes_and_distances, count_overlap, refuse_overflow
 from doatools.errors import UserError
 from doatools.types import Predictions, Result
 
@@ -153,9 +153,11 @@ class SequenceDataset(Dataset):
             predictions = dataclasses.replace(predictions, doa=self._array.folded(predictions.doa))
             frames = np.concatenate([np.arange(first, first + valid, held) for first, valid, _ in parts]) // self.held
             ref_doa, ref_id = self.references(recording)
+            known_of_refs = classes_and_distances(self._rows[recording], ref_id)
             known = self.recordings[recording]
             results.append(Result(known.stem, predictions, ref_doa[frames], ref_id[frames], room=known.room,
-                                  overlap=known.overlap))
+                                  overlap=known.overlap, **{name: None if values is None else values[frames]
+                                                            for name, values in known_of_refs.items()}))
         return results
 
     def _header(self, path):

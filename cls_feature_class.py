@@ -39,9 +39,10 @@ from doatools.spatial.rotations import (
     rotations_of,
     vectors_channel_map,
 )
-from doatools.types import Scaler
+from doatools.types import Recording, Scaler
 
-FORMAT = 2  # of the files on disk; increase it when their content changes for the same parameters
+FORMAT = 2  # of the features on disk; increase it when their content changes for the same parameters
+LABEL_FORMAT = 3  # of the labels on disk, likewise
 EPS = 1e-8  # added to each sample, and to the energy that intensities are divided by
 AMIN = 1e-10  # smallest power before the logarithm (-100 dB)
 BLOCK = 64  # frames per block: spectra of one block fit into the processor's cache
@@ -303,13 +304,17 @@ class FeatureClass:
             return np.arange(1, self.nb_bands + 1) * self.fs / self.n_fft
         return mel_frequencies(self.nb_bands + 2, self.fs / 2)[1:-1]
 
-    def inspect_audio(self, path):
-        """Samples of a recording, from its header; the errors of ``read_audio`` that do not depend on samples."""
-        return audiofiles.inspect_audio(path, self.fs, self.array.channels)
+    def inspect_audio(self, source):
+        """Samples of a Recording or WAV at fs, from its header; the errors of ``read_audio`` that do not depend on
+        samples."""
+        path, picked, file_fs = _file_of(source)
+        return audiofiles.inspect_audio(path, self.fs, self.array.channels, picked, file_fs)
 
-    def read_audio(self, path, max_samples=-1):
-        """The first ``max_samples`` (-1: all), float32 (samples, M); UserError for an unsuitable file."""
-        return audiofiles.read_audio(path, self.fs, self.array.channels, max_samples)
+    def read_audio(self, source, max_samples=-1):
+        """The first ``max_samples`` (-1: all) of a Recording or WAV, float32 (samples, M); UserError for an unsuitable
+        file."""
+        path, picked, file_fs = _file_of(source)
+        return audiofiles.read_audio(path, self.fs, self.array.channels, max_samples, picked, file_fs)
 
     def extract(self, audio):
         """Audio (samples, M) of any length → features (samples // hop, C*F), float32, not normalised."""
@@ -370,6 +375,11 @@ class FeatureClass:
             np.maximum(mels, mels.max(axis=(0, 2), keepdims=True) - np.float32(self.top_db), out=mels)
 
 
+def _file_of(source):
+    """A Recording or the path of a WAV → (path, channels to read, sample rate of the file)."""
+    return (source.audio, source.channels, source.fs) if isinstance(source, Recording) else (source, (), 0)
+
+
 def _hann(length):
     """Periodic Hann window, float32."""
     return np.sin(np.pi * np.arange(length) / length).astype(np.float32) ** 2
@@ -416,7 +426,7 @@ class FeatureFiles:
 
         ``samples``: the length of its audio, if it is known. For planar arrays, elevations are folded.
         """
-        samples = self.feature_class.inspect_audio(recording.audio) if samples is None else samples
+        samples = self.feature_class.inspect_audio(recording) if samples is None else samples
         pieces = self.reader.read(recording.annotation, samples / self.feature_class.fs)
         rows = rows_at(pieces, self.config.score_hop_s)
         if self.config.array.planar:
@@ -426,10 +436,10 @@ class FeatureFiles:
     # --- paths -------------------------------------------------------------------------------------------------
 
     def features(self, recording):
-        return self.folder / f"{recording.audio.parent.name}{self.suffix}" / f"{recording.stem}.npy"
+        return self.folder / f"{recording.folder}{self.suffix}" / f"{recording.stem}.npy"
 
     def labels(self, recording):
-        return self.folder / f"{recording.audio.parent.name}{self.label_suffix}" / f"{recording.stem}.npy"
+        return self.folder / f"{recording.folder}{self.label_suffix}" / f"{recording.stem}.npy"
 
     def normalised(self, recording):
         return self.folder / f"{self.name}_norm" / f"{recording.stem}.npy"
@@ -454,12 +464,18 @@ class FeatureFiles:
                 "frames_of_s": self.config.score_hop_s, "limit_s": self.config.data.max_audio_len_s,
                 "bands": made.nb_bands, "top_db": made.top_db, "array": digest(made.array.plain()),
                 "source": stamp(recording.audio)}
+        if recording.channels or recording.fs:
+            note |= {"channels": list(recording.channels), "file_fs": recording.fs}
         return note | {"chunk": made.chunk} if made.chunk else note
 
     def labels_made_from(self, recording):
-        return {"format": FORMAT, "hop_s": self.config.score_hop_s, "limit_s": self.config.data.max_audio_len_s,
+        note = {"format": LABEL_FORMAT, "hop_s": self.config.score_hop_s, "limit_s": self.config.data.max_audio_len_s,
                 "planar": self.config.array.planar, "source": stamp(recording.annotation),
                 "audio": stamp(recording.audio)}
+        if recording.more_annotations:  # positions, which become directions in the array's frame
+            note |= {"more": [stamp(path) for path in recording.more_annotations],
+                     "array": digest(self.config.array.plain())}
+        return note
 
     def scaler_made_from(self, training):
         """``training``: the original recordings that means and scales are computed from."""

@@ -7,6 +7,7 @@ One call of ``update`` adds one recording. Shapes: T frames, N predicted slots, 
     pred_id  (T, N)     identities of predictions (see doatools/track/trackers.py); None: the slot is the identity
     ref_doa  (T, M, 3)  reference directions
     ref_id   (T, M)     identities of references, -1 where there is none
+    ref_class, pred_class  (T, M), (T, N)  classes of both, for scores by class; None where they are not known
 
 An identity occurs at most once per frame. Angles are great-circle angles in degrees, rates are in percent. A score
 that is undefined (its denominator is zero, or the system has no activity branch) is NaN and printed as "n/a".
@@ -18,67 +19,18 @@ Sources: Adavanne et al. 2021 (LE, LR, LP, LF, MOTA'); Bernardin and Stiefelhage
 2016 (IDF1); Luiten et al. 2021 (HOTA); DCASE 2019; Mesaros et al. 2019 (DCASE 2020); Politis et al. 2022 (DCASE 2022).
 """
 
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from doatools.match.assignment import Scene, chosen, most_similar
+from doatools.metrics.family import GATE_DEG, SEGMENT_FRAMES, Family, Figure, ratio
 from doatools.registry import METRICS
 
-GATE_DEG = 20.0
 COUNTED = 8  # the confusion matrix of source counts is this large; higher counts are clipped
-SEGMENT_FRAMES = 10  # frames of 100 ms in a one-second segment
 ALPHAS = np.arange(0.05, 0.99, 0.05)  # similarity thresholds of HOTA
 _EPS = np.finfo(float).eps  # tolerance when comparing a similarity with a threshold
-
-
-def ratio(numerator, denominator):
-    """Quotient as a float; NaN where the denominator is zero."""
-    return float(numerator) / float(denominator) if denominator else float("nan")
-
-
-class Figure(NamedTuple):
-    """Unit and meaning of one score."""
-
-    unit: str  # '°', '%' or '' for a number of events
-    meaning: str
-    lower: bool = False  # whether lower is better
-    main: bool = False  # whether the printed comparison of two systems includes it
-
-
-class Family:
-    """One family of scores. A subclass defines what it counts in a recording (``count``), the scores that follow from
-    the counts (``figures``), and how these are presented (``groups``). A new family is one class and one line in
-    doatools/registry.py.
-    """
-
-    name = ""  # as in the registry
-    groups: ClassVar = {}  # {title: {score: Figure}}
-    shapes: ClassVar = {}  # {count: shape}, () for a scalar
-
-    def __init__(self, has_activity=True, gate=GATE_DEG, segment_frames=SEGMENT_FRAMES):
-        self.has_activity, self.gate, self.segment_frames = has_activity, gate, segment_frames
-        self.counts = {name: np.zeros(shape) if shape else 0.0 for name, shape in self.shapes.items()}
-
-    def update(self, doa, active, ref_doa, ref_id, pred_id=None):
-        self.add(self.count(Scene(doa, active, ref_doa, ref_id, pred_id)))
-
-    def add(self, counts):
-        for name, value in counts.items():
-            self.counts[name] = self.counts[name] + (value if self.shapes[name] else float(value))
-
-    def count(self, recording):
-        """The counts of one recording, a Scene → dict."""
-        raise NotImplementedError
-
-    @staticmethod
-    def figures(counts, gate=GATE_DEG):
-        """The scores that follow from counts, {name: value}."""
-        raise NotImplementedError
-
-    def compute(self):
-        return self.figures(self.counts, self.gate)
 
 
 class FrameScores(Family):
@@ -447,10 +399,15 @@ class Scores:
     def counts(self):
         return {f"{part.name}/{name}": value for part in self.parts for name, value in part.counts.items()}
 
-    def update(self, doa, active, ref_doa, ref_id, pred_id=None):
-        recording = Scene(doa, active, ref_doa, ref_id, pred_id)
+    def update(self, doa, active, ref_doa, ref_id, pred_id=None, ref_class=None, pred_class=None):
+        recording = Scene(doa, active, ref_doa, ref_id, pred_id, ref_class, pred_class)
         for part in self.parts:
             part.add(part.count(recording))
+
+    def update_result(self, result):
+        """The same for a Result."""
+        self.update(result.doa, result.active, result.ref_doa, result.ref_id, result.pred_id, result.ref_class,
+                    result.pred_class)
 
     def add(self, counts):
         """Add the counts of other recordings."""
@@ -498,7 +455,7 @@ SUMMARY = (*FrameScores.groups["frames"], "MOTA@20", "MOTP@20", "ID switches")  
 def _scored(results, only):
     scores = Scores(has_activity=all(result.probability is not None for result in results), only=only)
     for result in results:
-        scores.update(result.doa, result.active, result.ref_doa, result.ref_id, result.pred_id)
+        scores.update_result(result)
     return scores.compute()
 
 

@@ -97,13 +97,14 @@ def find_system(args, own_identities):
     if args.baseline and not {"array", "dataset"} & overrides.keys():
         config = config.replaced(array=array_for(args.baseline))
     out = Path(config.run.results_dir) / f"evaluation_{name}"
-    from evaluation import by_baseline, by_csvs, references_of_dataset, references_of_folder
+    from evaluation import by_baseline, by_csvs, by_folder, references_of_dataset, references_of_folder
     if args.baseline:
         return name, by_baseline(name, config, references_of_dataset(config), args.jobs), config, out
-    references = (references_of_folder(args.references, args.predictions, args.frames, config.array)
-                  if args.references else references_of_dataset(config))
     tracker = None if own_identities else config.tracker
-    return name, by_csvs(args.predictions, references, tracker, config.array), config, out
+    if args.references:
+        references = references_of_folder(args.references, args.predictions, args.frames, config.array)
+        return name, by_csvs(args.predictions, references, tracker, config.array), config, out
+    return name, by_folder(args.predictions, config, references_of_dataset(config), tracker), config, out
 
 
 def array_for(baseline):
@@ -126,7 +127,7 @@ def find_other(args, found, config, own_identities):
     """The Results of the system --against, on the recordings of ``found``."""
     from doatools.config.schema import checked
     from doatools.train.runs import CHANGEABLE, check_changeable
-    from evaluation import by_baseline, by_checkpoint, by_csvs
+    from evaluation import by_baseline, by_checkpoint, by_csvs, by_folder
     other, (_, overrides) = Path(args.against), split_words(args.overrides, None, None)
     if args.against in BASELINES:
         if not BASELINES[args.against].reads(config.array):
@@ -141,7 +142,9 @@ def find_other(args, found, config, own_identities):
         raise UserError(f"{other}: neither a run in {config.run.results_dir}, a checkpoint, a folder of CSVs nor one "
                         f"of {', '.join(BASELINES)}")
     tracker = config.tracker if "tracker" in overrides and not own_identities else None
-    return by_csvs(other, found, tracker, config.array)
+    if args.references:
+        return by_csvs(other, found, tracker, config.array)
+    return by_folder(other, config, found, tracker)
 
 
 if __name__ == "__main__":

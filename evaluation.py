@@ -15,8 +15,8 @@ from cls_feature_class import FeatureFiles
 from cls_metric import FrameScores, Scores, figures
 from doatools.data import dcase
 from doatools.data.dcase import read_dcase
-from doatools.data.readers import recordings_for
-from doatools.data.slots import assign_slots, count_overlap
+from doatools.data.readers import reader_of, recordings_for
+from doatools.data.slots import assign_slots, at_slots, classes_and_distances, count_overlap
 from doatools.errors import UserError
 from doatools.files import list_files
 from doatools.registry import BASELINES
@@ -33,7 +33,7 @@ def references_of_dataset(config):
     """References of the test recordings of a Config."""
     files, references = FeatureFiles(config), []
     for recording in recordings_for(config, "test"):
-        samples = files.feature_class.inspect_audio(recording.audio)
+        samples = files.feature_class.inspect_audio(recording)
         references.append(_reference(recording.stem, files.read_labels(recording, samples), files.score_frames(samples),
                                      recording.room, recording.overlap))
     return references
@@ -44,9 +44,9 @@ def references_of_folder(folder, predictions, n_frames=None, array=None):
     or its prediction names."""
     references, others = [], _csvs(predictions)
     for stem, path in _csvs(folder).items():
-        rows = read_dcase(path, n_frames)
+        rows = read_dcase(path, n_frames, shared_ids=True)
         last = max(rows["frame"].max(initial=0),
-                   read_dcase(others[stem])["frame"].max(initial=0) if stem in others else 0)
+                   read_dcase(others[stem], shared_ids=True)["frame"].max(initial=0) if stem in others else 0)
         match = dcase.TAU_NAME.match(stem)
         reference = _reference(stem, rows, n_frames or last + 1, match["room"] if match else None)
         references.append(reference.replaced(ref_doa=array.folded(reference.ref_doa)) if array else reference)
@@ -56,7 +56,7 @@ def references_of_folder(folder, predictions, n_frames=None, array=None):
 def _reference(stem, rows, n_frames, room=None, overlap=None):
     doa, event = assign_slots(rows, n_frames, max(1, count_overlap(rows)))
     nothing = Predictions(np.zeros((n_frames, 0, 3)), np.zeros((n_frames, 0)))
-    return Result(stem, nothing, doa, event, None, room, overlap)
+    return Result(stem, nothing, doa, event, None, room, overlap, **classes_and_distances(rows, event))
 
 
 def _csvs(folder):
@@ -92,7 +92,11 @@ def predict(localizer, precision):
 
 
 def by_csvs(folder, references, tracker=None, array=None):
-    """Results of a folder of CSVs; identities are its (class, track id), or those of the tracker of a TrackerConfig."""
+    """Results of a folder of CSVs; identities are its (class, track id), or those of the tracker of a TrackerConfig.
+
+    Several lines of one class and track id in a frame are separate sources, in the order of lines: result files of the
+    DCASE challenges have track id 0 throughout.
+    """
     paths, stems = _csvs(folder), {reference.stem for reference in references}
     missing, unknown = sorted(stems - paths.keys()), sorted(paths.keys() - stems)
     if missing:
@@ -102,15 +106,47 @@ def by_csvs(folder, references, tracker=None, array=None):
     if unknown:
         raise UserError(f"{paths[unknown[0]]}: there is no reference of that name ({len(unknown)} such files); "
                         "remove them, or give the references of all recordings")
-    results = []
+    rows = (read_dcase(paths[reference.stem], len(reference.ref_id), shared_ids=True) for reference in references)
+    return [_by_rows(reference, own, tracker, array) for reference, own in zip(references, rows)]
+
+
+def _by_rows(reference, rows, tracker, array):
+    """A reference with predictions in EVENT_ROWS."""
+    doa, event = assign_slots(rows, len(reference.ref_id), max(1, count_overlap(rows)))
+    doa = array.folded(doa) if array else doa
+    number = np.full(rows["event"].max(initial=-1) + 2, -1)  # identity of each event; the last is that of event -1
+    number[rows["event"]] = np.unique(rows[["class", "track"]], return_inverse=True)[1]
+    result = reference.replaced(predictions=Predictions(doa, (event >= 0).astype(float)), pred_id=number[event],
+                                pred_class=at_slots(rows, event, "class", -1))
+    return linked(result, tracker) if tracker else result
+
+
+def by_folder(folder, config, references, tracker=None):
+    """Results of a folder of predictions for a dataset: CSVs, or in the dataset's own format for submissions (LOCATA).
+
+    Of a submission, recordings without predictions are left out if it has none for their whole task.
+    """
+    reader = reader_of(config)
+    if not (hasattr(reader, "submitted") and reader.submitted(folder)):
+        return by_csvs(folder, references, tracker, config.array)
+    recordings, results, without = {r.stem: r for r in recordings_for(config, "test")}, [], []
     for reference in references:
-        rows = read_dcase(paths[reference.stem], len(reference.ref_id))
-        doa, event = assign_slots(rows, len(reference.ref_id), max(1, count_overlap(rows)))
-        doa = array.folded(doa) if array else doa
-        number = np.full(rows["event"].max(initial=-1) + 2, -1)  # identity of each event; the last is that of event -1
-        number[rows["event"]] = np.unique(rows[["class", "track"]], return_inverse=True)[1]
-        result = reference.replaced(predictions=Predictions(doa, (event >= 0).astype(float)), pred_id=number[event])
-        results.append(linked(result, tracker) if tracker else result)
+        rows = reader.read_submission(folder, recordings[reference.stem], len(reference.ref_id))
+        if rows is None:
+            without.append(reference.stem)
+        else:  # LOCATA's talkers are not told apart by class
+            result = _by_rows(reference, rows, tracker, config.array)
+            results.append(result.replaced(pred_class=None, ref_class=None))
+    tasks = {result.stem.rpartition("_")[0] for result in results}
+    partly = [stem for stem in without if stem.rpartition("_")[0] in tasks]
+    if not results:
+        raise UserError(f"{folder} has no predictions for any of {len(references)} test recordings")
+    if partly:
+        raise UserError(f"{folder} has no predictions for {partly[0]} ({len(partly)} in all), but for others of its "
+                        "task; a recording without any source is a file source_1.txt with azimuths NaN")
+    if without:
+        print(f"{folder} has predictions for {len(results)} of {len(references)} recordings; the other tasks are left "
+              "out")
     return results
 
 
@@ -123,7 +159,7 @@ def by_baseline(name, config, references, jobs=1):
                         f"of '{absent[0]}' ({len(absent)} in all)")
     files = FeatureFiles(config)
     baseline = BASELINES[name](config.array, config.features.fs, config.score_hop_s)
-    tasks = (joblib.delayed(_localize)(baseline, files, recordings[reference.stem].audio, config.data.max_sources)
+    tasks = (joblib.delayed(_localize)(baseline, files, recordings[reference.stem], config.data.max_sources)
              for reference in references)
     found = tqdm(joblib.Parallel(n_jobs=jobs, return_as="generator")(tasks), desc=name, total=len(references),
                  unit="recording", leave=False)
@@ -168,7 +204,7 @@ def write_csvs(folder, results, hop_s):
 def counts_of(result, has_activity=True, hop_s=0.1, only=None):
     """Counts of one Result with frames of hop_s."""
     scores = Scores(has_activity, only=only, segment_frames=max(1, round(1 / hop_s)))
-    scores.update(result.doa, result.active, result.ref_doa, result.ref_id, result.pred_id)
+    scores.update_result(result)
     return scores.counts
 
 

@@ -34,7 +34,7 @@ from doatools.errors import UserError
 from doatools.files import has_suffix
 from doatools.registry import TRACKERS
 from doatools.shipped import shipped_model
-from doatools.spatial.arrays import Array, find_array
+from doatools.spatial.arrays import Array, channels_in, find_array
 from doatools.spatial.geometry import azimuth_elevation
 from doatools.track.rotated import RotatedCopies
 from doatools.track.rows import TRACK_ROWS
@@ -358,7 +358,11 @@ def _sound_of(localizer, audio, fs):
 def fitted(localizer, sound, foa_order="acn"):
     """A Sound with the sample rate and the order of channels that the localizer reads; UserError for a number of
     channels that its array does not have."""
-    array = localizer.config.array
+    array, whole = localizer.config.array, find_array("eigenmike")
+    if sound.channels == whole.channels and (capsules := channels_in(array, whole)):
+        sound = sound_input.picked(sound, capsules)
+        sound.notes.append(f"of {whole.channels} channels, capsules {', '.join(str(one + 1) for one in capsules)} are "
+                           "used")
     if sound.channels != array.channels:
         raise UserError(f"{sound.name} has {sound.channels} channel(s); this model reads {array.describe()}")
     if foa_order == "fuma" and array.kind != "ambisonic":

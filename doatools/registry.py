@@ -98,10 +98,18 @@ HNETS = Registry("Hnet architecture", {
 READERS = Registry("dataset format", {
     "dcase": ("doatools.data.readers:Dcase", "TAU-NIGENS 2020 and folders like it"),
     "tut2018": ("doatools.data.readers:Tut2018", "TUT Sound Events 2018"),
+    "dcase2021": ("doatools.data.readers:Dcase2021", "TAU-NIGENS 2021"),
+    "starss22": ("doatools.data.readers:Starss22", "STARSS22"),
+    "starss23": ("doatools.data.readers:Starss23", "STARSS23"),
+    "locata": ("doatools.data.readers:Locata", "LOCATA"),
 })
 WRITERS = Registry("dataset format", {
     "dcase2020": ("doatools.simulate.writers:Dcase2020", "TAU-NIGENS 2020"),
     "tut2018": ("doatools.simulate.writers:Tut2018", "TUT Sound Events 2018"),
+    "dcase2021": ("doatools.simulate.later_writers:Dcase2021", "TAU-NIGENS 2021"),
+    "starss22": ("doatools.simulate.later_writers:Starss22", "STARSS22"),
+    "starss23": ("doatools.simulate.later_writers:Starss23", "STARSS23"),
+    "locata": ("doatools.simulate.later_writers:Locata", "LOCATA"),
 })
 TRACKERS = Registry("tracker", {
     "off": ("doatools.track.trackers:SlotTracker", "slots are identities"),
@@ -114,6 +122,8 @@ METRICS = Registry("metric", {
     "identity": ("cls_metric:Identity", "identity"),
     "hota": ("cls_metric:HOTA", "HOTA"),
     "segment": ("cls_metric:Segments", "segments of one second"),
+    "class": ("doatools.metrics.classes:ClassScores", "classes"),
+    "locata": ("doatools.metrics.locata:LocataScores", "LOCATA"),
 })
 BASELINES = Registry("baseline", {
     "intensity": ("doatools.track.baselines:Intensity", "intensity histogram"),

@@ -31,7 +31,7 @@ EVENT_PIECES = np.dtype([("start", "f8"), ("end", "f8"), ("event", "i4"), ("clas
                          ("azimuth", "f4"), ("elevation", "f4"), ("distance", "f4")])  # distance in m, NaN if unknown
 # The same at a frame rate: one row per active source and frame, sorted by frame.
 EVENT_ROWS = np.dtype([("frame", "i4"), ("event", "i4"), ("class", "i4"), ("track", "i4"),
-                       ("azimuth", "f4"), ("elevation", "f4")])
+                       ("azimuth", "f4"), ("elevation", "f4"), ("distance", "f4")])  # distance in m, NaN if unknown
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,15 @@ class Recording:
     room: str | None = None
     overlap: int | None = None  # the most simultaneous sources
     augmented: bool = False  # a mixture made by augment_files.py
+    place: str = ""  # folder of its features; '' for the name of the folder of its audio
+    channels: tuple = ()  # channels of the WAV that are the array's, from 0; () for all
+    fs: int = 0  # of the WAV, where reading resamples it; 0 where it must be that of the experiment
+    more_annotations: tuple = ()  # further files that its labels follow from
+
+    @property
+    def folder(self):
+        """Name of the folder of its features and labels."""
+        return self.place or self.audio.parent.name
 
 
 class Shape(NamedTuple):
@@ -175,6 +184,9 @@ class Result:
     pred_id: np.ndarray | None = None  # (T, N) identity, -1 where inactive; None: the slot is the identity
     room: str | None = None
     overlap: int | None = None  # the most simultaneous sources, if known
+    ref_class: np.ndarray | None = None  # (T, M) class, -1 where inactive; None: not known
+    ref_distance: np.ndarray | None = None  # (T, M) m, NaN where unknown or inactive
+    pred_class: np.ndarray | None = None  # (T, N) class, -1 where inactive; None: the system does not classify
 
     @property
     def doa(self):
@@ -194,8 +206,10 @@ class Result:
     def frames(self, index):
         """Those of some frames: indices or a mask."""
         index = np.flatnonzero(index) if np.asarray(index).dtype == bool else index
+        optional = {name: None if getattr(self, name) is None else getattr(self, name)[index]
+                    for name in ("pred_id", "ref_class", "ref_distance", "pred_class")}
         return self.replaced(predictions=self.predictions.frames(index), ref_doa=self.ref_doa[index],
-                             ref_id=self.ref_id[index], pred_id=None if self.pred_id is None else self.pred_id[index])
+                             ref_id=self.ref_id[index], **optional)
 
 
 @dataclass(frozen=True)

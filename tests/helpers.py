@@ -37,7 +37,7 @@ WAVES = {"foa": foa_wave, "mic": mic_wave}
 
 def make_rows(*events):
     """(first frame, last frame, track, azimuth, elevation), ... → EVENT_ROWS of class 0."""
-    rows = [(frame, number, 0, track, azimuth, elevation)
+    rows = [(frame, number, 0, track, azimuth, elevation, np.nan)
             for number, (first, last, track, azimuth, elevation) in enumerate(events)
             for frame in range(first, last + 1)]
     return np.array(sorted(rows), EVENT_ROWS)

@@ -39,7 +39,25 @@ def test_empty_file_is_silence(tmp_path):
 def test_round_trip(tmp_path):
     rows = make_rows((0, 3, 0, -180, 45), (2, 5, 1, 179, -90))
     write_dcase(tmp_path / "a.csv", rows)
-    np.testing.assert_array_equal(read_dcase(tmp_path / "a.csv", 6), rows)
+    assert read_dcase(tmp_path / "a.csv", 6).tobytes() == rows.tobytes()  # as bytes: distances are NaN
+
+
+def test_distances_are_in_cm(tmp_path):
+    rows = read_dcase(csv_file(tmp_path, "0,1,0,10,5,230\n0,2,0,10,5\n"))
+    np.testing.assert_array_equal(rows["distance"], np.float32([2.3, np.nan]))
+    rows = read_dcase(csv_file(tmp_path, "0,1,0,10,5,230\n1,1,0,10,5,228\n"))
+    np.testing.assert_array_equal(rows["distance"], np.float32([2.3, 2.28]))
+    write_dcase(tmp_path / "six.csv", rows, distance=True)
+    assert (tmp_path / "six.csv").read_text() == "0,1,0,10,5,230\n1,1,0,10,5,228\n"
+
+
+def test_sources_may_share_an_id_where_told(tmp_path):
+    path = csv_file(tmp_path, "0,8,0,10,5\n0,8,0,90,5\n1,8,0,12,5\n1,8,0,92,5\n2,8,0,14,5\n")
+    with pytest.raises(UserError, match="line 2"):
+        read_dcase(path)
+    rows = read_dcase(path, shared_ids=True)
+    assert rows["event"].tolist() == [0, 1, 0, 1, 0]
+    assert rows["track"].tolist() == [0, 1000, 0, 1000, 0]
 
 
 @pytest.mark.parametrize("line, says", [
@@ -53,6 +71,8 @@ def test_round_trip(tmp_path):
     ("0,1,0,10,-91", "elevation -91"),
     ("-1,1,0,10,5", "negative"),
     ("10,1,0,10,5", "beyond the end"),
+    ("0,1,0,10,5,-1", "distance -1 is negative"),
+    ("0,1,0,10,5,nan", "distance nan"),
     ("3,1,0,20,5", "twice in frame 3"),
 ])
 def test_errors_name_file_and_line(tmp_path, line, says):

@@ -304,6 +304,73 @@ def test_some_parts(zenodo, tau, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"metadata_dev", "LICENSE"}
 
 
+STARSS = {"foa_dev": {"foa_dev/dev-train-sony/fold3_room21_mix001.wav": NOISE[:200_000],
+                      "foa_dev/dev-test-tau/fold4_room2_mix001.wav": NOISE[200_000:400_000]},
+          "metadata_dev": {"metadata_dev/dev-train-sony/fold3_room21_mix001.csv": b"0,1,0,5,5,230\n",
+                           "metadata_dev/dev-test-tau/fold4_room2_mix001.csv": b""},
+          "foa_eval": {"foa_eval/mix001.wav": NOISE[400_000:500_000]}}
+
+
+def add_starss(zenodo, name="starss23"):
+    files = {f"{part}.zip": make_zip(held) for part, held in STARSS.items()}
+    zenodo.add(name, {**files, "video_dev.zip": make_zip({"video_dev/a.mp4": b"film"}), "LICENSE": b"MIT"})
+    return {path: data for held in STARSS.values() for path, data in held.items()} | {"LICENSE": b"MIT"}
+
+
+def test_sub_folders_of_later_years_without_videos(zenodo, tmp_path, capsys):
+    content = add_starss(zenodo)
+    assert run(zenodo, tmp_path / "starss", "starss23") == 0
+    assert held(tmp_path / "starss") == content
+    told = capsys.readouterr().out
+    assert told.index("licence: other-nc") < told.index("to download to") < told.index("complete")
+    assert "foa_dev" in told and "video_dev" not in told
+    assert "next: python3 batch_feature_extraction.py dataset_dir=" in told and "format=starss23" in told
+    zenodo.sent.clear()
+    assert run(zenodo, tmp_path / "starss", "starss23") == 0 and not zenodo.sent
+    assert "foa_dev       exists, 2 files" in capsys.readouterr().out
+
+
+def test_some_parts_of_later_years(zenodo, tmp_path, capsys):
+    add_starss(zenodo, "starss22")
+    assert run(zenodo, tmp_path, "starss22", "--parts", "metadata_dev") == 0
+    assert set(held(tmp_path)) == {*STARSS["metadata_dev"], "LICENSE"}
+    assert "does not list mic_dev.zip" in fails(capsys, zenodo, tmp_path, "starss22", "--parts", "mic_dev")
+    assert "starss22 has no part eval" in fails(capsys, zenodo, tmp_path, "starss22", "--parts", "eval")
+
+
+def test_later_years_are_compared_with_the_listing(zenodo, tmp_path, capsys):
+    """Whose sums are not known beforehand: those of the listing are used."""
+    content = add_starss(zenodo)
+    zenodo.faults["foa_dev.zip"] = ["other bytes"]
+    told = fails(capsys, zenodo, tmp_path, "starss23")
+    assert "foa_dev.zip" in told and "does not have the checksum" in told and "foa_dev" not in os.listdir(tmp_path)
+    zenodo.faults["foa_dev.zip"] = ["break"]
+    assert run(zenodo, tmp_path, "starss23") == 0 and held(tmp_path) == content
+
+
+def test_split_archives_of_2021_with_known_sums(zenodo, tmp_path, capsys, monkeypatch):
+    content = {f"foa_dev/dev-train/fold1_room1_mix{n:03d}.wav": NOISE[n * 100_000:][:100_000] for n in range(4)}
+    pieces = make_split_zip(content, 250_000)
+    files = dict(zip(("foa_dev.z01", "foa_dev.zip"), pieces))
+    zenodo.add("dcase2021", files)
+    assert "the record has changed" in fails(capsys, zenodo, tmp_path, "dcase2021")
+    monkeypatch.setitem(download_dataset.KNOWN, "dcase2021", {
+        name: hashlib.md5(data).hexdigest() for name, data in files.items()})
+    assert len(pieces) == 2 and run(zenodo, tmp_path, "dcase2021") == 0 and held(tmp_path) == content
+
+
+def test_locata(zenodo, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(download_dataset, "KNOWN", {})
+    content = {f"{part}/task1/recording1/eigenmike/{name}": name.encode() for part in ("dev", "eval")
+               for name in ("audio_array_eigenmike.wav", "required_time.txt")}
+    zenodo.add("locata", {f"{part}.zip": make_zip({path: data for path, data in content.items()
+                                                   if path.startswith(part)}) for part in ("dev", "eval")})
+    assert run(zenodo, tmp_path, "locata") == 0 and held(tmp_path) == content
+    assert "array=mic" in capsys.readouterr().out
+    zenodo.add("locata", {"other.zip": b""})
+    assert "lists none of dev.zip, eval.zip but other.zip" in fails(capsys, zenodo, tmp_path / "new", "locata")
+
+
 def test_tut_splits_of_real_are_renumbered(zenodo, tmp_path, capsys):
     add_tut(zenodo, "real", (1, 8, 9))
     add_tut(zenodo, "ansim", (1, 2, 3))

@@ -314,7 +314,7 @@ def test_every_figure_is_described_in_one_group():
     figures, described = Scores().compute(), all_figures()
     assert set(figures) == set(described) and set(SUMMARY) <= set(described)
     assert sum(len(group) for group in groups().values()) == len(described)
-    assert all(figure.unit in ("°", "%", "") and figure.meaning for figure in described.values())
+    assert all(figure.unit in ("°", "%", "/s", " s", "") and figure.meaning for figure in described.values())
 
 
 @pytest.mark.parametrize("frames, slots, columns", [(0, 2, 2), (5, 0, 2), (5, 2, 0), (5, 0, 0), (5, 7, 6)])

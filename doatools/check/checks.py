@@ -17,9 +17,11 @@ from tqdm import tqdm
 from doatools.check import alignment
 from doatools.data.audiofiles import inspect_audio, read_audio
 from doatools.data.dcase import FRAME_S, TAU_NAME, find_recordings, is_mixture, number_events, read_dcase
-from doatools.data.slots import count_overlap
+from doatools.data.readers import unlabelled
+from doatools.data.slots import count_overlap, rows_at
 from doatools.errors import UserError
 from doatools.files import list_files
+from doatools.registry import READERS
 from doatools.types import EVENT_ROWS
 
 NAMED = 4  # files that are named for each kind of finding
@@ -73,6 +75,7 @@ class Item:
     stem: str
     annotation: Path | None
     audio: dict
+    recordings: dict = field(default_factory=dict)  # {dataset: Recording}, where a reader found it
 
 
 @dataclass
@@ -91,7 +94,7 @@ class Examined:
 def check(data, fs, arrays, jobs=1):
     """Check the folder of a DataConfig, with recordings at ``fs`` Hz of ``arrays`` {name: Array} → Report."""
     report, datasets = Report(), list(arrays)
-    items = find_items(data, datasets, report)
+    items = find_items(data, datasets, report) if data.format == "dcase" else items_of_readers(data, arrays, report)
     spread = set(np.linspace(0, len(items) - 1, min(len(items), ALIGNED)).round().astype(int).tolist())
     work = joblib.Parallel(n_jobs=jobs, return_as="generator")(
         joblib.delayed(examine)(item, data, fs, arrays, number in spread) for number, item in enumerate(items))
@@ -124,7 +127,12 @@ def find_items(data, datasets, report):
     tabled = (root / "splits.csv").exists()
     mixtures = tabled or data.augmented
     items = []
-    for part in ("dev", "eval") if data.mode == "eval" else ("dev",):
+    parts = ("dev", "eval") if data.mode == "eval" else ("dev",)
+    evaluation = [f"{name}_eval" for name in datasets if (root / f"{name}_eval").is_dir()]
+    if data.mode == "eval" and evaluation and not (root / "metadata_eval").is_dir():
+        parts = ("dev",)
+        report.notes.append(_without_labels(evaluation[0], root / evaluation[0]))
+    for part in parts:
         folders = {name: root / f"{name}_{part}" for name in (*datasets, "metadata")}
         missing = [path.name for path in folders.values() if not path.is_dir()]
         findings += [Finding("the folder does not exist", name) for name in missing]
@@ -153,6 +161,30 @@ def find_items(data, datasets, report):
     return items
 
 
+def items_of_readers(data, arrays, report):
+    """Recordings as the reader of the format finds them; what it refuses goes to ``report``."""
+    items, notes = {}, set()
+    for name, array in arrays.items():
+        reader = READERS[data.format](data, array)
+        try:
+            found = reader.find(data.augmented)
+        except UserError as error:
+            report.findings.append(Finding(str(error)))
+            continue
+        for recording in found:
+            item = items.setdefault(recording.stem, Item(recording.stem, recording.annotation, {}))
+            item.audio[name], item.recordings[name] = recording.audio, recording
+        for path in unlabelled(reader)[:1]:
+            notes.add(_without_labels(_name(path.parent), path.parent))
+    report.notes += sorted(notes)
+    return [items[stem] for stem in sorted(items)]
+
+
+def _without_labels(name, folder):
+    return (f"{name} has no labels: it was not checked, is not scored, and can be localized with python3 localize.py "
+            f"{folder}")
+
+
 def _readers_refusal(data, datasets):
     """What the reader of extraction and training would refuse, such as lines of splits.csv."""
     try:
@@ -172,14 +204,18 @@ def _name(path):
 def examine(item, data, fs, arrays, align):
     """Item → Examined; ``align``: also measure directions and times."""
     examined = Examined(item)
-    if item.annotation:
+    if item.annotation and not item.recordings:
         examined.rows = read_loosely(item.annotation)
     lengths = {}
     for name, path in item.audio.items():
+        known = item.recordings.get(name)
+        source = (known.channels, known.fs) if known else ((), 0)
         try:
-            lengths[name] = inspect_audio(path, fs, arrays[name].channels)
+            lengths[name] = inspect_audio(path, fs, arrays[name].channels, *source)
+            if known and examined.rows is None:
+                examined.rows = _rows_of_reader(data, arrays[name], known, lengths[name] / fs)
             limit = round(data.max_audio_len_s * fs) if data.max_audio_len_s else -1
-            audio = read_audio(path, fs, arrays[name].channels, limit)
+            audio = read_audio(path, fs, arrays[name].channels, limit, *source)
         except UserError as error:
             examined.findings.append(_refusal(path, error))
             continue
@@ -197,6 +233,10 @@ def examine(item, data, fs, arrays, align):
     return examined
 
 
+def _rows_of_reader(data, array, recording, seconds):
+    return rows_at(READERS[data.format](data, array).read(recording.annotation, seconds), FRAME_S)
+
+
 def read_loosely(path):
     """Lines of a CSV that are five or six numbers → EVENT_ROWS, angles in range or not."""
     rows = []
@@ -206,7 +246,7 @@ def read_loosely(path):
         except ValueError:
             continue
         if len(numbers) in (5, 6) and all(abs(number) < 2**31 for number in numbers) and numbers[0] >= 0:
-            rows.append((int(numbers[0]), 0, int(numbers[1]), int(numbers[2]), *numbers[3:5]))
+            rows.append((int(numbers[0]), 0, int(numbers[1]), int(numbers[2]), *numbers[3:5], np.nan))
     rows.sort(key=lambda row: row[0])
     rows = np.array(rows, EVENT_ROWS)
     rows["event"] = number_events(rows)
@@ -217,7 +257,8 @@ def _check_annotation(examined, data, fs, lengths):
     path, rows = examined.item.annotation, examined.rows
     frame = fs * FRAME_S  # samples
     try:
-        read_dcase(path, math.ceil(min(lengths.values()) / frame - 1e-6) if lengths else None)
+        if not examined.item.recordings:
+            read_dcase(path, math.ceil(min(lengths.values()) / frame - 1e-6) if lengths else None)
     except UserError as error:
         outside = np.abs(rows["azimuth"]).max(initial=0) > 180 or np.abs(rows["elevation"]).max(initial=0) > 90
         (examined.outside if outside else examined.findings).append(_refusal(path, error))

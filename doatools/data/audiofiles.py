@@ -14,18 +14,28 @@ from doatools.errors import UserError
 SUBTYPES = ("PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")  # lossy and 8-bit samples distort phases
 
 
-def inspect_audio(path, fs, channels):
-    """Samples per channel in ``path``, from its header alone.
+def inspect_audio(path, fs, channels, picked=(), file_fs=0):
+    """Samples per channel that ``path`` holds at ``fs`` Hz, from its header alone.
+
+    Parameters
+    ----------
+    picked : the channels to read, from 0; () for all, of which there must then be ``channels``
+    file_fs : Hz
+        Rate of the file, which is resampled to ``fs``; 0 where it must be ``fs`` itself.
 
     Raises
     ------
     UserError
         Unreadable, empty or truncated file; wrong sample rate, channel count or sample format.
     """
-    return _inspect(path, fs, channels).frames
+    return _resampled_length(_inspect(path, file_fs or fs, channels, picked).frames, file_fs or fs, fs)
 
 
-def _inspect(path, fs, channels):
+def _resampled_length(frames, file_fs, fs):
+    return frames if file_fs == fs else -(-frames * fs // file_fs)
+
+
+def _inspect(path, fs, channels, picked):
     try:
         info = soundfile.info(path)
     except (soundfile.SoundFileError, OSError) as error:
@@ -33,7 +43,10 @@ def _inspect(path, fs, channels):
     if info.samplerate != fs:
         raise UserError(f"{path} is sampled at {info.samplerate} Hz, not {fs} Hz: resample it "
                         f"(sox in.wav -r {fs} out.wav), or set fs={info.samplerate} if all recordings have this rate")
-    if info.channels != channels:
+    if picked and info.channels <= max(picked):
+        raise UserError(f"{path} has {info.channels} channel(s); channels {', '.join(str(c + 1) for c in picked)} are "
+                        "to be read")
+    if not picked and info.channels != channels:
         raise UserError(f"{path} has {info.channels} channel(s), not {channels}")
     if info.subtype not in SUBTYPES:
         raise UserError(f"{path} holds {info.subtype} samples; only {', '.join(SUBTYPES)} preserve levels and phases: "
@@ -44,17 +57,34 @@ def _inspect(path, fs, channels):
     return info
 
 
-def read_audio(path, fs, channels, max_samples=-1):
-    """The first ``max_samples`` (-1: all) of a recording, float32 (samples, channels).
+def read_audio(path, fs, channels, max_samples=-1, picked=(), file_fs=0):
+    """The first ``max_samples`` (-1: all) of a recording at ``fs`` Hz, float32 (samples, channels).
+
+    ``picked`` and ``file_fs`` as of ``inspect_audio``.
 
     Raises
     ------
     UserError
         As for ``inspect_audio``; or a sample is NaN or infinite (the first one is named).
     """
-    whole = _inspect(path, fs, channels).subtype == "PCM_16"
+    rate = file_fs or fs
+    info = _inspect(path, rate, channels, picked)
+    length = _resampled_length(info.frames, rate, fs)
+    length = length if max_samples < 0 else min(max_samples, length)
+    audio = _read(path, info, -(-length * rate // fs))
+    if picked:
+        audio = audio[:, list(picked)]
+    if rate == fs:
+        return audio
+    import soxr
+    audio = soxr.resample(np.ascontiguousarray(audio), rate, fs)[:length]
+    return np.pad(audio, ((0, length - len(audio)), (0, 0)))
+
+
+def _read(path, info, frames):
+    whole, fs = info.subtype == "PCM_16", info.samplerate
     try:
-        audio, _ = soundfile.read(path, frames=max_samples, dtype="int16" if whole else "float32", always_2d=True)
+        audio, _ = soundfile.read(path, frames=frames, dtype="int16" if whole else "float32", always_2d=True)
     except soundfile.SoundFileError as error:
         raise UserError(f"{path} cannot be read as audio ({error}); get or make the file again") from None
     if whole:  # the same values as by libsndfile, in half the time

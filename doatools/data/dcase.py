@@ -20,6 +20,7 @@ from doatools.files import has_suffix, list_files, replacing
 from doatools.types import EVENT_ROWS, Recording
 
 FRAME_S = 0.1  # of the annotation format
+SHARED = 1000  # added to the track id of a source that shares it with another one in its frame
 # The splits of each role: the folds of TAU-NIGENS, or the words in a splits.csv.
 ROLES = {
     "dev": {"train": {"3", "4", "5", "6", "train"}, "val": {"2", "val"}, "test": {"1", "test"}},
@@ -33,7 +34,7 @@ MIXTURE_NAME = re.compile(r"fold[1-6]_room[^_]+_aug\d+_ov1")  # as augment_files
 
 # --- annotation files ----------------------------------------------------------------------------------------------
 
-def read_dcase(path, n_frames=None):
+def read_dcase(path, n_frames=None, shared_ids=False):
     """A DCASE CSV of five or six columns → EVENT_ROWS; an empty file is a silent recording.
 
     Parameters
@@ -41,31 +42,52 @@ def read_dcase(path, n_frames=None):
     path : path of the CSV
     n_frames : int or None
         Frames of the recording; a line at or beyond the last one is an error.
+    shared_ids : bool
+        Sources may share class and track id in a frame, as the loudspeakers of STARSS, all of which have the id 0. The
+        second, third, ... line of a frame then gets the track id plus SHARED, plus 2·SHARED, ...
 
     Raises
     ------
     UserError
-        Naming file and line: wrong number of columns, not a number, an angle out of range, a frame before
-        the start or beyond the end, the same source (class, track id) twice in a frame.
+        Naming file and line: wrong number of columns, not a number, an angle out of range, a negative distance, a frame
+        before the start or beyond the end, the same source (class, track id) twice in a frame.
     """
     lines = text_lines(path)
-    table = _parse_together(lines, n_frames)
+    table = _parse_together(lines, n_frames, shared_ids)
     if table is None:
-        table = _parse_one_by_one(lines, n_frames, path)
+        table = _parse_one_by_one(lines, n_frames, path, shared_ids)
     table = table[np.argsort(table[:, 0], kind="stable")]  # within a frame, lines keep their order
     rows = np.empty(len(table), EVENT_ROWS)
     for name, column in zip(("frame", "class", "track", "azimuth", "elevation"), table.T):
         rows[name] = column
+    rows["distance"] = table[:, 5] / 100  # cm
+    if shared_ids:
+        rows["track"] += SHARED * _repetitions(rows)
     rows["event"] = number_events(rows)
     return rows
 
 
-def write_dcase(path, rows):
-    """EVENT_ROWS (or anything with its fields but ``event``) → a DCASE CSV of five integer columns."""
+def _repetitions(rows):
+    """How often the source of each row, sorted by frame, stands in its frame before: (rows,)."""
+    order = np.lexsort((np.arange(len(rows)), rows["track"], rows["class"], rows["frame"]))
+    key = rows[["frame", "class", "track"]][order]
+    first = np.ones(len(rows), bool)
+    first[1:] = key[1:] != key[:-1]
+    place = np.arange(len(rows))
+    repetitions = np.empty(len(rows), int)
+    repetitions[order] = place - np.maximum.accumulate(np.where(first, place, 0))
+    return repetitions
+
+
+def write_dcase(path, rows, distance=False):
+    """EVENT_ROWS (or anything with its fields but ``event``) → a DCASE CSV of five integer columns; with ``distance``
+    of six, the last in cm."""
+    lines = [f"{row['frame']},{row['class']},{row['track']},{round(float(row['azimuth']))},"
+             f"{round(float(row['elevation']))}" for row in rows]
+    if distance:
+        lines = [f"{line},{round(100 * float(row['distance']))}" for line, row in zip(lines, rows)]
     with replacing(path) as temporary:
-        temporary.write_text("".join(
-            f"{row['frame']},{row['class']},{row['track']},{round(float(row['azimuth']))},"
-            f"{round(float(row['elevation']))}\n" for row in rows), encoding="ascii")
+        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="ascii")
 
 
 def text_lines(path):
@@ -78,18 +100,24 @@ def text_lines(path):
         raise UserError(f"{path} is not a text file: an annotation is a CSV (see docs/data.md)") from None
 
 
-def _parse_together(lines, n_frames):
-    """The numbers of all lines (rows, 5), or None if anything is wrong with them; faster than line by line."""
+def _parse_together(lines, n_frames, shared_ids):
+    """The numbers of all lines (rows, 6), or None if anything is wrong with them; faster than line by line. Distances
+    are NaN where there are none."""
     lines = list(filter(None, lines))
-    if not lines or not set(map(operator.methodcaller("count", ","), lines)) <= {4, 5}:
+    columns = set(map(operator.methodcaller("count", ","), lines))
+    if columns not in ({4}, {5}):
         return None
     try:
-        table = np.loadtxt(lines, delimiter=",", comments=None, usecols=range(5), ndmin=2)
+        table = np.loadtxt(lines, delimiter=",", comments=None, usecols=range(1 + max(columns)), ndmin=2)
     except ValueError:
+        return None
+    if columns == {4}:
+        table = np.concatenate([table, np.full((len(table), 1), np.nan)], 1)
+    elif not np.isfinite(table[:, 5]).all():
         return None
     whole = table[:, :3]
     in_order = whole[np.lexsort(whole.T)]
-    twice = (in_order[1:] == in_order[:-1]).all(1).any()
+    twice = not shared_ids and (in_order[1:] == in_order[:-1]).all(1).any()
     return None if twice or any(wrong.any() for wrong, _ in _faults(table.T, n_frames)) else table
 
 
@@ -98,15 +126,16 @@ def _faults(columns, n_frames):
     names = ("frame", "class", "track", "azimuth", "elevation")
     for name, value in zip(names[:3], columns):
         yield (value != np.floor(value)) | (np.abs(value) >= 2**31), f"{name} {{{name}:g}} is not a whole number"
-    frame, _, _, *angles = columns
+    frame, _, _, *angles, distance = columns
     yield frame < 0, "frame {frame:g} is negative; frames count from 0"
     if n_frames is not None:
         yield frame >= n_frames, f"frame {{frame:g}} is beyond the end of the recording ({n_frames} frames)"
     for name, value, limit in zip(names[3:], angles, (180, 90)):  # NaN is outside as well
         yield ~(np.abs(value) <= limit), f"{name} {{{name}:g}} is outside [-{limit}, {limit}] degrees"
+    yield distance < 0, "distance {distance:g} is negative; distances are in cm"
 
 
-def _parse_one_by_one(lines, n_frames, path):
+def _parse_one_by_one(lines, n_frames, path, shared_ids):
     """The same as ``_parse_together``; UserError that names the line where something is wrong."""
     rows, seen = [], set()
     for number, line in enumerate(lines, 1):
@@ -114,17 +143,17 @@ def _parse_one_by_one(lines, n_frames, path):
             continue
         try:
             row = _parse(line, n_frames)
-            if row[:3] in seen:
+            if row[:3] in seen and not shared_ids:
                 raise UserError(f"source (class {row[1]}, track {row[2]}) is given twice in frame {row[0]}")
         except UserError as error:
             raise UserError(f"{path}, line {number}: {error}") from None
         seen.add(row[:3])
         rows.append(row)
-    return np.array(rows, float).reshape(-1, 5)
+    return np.array(rows, float).reshape(-1, 6)
 
 
 def _parse(line, n_frames):
-    """'0,2,1,-45,10' → (0, 2, 1, -45.0, 10.0)."""
+    """'0,2,1,-45,10,230' → (0, 2, 1, -45.0, 10.0, 230.0); NaN where there is no distance."""
     cells = line.split(",")
     if len(cells) not in (5, 6):
         raise UserError(f"{len(cells)} columns, not 5 (frame, class, track, azimuth, elevation) or 6 (and distance)")
@@ -132,11 +161,14 @@ def _parse(line, n_frames):
         numbers = [float(cell) for cell in cells]
     except ValueError as error:
         raise UserError(f"not a number ({error})") from None
-    values = dict(zip(("frame", "class", "track", "azimuth", "elevation"), numbers))
-    for wrong, message in _faults(np.array(numbers[:5]), n_frames):
+    if len(numbers) == 6 and not np.isfinite(numbers[5]):
+        raise UserError(f"distance {numbers[5]:g} is not a number of cm")
+    numbers = [*numbers, np.nan][:6]
+    values = dict(zip(("frame", "class", "track", "azimuth", "elevation", "distance"), numbers))
+    for wrong, message in _faults(np.array(numbers), n_frames):
         if wrong:
             raise UserError(message.format(**values))
-    return *map(int, numbers[:3]), *numbers[3:5]
+    return *map(int, numbers[:3]), *numbers[3:]
 
 
 def number_events(rows):
@@ -158,11 +190,11 @@ def number_events(rows):
 def find_recordings(dataset_dir, array, mode="dev", augmented=False):
     """The recordings of a dataset in the layout of TAU-NIGENS, sorted by stem.
 
-    ``{dataset_dir}/{array}_dev/*.wav`` with ``metadata_dev/{stem}.csv``; mode 'eval' lists ``{array}_eval`` and
-    ``metadata_eval`` as well. Split, room and overlap are read from the names (``fold1_room2_mix003_ov2``) unless
-    ``{dataset_dir}/splits.csv`` states them: columns file, split (a fold 1 … 6, train, val or test) and, where known,
-    room and overlap. Mixtures of augment_files.py are listed if ``augmented``; a dataset with a splits.csv has none,
-    whatever the names.
+    ``{dataset_dir}/{array}_dev/*.wav`` with ``metadata_dev/{stem}.csv``; mode 'eval' lists ``{array}_eval`` as well, if
+    its labels are in ``metadata_eval``. Split, room and overlap are read from the names (``fold1_room2_mix003_ov2``)
+    unless ``{dataset_dir}/splits.csv`` states them: columns file, split (a fold 1 … 6, train, val or test) and, where
+    known, room and overlap. Mixtures of augment_files.py are listed if ``augmented``; a dataset with a splits.csv has
+    none, whatever the names.
 
     Raises
     ------
@@ -171,15 +203,18 @@ def find_recordings(dataset_dir, array, mode="dev", augmented=False):
     """
     dataset_dir = Path(dataset_dir)
     table = dataset_dir / "splits.csv"
-    splits = _read_splits(table) if table.exists() else None
+    splits = read_splits(table) if table.exists() else None
     found = []
     for audio, annotation in _pairs(dataset_dir, array, "dev", augmented or splits is not None):
-        found.append(_from_table(audio, annotation, splits, table) if splits is not None
+        found.append(from_table(audio, annotation, splits, table) if splits is not None
                      else _from_name(audio, annotation))
     if splits is not None:
-        _refuse_unlisted(splits, found, dataset_dir / f"{array}_dev", table)
-    # With a splits.csv, the test recordings can be in the dev folder.
-    if mode == "eval" and (splits is None or (dataset_dir / f"{array}_eval").exists()):
+        refuse_unlisted(splits, found, dataset_dir / f"{array}_dev", table)
+    # With a splits.csv, the test recordings can be in the dev folder. An evaluation set without labels cannot be
+    # scored.
+    evaluation, labels = dataset_dir / f"{array}_eval", dataset_dir / "metadata_eval"
+    if mode == "eval" and (labels.exists() or not evaluation.exists() if splits is None else
+                           evaluation.exists() and labels.exists()):
         found += [Recording(audio.stem, audio, annotation, "eval")
                   for audio, annotation in _pairs(dataset_dir, array, "eval", mixtures=True)]
     found.sort(key=lambda recording: recording.stem)
@@ -203,6 +238,11 @@ def pair_files(audio_dir, annotation_dir, is_left_out=lambda stem: False):
     """[(WAV, CSV)] of two folders, by their stems; UserError that names a file without its partner."""
     audio, annotations = ({stem: path for stem, path in list_files(folder, suffix).items() if not is_left_out(stem)}
                           for folder, suffix in ((audio_dir, ".wav"), (annotation_dir, ".csv")))
+    return pair_by_stem(audio, annotations, audio_dir, annotation_dir)
+
+
+def pair_by_stem(audio, annotations, audio_dir, annotation_dir):
+    """The same of files found already, {stem: path} each."""
     if annotations and not audio:
         raise UserError(f"{audio_dir} holds no WAV file")
     for files, partners, missing in ((audio, annotations, f"no annotation in {annotation_dir}"),
@@ -239,7 +279,7 @@ def _from_name(audio, annotation):
     return Recording(audio.stem, audio, annotation, match["split"], match["room"], overlap, augmented)
 
 
-def _from_table(audio, annotation, splits, table):
+def from_table(audio, annotation, splits, table):
     if audio.stem not in splits:
         raise UserError(f"{table}: no line for {audio.name}; each recording needs one that states its split")
     _, row = splits[audio.stem]
@@ -247,14 +287,14 @@ def _from_table(audio, annotation, splits, table):
     return Recording(audio.stem, audio, annotation, row["split"], row.get("room") or None, overlap)
 
 
-def _refuse_unlisted(splits, found, folder, table):
+def refuse_unlisted(splits, found, folder, table):
     missing = splits.keys() - {recording.stem for recording in found}
     if missing:
         stem = min(missing, key=lambda stem: splits[stem][0])
         raise UserError(f"{table}, line {splits[stem][0]}: {folder} holds no recording '{stem}.wav'")
 
 
-def _read_splits(table):
+def read_splits(table):
     """splits.csv → {stem: (line number, row)}."""
     reader = csv.DictReader(text_lines(table), skipinitialspace=True)
     if reader.fieldnames is None or not {"file", "split"} <= set(reader.fieldnames):

@@ -78,7 +78,7 @@ class Part:
         return [name for name in self.places.values() if not _filled(self.root / name)]
 
     def count_files(self):
-        return sum(1 for name in self.places.values() for _ in (self.root / name).iterdir())
+        return sum(path.is_file() for name in self.places.values() for path in (self.root / name).rglob("*"))
 
     def fetched(self):
         """Bytes of the archive that an earlier run has downloaded."""

@@ -13,7 +13,7 @@ import threadpoolctl
 from tqdm import tqdm
 
 from doatools.data.cache import forget, is_fresh, making
-from doatools.data.slots import LISTED, count_overlap, refuse_overflow
+from doatools.data.slots import LISTED, count_overlap, count_without_slot, refuse_overflow
 from doatools.errors import UserError
 from doatools.files import in_memory, remove_leftovers, write_json
 
@@ -26,43 +26,47 @@ class Made(NamedTuple):
     samples: list  # lengths of the recordings
     extracted: int  # recordings
     normalised: int  # recordings
+    without_slot: dict  # {annotation: (source frames beyond max_sources, all source frames)}, where there are any
 
 
 def make_features(files, recordings, jobs):
     """Labels, features and normalised features of all recordings → Made."""
     _claim(files.folder, Path(files.config.data.dataset_dir).resolve())
     _clean(files)
-    samples = write_labels(files, recordings)
+    samples, without_slot = write_labels(files, recordings)
     sums = extract_features(files, recordings, samples, jobs)
     normalised = normalise_features(files, recordings, jobs, sums) if files.feature_class.kind.normalised else 0
-    return Made(samples, len(sums), normalised)
+    return Made(samples, len(sums), normalised, without_slot)
 
 
 def write_labels(files, recordings):
-    """Check all headers and annotations, then write labels that are out of date → samples of each recording.
+    """Check all headers and annotations, then write labels that are out of date → samples of each recording, and the
+    ``without_slot`` of Made.
 
     One UserError lists all problems, before any work is done.
     """
-    made = files.feature_class
-    samples, overlaps, stale, problems = [], {}, [], []
+    made, data = files.feature_class, files.config.data
+    samples, overlaps, without_slot, stale, problems = [], {}, {}, [], []
     for recording in tqdm(recordings, desc="labels", unit="file", leave=False):
         path, made_from = files.labels(recording), files.labels_made_from(recording)
         try:
-            samples.append(made.inspect_audio(recording.audio))
+            samples.append(made.inspect_audio(recording))
             fresh = is_fresh(path, made_from)
             rows = np.load(path) if fresh else files.read_labels(recording, samples[-1])
         except UserError as error:
             problems.append(str(error))
             continue
         overlaps[recording.annotation] = count_overlap(rows)
+        if dropped := count_without_slot(rows, data.max_sources, data.label_slots):
+            without_slot[recording.annotation] = dropped, len(rows)
         if not fresh:
             stale.append((path, made_from, rows))
     _refuse(problems)
-    if files.config.data.overflow == "error":
-        refuse_overflow(overlaps, files.config.data.max_sources)
+    if data.overflow == "error":
+        refuse_overflow(overlaps, data.max_sources)
     for path, made_from, rows in stale:
         _save(path, made_from, rows)
-    return samples
+    return samples, without_slot
 
 
 def extract_features(files, recordings, samples, jobs):
@@ -71,7 +75,7 @@ def extract_features(files, recordings, samples, jobs):
     stale = [r for r in recordings if not is_fresh(files.features(r), files.features_made_from(r))]
     if stale:
         files.feature_class.kind.prepare()  # once, rather than in each process
-    tasks = (joblib.delayed(_extract)(files.feature_class, recording.audio, files.samples_used(lengths[recording]),
+    tasks = (joblib.delayed(_extract)(files.feature_class, recording, files.samples_used(lengths[recording]),
                                       files.label_frames(lengths[recording]), files.features(recording),
                                       files.features_made_from(recording)) for recording in stale)
     results = list(_in_parallel(tasks, jobs, "features", len(stale)))
@@ -109,18 +113,18 @@ def normalise_features(files, recordings, jobs, sums):
     return len(todo)
 
 
-def _extract(feature_class, audio_path, samples, label_frames, path, made_from):
+def _extract(feature_class, recording, samples, label_frames, path, made_from):
     """Write the features of one recording → (a problem or None, sums of the features)."""
     with threadpoolctl.threadpool_limits(1):  # one process per core; and the same bits for any number of them
         try:
-            audio = feature_class.read_audio(audio_path, samples)
+            audio = feature_class.read_audio(recording, samples)
         except UserError as error:
             return str(error), None
         with np.errstate(over="ignore", invalid="ignore"):  # checked below
             features = feature_class.extract(feature_class.padded(audio, label_frames))
             features = features.astype(feature_class.kind.dtype, copy=False)
         if not np.isfinite(features).all():
-            return f"{audio_path} holds samples too large to compute with (full scale is 1); repair it", None
+            return f"{recording.audio} holds samples too large to compute with (full scale is 1); repair it", None
         _save(path, made_from, features)
         return None, _sums(features) if feature_class.kind.normalised else None
 

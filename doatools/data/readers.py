@@ -1,9 +1,9 @@
 """Dataset readers: which recordings a folder holds, their roles, and which source is active when and where.
 
-A reader is a class with the attributes and methods of ``Dcase`` below. ``frame_s`` is the frame length of its
-annotations in s, or None for annotations that state times of any resolution. Readers return EVENT_PIECES, in seconds;
-labels at any hop are made of these (doatools/data/slots.py). To add a format, write such a class and add one line to
-doatools/registry.py.
+A reader is a class made of a DataConfig and an Array, with the attributes and methods of ``Dcase`` below. ``frame_s``
+is the frame length of its annotations in s, or None for annotations that state times of any resolution. Readers return
+EVENT_PIECES, in seconds; labels at any hop are made of these (doatools/data/slots.py). To add a format, write such a
+class and add one line to doatools/registry.py.
 """
 
 from pathlib import Path
@@ -11,6 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from doatools.data.dcase import FRAME_S, find_recordings, read_dcase, select
+from doatools.data.locata import ROLES as LOCATA_ROLES
+from doatools.data.locata import find_locata, folder_of, read_locata, read_submission, submitted_files
+from doatools.data.nested import DCASE2021, STARSS22, STARSS23, find_nested
 from doatools.data.slots import pieces_of_rows
 from doatools.data.tut import find_tut, read_tut, select_tut
 from doatools.errors import UserError
@@ -23,14 +26,14 @@ class Dcase:
     Parameters
     ----------
     data : DataConfig
-    array : str
-        Name of the array; recordings are in ``<array>_dev`` and ``<array>_eval``.
+    array : Array
+        Recordings are in ``<name>_dev`` and ``<name>_eval``.
     """
 
     frame_s = FRAME_S
 
     def __init__(self, data, array):
-        self.data, self.array = data, array
+        self.data, self.array = data, array.name
 
     def find(self, augmented=False):
         """Recordings, sorted by stem; with the mixtures of augment_files.py if ``augmented``."""
@@ -61,17 +64,116 @@ class Dcase:
         """What decides the roles, for messages."""
         return f"mode={self.data.mode} (folds of the file names, or splits.csv)"
 
+    def unlabelled(self):
+        """WAVs of an evaluation set whose labels are not there; they can be localized, but not scored."""
+        folder = Path(self.data.dataset_dir, f"{self.array}_eval")
+        if self.data.mode != "eval" or not folder.is_dir() or Path(self.data.dataset_dir, "metadata_eval").is_dir():
+            return []
+        return sorted(path for path in folder.glob("*") if path.suffix.lower() == ".wav" and path.name[0] != ".")
 
-class Tut2018:
-    """TUT Sound Events 2018 (see tut); ``dataset_dir`` is one of its datasets, such as <data_root>/ansim."""
 
-    frame_s = None
+class Nested(Dcase):
+    """DCASE datasets of later years, in sub-folders (see nested); a subclass states its Layout."""
+
+    layout = None
+    shared_ids = False
+
+    def find(self, augmented=False):
+        found = find_nested(self.data.dataset_dir, self.array, self.data.mode, self.layout)
+        return [recording for recording in found if augmented or not recording.augmented]
+
+    def select(self, recordings, role):
+        splits = self.layout.roles[self.data.mode][role]
+        return [r for r in recordings if r.split in splits and (role == "train" or not r.augmented)]
+
+    @classmethod
+    def read(cls, path, seconds=None):
+        n_frames = None if seconds is None else int(np.ceil(seconds / FRAME_S - 1e-6))
+        return pieces_of_rows(read_dcase(path, n_frames, cls.shared_ids), FRAME_S)
+
+    def audio_stems(self):
+        folders = (f"{self.array}_{part}" for part in ("dev", "eval"))
+        return {folder: {path.stem for path in Path(self.data.dataset_dir, folder).rglob("*")} for folder in folders}
+
+
+class Dcase2021(Nested):
+    """TAU-NIGENS Spatial Sound Events 2021."""
+
+    layout = DCASE2021
+
+
+class Starss22(Nested):
+    """STARSS22: CSVs of five columns."""
+
+    layout = STARSS22
+    shared_ids = True
+
+
+class Starss23(Nested):
+    """STARSS23: CSVs of six columns, the last one the distance."""
+
+    layout = STARSS23
+    shared_ids = True
+
+
+class Locata:
+    """LOCATA (see locata); ``dataset_dir`` holds dev/ and eval/, or is one of them."""
+
+    frame_s = FRAME_S
+    usual_array = "mic"
 
     def __init__(self, data, array):
         self.data, self.array = data, array
 
     def find(self, augmented=False):
-        if self.array != "foa" or augmented:
+        if augmented:
+            raise UserError("augmented=True does not apply to recordings of format=locata")
+        return find_locata(self.data.dataset_dir, self.array, self.data.mode)[0]
+
+    def select(self, recordings, role):
+        return [recording for recording in recordings if recording.split in LOCATA_ROLES[self.data.mode][role]]
+
+    def read(self, path, seconds):
+        return pieces_of_rows(read_locata(path, self.array, seconds), FRAME_S)
+
+    @property
+    def division(self):
+        return f"{self.array.name}_{self.data.mode}"
+
+    def audio_stems(self):
+        return {self.array.name: {recording.stem for recording in self.find()}}
+
+    @property
+    def setting(self):
+        return (f"mode={self.data.mode} (dev: all of dev/ is for testing; eval: dev/ trains, its recordings 1 "
+                "validate, eval/ "
+                "is for testing; or splits.csv)")
+
+    def unlabelled(self):
+        return find_locata(self.data.dataset_dir, self.array, self.data.mode)[1]
+
+    def submitted(self, folder):
+        """Whether a folder of predictions is a submission to LOCATA."""
+        name = folder_of(self.array)[0]
+        return any(Path(folder).glob(f"**/task*/recording*/{name}/**/source_*"))
+
+    def read_submission(self, folder, recording, n_frames):
+        """Predictions of a submission for a recording as EVENT_ROWS; None where it has none."""
+        paths = submitted_files(folder, recording)
+        return read_submission(paths, recording, self.array, n_frames) if paths else None
+
+
+class Tut2018:
+    """TUT Sound Events 2018 (see tut); ``dataset_dir`` is one of its datasets, such as <data_root>/ansim."""
+
+    frame_s = None
+    usual_array = "foa"
+
+    def __init__(self, data, array):
+        self.data, self.array = data, array
+
+    def find(self, augmented=False):
+        if self.array.name != "foa" or augmented:
             raise UserError("recordings of format=tut2018 are array=foa, and augmented=True does not apply to them")
         return find_tut(self.data.dataset_dir)
 
@@ -105,7 +207,23 @@ class Tut2018:
 
 def reader_of(config):
     """The reader of a Config's recordings."""
-    return READERS[config.data.format](config.data, config.array.name)
+    return READERS[config.data.format](config.data, config.array)
+
+
+def unlabelled(reader):
+    """WAVs without labels that a reader knows of, which can be localized, but not scored."""
+    return reader.unlabelled() if hasattr(reader, "unlabelled") else []
+
+
+def unlabelled_note(reader, config):
+    """What to do with recordings without labels, a sentence; '' where there are none."""
+    found = unlabelled(reader)
+    if not found:
+        return ""
+    folder = found[0].parent if len({path.parent for path in found}) == 1 else found[0]
+    array = "" if config.array.name == "foa" else f" --array {config.data.array}"
+    return (f"{len(found)} recordings without labels (first: {found[0]}) cannot be scored, and their features are not "
+            f"extracted; localize them with: python3 localize.py {folder}{array}")
 
 
 def recordings_for(config, role):
@@ -113,6 +231,9 @@ def recordings_for(config, role):
     reader, data = reader_of(config), config.data
     found = reader.find(augmented=data.augmented and role == "train")
     chosen = reader.select(found, role)
+    note = unlabelled_note(reader, config) if not chosen and role == "test" else ""
+    if note:
+        raise UserError(f"{data.dataset_dir}, {reader.setting}: {note}")
     if not chosen:
         raise UserError(f"{data.dataset_dir}: none of its {len(found)} recordings is for '{role}' in {reader.setting}")
     if data.augmented and role == "train" and not any(recording.augmented for recording in chosen):

@@ -10,15 +10,15 @@ from doatools.spatial.geometry import unit_vectors
 from doatools.types import EVENT_PIECES, EVENT_ROWS
 
 LISTED = 20  # files that an error names one by one
+CARRIED = ("event", "class", "track", "azimuth", "elevation", "distance")  # what pieces and rows have in common
 
 
 def pieces_of_rows(rows, frame_s):
     """EVENT_ROWS at frames of ``frame_s`` → EVENT_PIECES, one per row."""
     pieces = np.empty(len(rows), EVENT_PIECES)
     pieces["start"], pieces["end"] = rows["frame"] * frame_s, (rows["frame"] + 1) * frame_s
-    for name in ("event", "class", "track", "azimuth", "elevation"):
+    for name in CARRIED:
         pieces[name] = rows[name]
-    pieces["distance"] = np.nan
     return pieces
 
 
@@ -32,7 +32,7 @@ def rows_at(pieces, hop_s):
     source = np.repeat(np.arange(len(pieces)), counts)
     rows = np.empty(len(source), EVENT_ROWS)
     rows["frame"] = first[source] + np.arange(len(source)) - np.repeat(np.cumsum(counts) - counts, counts)
-    for name in ("event", "class", "track", "azimuth", "elevation"):
+    for name in CARRIED:
         rows[name] = pieces[name][source]
     return rows[np.argsort(rows["frame"], kind="stable")]
 
@@ -91,6 +91,30 @@ def assign_slots(rows, n_frames, max_sources, how="track", overflow="error"):
     doa[rows["frame"], slot] = unit_vectors(rows["azimuth"], rows["elevation"])
     event[rows["frame"], slot] = rows["event"]
     return doa, event
+
+
+def at_slots(rows, event, name, otherwise):
+    """A field of EVENT_ROWS where ``assign_slots`` put them: (T, N), ``otherwise`` in free slots."""
+    values = np.full(event.shape, otherwise, rows.dtype[name])
+    rows = rows[rows["frame"] < len(event)]
+    row, slot = np.nonzero(event[rows["frame"]] == rows["event"][:, None])
+    values[rows["frame"][row], slot] = rows[name][row]
+    return values
+
+
+def classes_and_distances(rows, event):
+    """``ref_class`` and ``ref_distance`` of a Result, from EVENT_ROWS and what ``assign_slots`` made of them."""
+    known = np.isfinite(rows["distance"]).any()
+    return {"ref_class": at_slots(rows, event, "class", -1),
+            "ref_distance": at_slots(rows, event, "distance", np.nan) if known else None}
+
+
+def count_without_slot(rows, max_sources, how="track"):
+    """How many rows of EVENT_ROWS find no slot (see ``assign_slots``) and take no part in training."""
+    if count_overlap(rows) <= max_sources:
+        return 0
+    event = assign_slots(rows, int(rows["frame"].max()) + 1, max_sources, how, "drop")[1]
+    return len(rows) - int(np.count_nonzero(event >= 0))
 
 
 def _slots_by_track(rows, max_sources):

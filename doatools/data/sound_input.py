@@ -244,6 +244,12 @@ def _resample(sound, rate):
     yield stream.resample_chunk(np.zeros((0, sound.channels), np.float32), last=True)
 
 
+def picked(sound, channels):
+    """Some of the channels, by their indices."""
+    sound.blocks, sound.channels = (block[:, list(channels)] for block in sound.blocks), len(channels)
+    return sound
+
+
 def reordered(sound, foa_order):
     """First-order ambisonics in ACN order with SN3D gains, from 'acn' (the same) or 'fuma' (WXYZ, W 3 dB lower)."""
     if foa_order == "fuma":

@@ -110,8 +110,8 @@ class Scene:
     The arguments are those of ``update`` of a family of scores (see cls_metric).
     """
 
-    def __init__(self, doa, active, ref_doa, ref_id, pred_id=None):
-        self._doa, self._ref_doa = doa, ref_doa
+    def __init__(self, doa, active, ref_doa, ref_id, pred_id=None, ref_class=None, pred_class=None):
+        self.doa, self.ref_doa, self.ref_class, self.pred_class = doa, ref_doa, ref_class, pred_class
         self.ref_id = frames_inside(ref_id)
         self.present = self.ref_id >= 0
         self.active = frames_inside(active)
@@ -127,7 +127,7 @@ class Scene:
     @functools.cached_property
     def angles(self):
         """Angles (T, N, M) in degrees, ``inf`` where either side is inactive or NaN."""
-        angles = pairwise_angles(self._doa, self._ref_doa)
+        angles = pairwise_angles(self.doa, self.ref_doa)
         return np.where(self.active[:, :, None] & self.present[:, None] & (angles < np.inf), angles, np.inf)
 
     @functools.cached_property

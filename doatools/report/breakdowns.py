@@ -7,9 +7,10 @@ Of a Result (doatools/types.py), ``doa`` (T, N, 3) and ``active`` (T, N) are pre
 - by frame ('sources at once'; 'distance': the smallest angle between two references of a frame): the scores that treat
   each frame by itself, from those frames alone with all their predictions. Tracking scores are left out, since such a
   selection cuts tracks into pieces;
-- by source ('motion': a reference event moves if any of its directions is MOVING_DEG or more from its first): the
-  references of such events, each with its prediction in the optimal assignment of the frame. A prediction without a
-  reference belongs to no source, so there is no precision here.
+- by source ('motion': a reference event moves if any of its directions is MOVING_DEG or more from its first; 'class'
+  and 'range', its distance from the array, where these are known): the references of such events, each with its
+  prediction in the optimal assignment of the frame. A prediction without a reference belongs to no source, so there is
+  no precision here.
 """
 
 import itertools
@@ -21,9 +22,10 @@ from doatools.match.assignment import assign
 from doatools.report.intervals import jackknife
 from doatools.spatial.geometry import angular_distance, pairwise_angles
 
-ORDER = ("room", "overlap", "sources at once", "distance", "motion")
+ORDER = ("room", "overlap", "sources at once", "distance", "motion", "range", "class")
 MOVING_DEG = 10.0
 DISTANCES_DEG = (0, 30, 60, 90, 180)
+RANGES_M = (0, 1, 2, 3, 5, np.inf)
 FRAME_FIGURES = ("LE", "LR", "LP", "LF", "F20", "frame recall")
 GATE_DEG = 20.0
 
@@ -60,7 +62,7 @@ def break_down(results, counts, count_frames, figures):
         references = sum(c.get("frame/references", c.get("references")) for c in own)
         tables.setdefault(name, {})[group] = {
             "recordings": len(own), "references": int(references), "figures": jackknife(of, own)}
-    return tables
+    return {name: parts for name, parts in tables.items() if name != "class" or len(parts) > 1}
 
 
 def paired_angles(result):
@@ -119,11 +121,19 @@ def _frames(result):
 
 def _of_sources(result):
     angles, moving, there = paired_angles(result), moving_events(result), result.ref_id >= 0
-    for group, cells in (("moving", there & moving), ("static", there & ~moving)):
+    parts = [(("motion", "moving"), moving), (("motion", "static"), ~moving)]
+    if result.ref_distance is not None:
+        for low, high in itertools.pairwise(RANGES_M):
+            name = f"{low}-{high} m" if np.isfinite(high) else f"{low} m and more"
+            parts.append((("range", name), (result.ref_distance >= low) & (result.ref_distance < high)))
+    if result.ref_class is not None:
+        parts += [(("class", str(number)), result.ref_class == number) for number in np.unique(result.ref_class[there])]
+    for key, cells in parts:
+        cells = cells & there
         if cells.any():
             own = angles[cells]
-            yield ("motion", group), {"references": len(own), "angle": np.nansum(own), "hits": np.sum(own <= GATE_DEG),
-                                      "pairs": np.count_nonzero(np.isfinite(own))}
+            yield key, {"references": len(own), "angle": np.nansum(own), "hits": np.sum(own <= GATE_DEG),
+                        "pairs": np.count_nonzero(np.isfinite(own))}
 
 
 def _natural(key):

@@ -18,7 +18,7 @@ from matplotlib import pyplot
 
 from doatools.files import replacing
 from doatools.report.breakdowns import paired_angles
-from doatools.report.tables import RECALL_MEANING, formatted, with_interval
+from doatools.report.tables import RECALL_MEANING, formatted, with_interval, with_values
 from doatools.spatial.geometry import azimuth_elevation
 
 TEMPLATE = Path(__file__).with_name("page.html")
@@ -121,7 +121,7 @@ class _Page:
 
     def figures(self, figures):
         rows = []
-        for group, names in self.groups.items():
+        for group, names in with_values(self.groups, figures).items():
             rows.append(f'<tr class="group"><th colspan="4">{html.escape(group)}</th></tr>')
             for name in names:
                 f, unit = figures[name], self.units[name]

@@ -7,15 +7,25 @@ RECALL_MEANING = "references with a prediction within 20°"  # recall@20, a colu
 
 
 def formatted(value, unit, sign=""):
-    """'12.3°', '85.0%', '41' (a number of events has no unit) or 'n/a'; sign '+' for differences."""
-    return "n/a" if np.isnan(value) else f"{value:{sign}.{1 if unit else 0}f}{unit}"
+    """'12.3°', '85.0%', '0.25/s', '41' (a number of events has no unit) or 'n/a'; sign '+' for differences."""
+    return "n/a" if np.isnan(value) else f"{value:{sign}.{decimals(unit)}f}{unit}"
+
+
+def decimals(unit):
+    """Digits after the point of a score."""
+    return {"": 0, "/s": 2, " s": 2}.get(unit, 1)
+
+
+def with_values(groups, figures):
+    """The groups of scores that have a value at all: a system that does not classify has no scores by class."""
+    return {group: names for group, names in groups.items() if any(np.isfinite(figures[name].value) for name in names)}
 
 
 def with_interval(interval, unit):
     """'12.3° ± 0.4', or '12.3°' where there is no interval."""
     if np.isnan(interval.low):
         return formatted(interval.value, unit)
-    return f"{formatted(interval.value, unit)} ± {interval.high - interval.value:.{1 if unit else 0}f}"
+    return f"{formatted(interval.value, unit)} ± {interval.high - interval.value:.{decimals(unit)}f}"
 
 
 def print_scores(results, groups):
@@ -24,7 +34,7 @@ def print_scores(results, groups):
     units = {name: figure.unit for name, figure in about.items()}
     print(f"\n{results['system']}: {results['recordings']} recordings, {results['frames']} frames; identities "
           f"{results['identities']}; ± is the 95 % interval (jackknife over recordings)")
-    for group, names in groups.items():
+    for group, names in with_values(groups, results["figures"]).items():
         line = "   ".join(f"{name} {with_interval(results['figures'][name], units[name])}" for name in names)
         print(f"\n{group}\n  {line}")
     for breakdown, parts in results["breakdowns"].items():

@@ -95,9 +95,11 @@ class Scene:
             frames = np.arange(int(event.onset_s / hop_s), int(np.ceil(event.end_s / hop_s)) + 1)
             centres = (frames + 0.5) * hop_s
             inside = (centres >= event.onset_s) & (centres < min(event.end_s, self.length_s))
-            angles = azimuth_elevation(event.trajectory.directions(centres[inside] - event.onset_s))
-            rows += [(frame, number, event.class_id, event.track, np.round(azimuth), np.round(elevation))
-                     for frame, azimuth, elevation in zip(frames[inside], *angles)]
+            times = centres[inside] - event.onset_s
+            angles = azimuth_elevation(event.trajectory.directions(times))
+            distances = np.linalg.norm(event.trajectory.positions(times, self.room), axis=-1)
+            rows += [(frame, number, event.class_id, event.track, np.round(azimuth), np.round(elevation), distance)
+                     for frame, azimuth, elevation, distance in zip(frames[inside], *angles, distances)]
         return np.array(sorted(rows), dtype=EVENT_ROWS)
 
 

@@ -368,6 +368,14 @@ def rigid_sphere_response(cosines, x):
     return np.where(x > 0, response, 1.0)
 
 
+def channels_in(array, whole):
+    """Where the capsules of an Array are in a larger one: their channels in it, from 0; None unless all are."""
+    if {array.kind, whole.kind} != {"rigid"} or array.channels >= whole.channels or array.radius_m != whole.radius_m:
+        return None
+    closeness = array.capsules @ whole.capsules.T  # (M, M')
+    return tuple(closeness.argmax(1).tolist()) if (closeness.max(1) > 1 - 1e-6).all() else None
+
+
 def fibonacci_directions(count):
     """``count`` unit vectors (count, 3) spread evenly over the sphere."""
     k = np.arange(count) + 0.5
