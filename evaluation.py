@@ -94,8 +94,8 @@ def predict(localizer, precision):
 def by_csvs(folder, references, tracker=None, array=None):
     """Results of a folder of CSVs; identities are its (class, track id), or those of the tracker of a TrackerConfig.
 
-    Several lines of one class and track id in a frame are separate sources, in the order of lines: result files of the
-    DCASE challenges have track id 0 throughout.
+    Several lines of one class with track id 0 in a frame are separate sources, in the order of lines: result files of
+    the DCASE challenges have track id 0 throughout.
     """
     paths, stems = _csvs(folder), {reference.stem for reference in references}
     missing, unknown = sorted(stems - paths.keys()), sorted(paths.keys() - stems)

@@ -154,7 +154,7 @@ def test_every_shipped_array_is_valid(name):
     assert array.name == name and array == read_array(FOLDER / f"{name}.yaml")
     assert Array.from_plain(array.plain()) == array and hash(Array.from_plain(array.plain())) == hash(array)
     assert len(array.channel_names) == array.channels and array.describe()
-    assert array.planar == (name not in ("foa", "mic"))
+    assert array.planar == (name not in ("foa", "mic", "eigenmike"))
 
 
 @pytest.mark.parametrize(("content", "channels"), [
@@ -241,7 +241,7 @@ def test_files_that_are_no_arrays(text, message, tmp_path):
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(UserError, match=r"unknown array 'uma'\. Did you mean 'uma8'\? Known: foa, matrix_creator, mic"):
+    with pytest.raises(UserError, match=r"unknown array 'uma'\. Did you mean 'uma8'\? Known: eigenmike, foa, matrix_creator, mic"):
         find_array("uma")
     with pytest.raises(UserError, match=r"unknown array '\.\./mic'"):
         find_array("../mic")

@@ -43,8 +43,8 @@ def read_dcase(path, n_frames=None, shared_ids=False):
     n_frames : int or None
         Frames of the recording; a line at or beyond the last one is an error.
     shared_ids : bool
-        Sources may share class and track id in a frame, as the loudspeakers of STARSS, all of which have the id 0. The
-        second, third, ... line of a frame then gets the track id plus SHARED, plus 2·SHARED, ...
+        Several sources of a class may have track id 0 in a frame, as loudspeakers in STARSS, and as all sources in result
+        files of the DCASE challenges. The second, third, ... line of a frame gets track id SHARED, 2·SHARED, ...
 
     Raises
     ------
@@ -115,9 +115,9 @@ def _parse_together(lines, n_frames, shared_ids):
         table = np.concatenate([table, np.full((len(table), 1), np.nan)], 1)
     elif not np.isfinite(table[:, 5]).all():
         return None
-    whole = table[:, :3]
+    whole = table[table[:, 2] != 0, :3] if shared_ids else table[:, :3]
     in_order = whole[np.lexsort(whole.T)]
-    twice = not shared_ids and (in_order[1:] == in_order[:-1]).all(1).any()
+    twice = (in_order[1:] == in_order[:-1]).all(1).any()
     return None if twice or any(wrong.any() for wrong, _ in _faults(table.T, n_frames)) else table
 
 
@@ -143,7 +143,7 @@ def _parse_one_by_one(lines, n_frames, path, shared_ids):
             continue
         try:
             row = _parse(line, n_frames)
-            if row[:3] in seen and not shared_ids:
+            if row[:3] in seen and not (shared_ids and row[2] == 0):
                 raise UserError(f"source (class {row[1]}, track {row[2]}) is given twice in frame {row[0]}")
         except UserError as error:
             raise UserError(f"{path}, line {number}: {error}") from None

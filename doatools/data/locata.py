@@ -91,8 +91,7 @@ def find_locata(dataset_dir, array, mode="dev"):
     if not found and not unlabelled:
         raise UserError(f"{root} holds no recording such as task1/recording1/{name}/audio_array_{name}.wav (below "
                         "dev/ and eval/, or itself): download LOCATA with 'python3 download_dataset.py locata', or "
-                        "simulate a small "
-                        f"dataset like it with 'python3 simulate_dataset.py --format locata dataset_dir={root}'")
+                        f"simulate a small dataset like it with 'python3 simulate_dataset.py --format locata dataset_dir={root}'")
     if splits is not None:
         found = [_with_split(recording, splits, table) for recording in found]
         refuse_unlisted(splits, found, root, table)
@@ -113,7 +112,7 @@ def folder_of(array):
         return "eigenmike", picked
     name = OTHER_NAMES.get(array.name, array.name)
     if name == "dicit":
-        raise UserError("array=dicit: its 15 capsules are in one vertical plane, all but four on a line, so that it "
+        raise UserError("array=dicit: its 15 capsules are in one vertical plane, nearly all on a line, so that it "
                         "cannot tell front from back; use array=mic, eigenmike, or the YAML file of benchmark2 or "
                         "dummy")
     return name, ()
