@@ -241,7 +241,8 @@ def test_files_that_are_no_arrays(text, message, tmp_path):
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(UserError, match=r"unknown array 'uma'\. Did you mean 'uma8'\? Known: eigenmike, foa, matrix_creator, mic"):
+    known = r"unknown array 'uma'\. Did you mean 'uma8'\? Known: eigenmike, foa, matrix_creator, mic"
+    with pytest.raises(UserError, match=known):
         find_array("uma")
     with pytest.raises(UserError, match=r"unknown array '\.\./mic'"):
         find_array("../mic")

@@ -43,8 +43,8 @@ def read_dcase(path, n_frames=None, shared_ids=False):
     n_frames : int or None
         Frames of the recording; a line at or beyond the last one is an error.
     shared_ids : bool
-        Several sources of a class may have track id 0 in a frame, as loudspeakers in STARSS, and as all sources in result
-        files of the DCASE challenges. The second, third, ... line of a frame gets track id SHARED, 2·SHARED, ...
+        Several sources of a class may have track id 0 in a frame, as loudspeakers in STARSS, and as all sources in
+        result files of the DCASE challenges. The second, third, ... line of a frame gets track id SHARED, 2·SHARED, ...
 
     Raises
     ------

@@ -91,7 +91,8 @@ def find_locata(dataset_dir, array, mode="dev"):
     if not found and not unlabelled:
         raise UserError(f"{root} holds no recording such as task1/recording1/{name}/audio_array_{name}.wav (below "
                         "dev/ and eval/, or itself): download LOCATA with 'python3 download_dataset.py locata', or "
-                        f"simulate a small dataset like it with 'python3 simulate_dataset.py --format locata dataset_dir={root}'")
+                        "simulate a small dataset like it with 'python3 simulate_dataset.py --format locata "
+                        f"dataset_dir={root}'")
     if splits is not None:
         found = [_with_split(recording, splits, table) for recording in found]
         refuse_unlisted(splits, found, root, table)
