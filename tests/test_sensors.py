@@ -128,7 +128,7 @@ def test_self_noise_and_low_cut():
     silent = np.zeros((4, 4 * FS), np.float32)
     sensor = drawn(self_noise=0.01)
     level = np.std(sensor.record(silent, FS, np.random.default_rng(0)))
-    assert level == pytest.approx(sensor.self_noise, rel=0.02) and 0.001 <= sensor.self_noise <= 0.01
+    assert level == pytest.approx(sensor.self_noise, rel=0.02) and 0.001 <= sensor.self_noise / sensors.LEVEL <= 0.01
     sensor = drawn(low_cut_hz=200.0)
     tone = np.sin(2 * np.pi * sensor.low_cut_hz * np.arange(4 * FS) / FS)[None].repeat(4, 0).astype(np.float32)
     assert np.std(sensor.record(tone, FS, None)[:, FS:]) == pytest.approx(0.5, rel=0.03)  # -3 dB at the corner
