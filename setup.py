@@ -51,7 +51,7 @@ class Package(build_py):
         for place, path in sources().items():
             target = Path(self.build_lib) / "doanet" / place
             target.parent.mkdir(parents=True, exist_ok=True)
-            if path.suffix == ".py":
+            if path.match("*.py"):
                 target.write_text(packaged(path.read_text(encoding="utf-8")), encoding="utf-8")
             else:
                 target.write_bytes(path.read_bytes())

@@ -32,8 +32,9 @@ def test_tracks_stay_apart():
     assert set(rows["track"][rows["azimuth"] == -30]) == {4}
     assert (np.diff(rows["frame"]) >= 0).all()
     silent = make_rows()
-    np.testing.assert_array_equal(mix_annotations(silent, other), other)
-    np.testing.assert_array_equal(mix_annotations(one, silent), one)
+    for mixed, alone in ((mix_annotations(silent, other), other), (mix_annotations(one, silent), one)):
+        for name in alone.dtype.names:  # distances are not a number here, which equals itself in a plain column only
+            np.testing.assert_array_equal(mixed[name], alone[name])
 
 
 @pytest.fixture

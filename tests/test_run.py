@@ -101,7 +101,7 @@ def test_a_resumed_fold_equals_one_never_stopped(config, root, tmp_path, stopped
     stopped_once()
     assert run.main(words(config, root, tmp_path / "parts", "fold=1")) == 130
     assert not (tmp_path / "parts" / "results").exists()
-    assert run.main(words(config, root, tmp_path / "parts", "fold=1", "max_epochs=5")) == 2
+    assert run.main(words(config, root, tmp_path / "parts", "fold=1", "learning_rate=0.07")) == 2
     other = make_tut(tmp_path / "other" / "ansim", seconds=1.0, seed=5).parent
     assert run.main(words(config, other, tmp_path / "parts", "fold=1")) == 2
     assert "not those that this run was started with" in capsys.readouterr().err

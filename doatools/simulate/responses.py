@@ -373,6 +373,13 @@ class MeasuredTrajectory:
         mixed = (1 - share)[:, None] * self.room.directions[first] + share[:, None] * self.room.directions[second]
         return (mixed / np.linalg.norm(mixed, axis=1, keepdims=True)).reshape(*np.shape(times), 3)
 
+    def distances(self, times, room):
+        """Distances (T,) from the microphone, m; NaN where the responses do not state them."""
+        if self.room.distances_m is None:
+            return np.full(len(times), np.nan)
+        first, second, share = self.places(times)
+        return (1 - share) * self.room.distances_m[first] + share * self.room.distances_m[second]
+
     def positions(self, times, room):
         """(T, 3): first position, second position, share of the second, as MeasuredRenderer reads them."""
         return np.stack(self.places(times), axis=1)

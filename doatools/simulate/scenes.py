@@ -60,6 +60,10 @@ class Trajectory:
         wanted = self.distance_m * (1 + self.distance_sway * self._sway(np.asarray(times) * 0.7))
         return directions * np.minimum(wanted, room.reach(directions))[..., None]
 
+    def distances(self, times, room):
+        """Distances (...,) from the arrays, m."""
+        return np.linalg.norm(self.positions(times, room), axis=-1)
+
     def _sway(self, times):
         return np.sin(2 * np.pi * self.sway_hz * np.asarray(times) + self.sway_phase)
 
@@ -99,7 +103,7 @@ class Scene:
             inside = (centres >= event.onset_s) & (centres < min(event.end_s, self.length_s))
             times = centres[inside] - event.onset_s
             angles = azimuth_elevation(event.trajectory.directions(times))
-            distances = np.linalg.norm(event.trajectory.positions(times, self.room), axis=-1)
+            distances = event.trajectory.distances(times, self.room)
             rows += [(frame, number, event.class_id, event.track, np.round(azimuth), np.round(elevation), distance)
                      for frame, azimuth, elevation, distance in zip(frames[inside], *angles, distances)]
         return np.array(sorted(rows), dtype=EVENT_ROWS)
