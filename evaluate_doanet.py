@@ -67,6 +67,8 @@ def main(argv=None):
     if args.write_csv:
         write_csvs(args.write_csv, found, hop_s)
     print_scores(results, groups())
+    if config.array.planar:
+        print(f"\narray '{config.array.name}' is planar: all elevations are folded into the upper half")
     print(f"\nall scores   {out}/evaluation.json\nreport       {out}/report.html")
     if args.write_csv:
         print(f"predictions  {args.write_csv}/ ({len(found)} CSVs)")

@@ -98,7 +98,8 @@ def test_it_is_evaluated_with_folded_elevations(ring, tmp_path, capsys):
     changeable = [words[0], words[2]]
     command = ["1", "first", *changeable, "--out", str(tmp_path), "--write-csv", str(tmp_path / "csv")]
     assert evaluate_doanet.main(command) == 0
-    assert "1 recordings" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "1 recordings" in printed and "array 'ring' is planar: all elevations are folded" in printed
     for path in (tmp_path / "csv").glob("*.csv"):
         assert (read_dcase(path)["elevation"] >= 0).all()
     # the CSVs of the simulation, half of whose elevations are below, are perfect predictions of themselves

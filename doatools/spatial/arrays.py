@@ -93,11 +93,6 @@ class Array:
         """Number of channels."""
         return 4 if self.kind == "ambisonic" else len(self.positions_m or self.capsules_deg)
 
-    @property
-    def channel_names(self):
-        """'W', 'Y', ... or 'capsule 1', 'capsule 2', ..."""
-        return list("WYZX") if self.kind == "ambisonic" else [f"capsule {m + 1}" for m in range(self.channels)]
-
     @functools.cached_property
     def positions(self):
         """Capsules (M, 3), m from the origin."""

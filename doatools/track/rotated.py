@@ -1,7 +1,7 @@
 """Test-time rotation: predictions averaged over rotated copies of the sound field.
 
 The rotations are those that map the array onto itself (doatools/spatial/rotations.py): 0, 90, 180 and 270 degrees for
-ambisonics; for a tetrahedron, each quarter turn also mirrors up and down. Computation grows by their number. The
+ambisonics; for a tetrahedron, each quarter rotation also mirrors up and down. Computation grows by their number. The
 error of a network that was trained with rotations falls by about a degree, and the predictions follow these rotations
 exactly, except where the copies disagree about the order of slots.
 """

@@ -6,7 +6,7 @@ TrackEval is no requirement of this project; it is installed for this script alo
     /tmp/trackeval/bin/python tests/golden/make_trackeval.py
 
 Scenes are stored as hundredths of degrees, azimuth and elevation (frames, slots, 2), all scenes end to end and padded
-to WIDTH slots; an identity of -1 is an inactive slot. ``length`` tells the frames of each scene.
+to WIDTH slots; an identity of -1 is an inactive slot. ``length`` holds the number of frames of each scene.
 """
 
 import contextlib
