@@ -30,6 +30,7 @@ import numpy as np
 
 from doatools.data.dcase import from_table, number_events, read_splits, refuse_unlisted, text_lines
 from doatools.errors import UserError
+from doatools.files import has_suffix
 from doatools.spatial.arrays import channels_in, find_array
 from doatools.spatial.geometry import azimuth_elevation
 from doatools.types import EVENT_ROWS, Recording
@@ -316,7 +317,7 @@ def submitted_files(folder, recording):
     part = place.parent.parent.parent.name
     below = Path(place.parent.parent.name, place.parent.name, place.name)
     for root in (Path(folder) / part, Path(folder)):
-        found = sorted(path for path in (root / below).rglob("source_*") if path.suffix in ("", ".txt", ".csv"))
+        found = sorted(path for path in (root / below).rglob("source_*") if has_suffix(path, "", ".txt", ".csv"))
         if found:
             return found
     return []

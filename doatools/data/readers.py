@@ -17,6 +17,7 @@ from doatools.data.nested import DCASE2021, STARSS22, STARSS23, find_nested
 from doatools.data.slots import pieces_of_rows
 from doatools.data.tut import find_tut, read_tut, select_tut
 from doatools.errors import UserError
+from doatools.files import list_files
 from doatools.registry import READERS
 
 
@@ -69,7 +70,7 @@ class Dcase:
         folder = Path(self.data.dataset_dir, f"{self.array}_eval")
         if self.data.mode != "eval" or not folder.is_dir() or Path(self.data.dataset_dir, "metadata_eval").is_dir():
             return []
-        return sorted(path for path in folder.glob("*") if path.suffix.lower() == ".wav" and path.name[0] != ".")
+        return list(list_files(folder, ".wav").values())
 
 
 class Nested(Dcase):

@@ -29,6 +29,7 @@ from scipy import fft
 from scipy.signal import oaconvolve
 
 from doatools.errors import UserError
+from doatools.files import has_suffix, list_files
 from doatools.simulate import realism, sensors
 from doatools.simulate.rooms import HOP_S, Renderer
 from doatools.spatial.geometry import angular_distance, azimuth_elevation, unit_vectors
@@ -94,7 +95,7 @@ def open_rooms(folder, array, fs, foa_order="acn"):
                         "nor sub-folders (rooms) with either")
     rooms = []
     for name, path in places:
-        read = _read_sofa if path.suffix == ".sofa" else _read_table
+        read = _read_sofa if has_suffix(path, ".sofa") else _read_table
         rooms.append(_room(name, *read(path, array, foa_order), array, fs))
     return rooms
 
@@ -103,7 +104,7 @@ def digest(folder):
     """Of the contents of all files of responses in a folder."""
     total = hashlib.sha256()
     for path in sorted(Path(folder).rglob("*")):
-        if path.suffix.lower() in (".wav", ".flac", ".sofa", ".csv"):
+        if has_suffix(path, ".wav", ".flac", ".sofa", ".csv"):
             total.update(str(path.relative_to(folder)).encode() + hashlib.sha256(path.read_bytes()).digest())
     return total.hexdigest()[:16]
 
@@ -114,7 +115,7 @@ def _places(folder):
     for place in (folder, *sorted(one for one in folder.iterdir() if one.is_dir() and not one.name.startswith("."))):
         if (place / TABLE).is_file():
             found.append((place.resolve().name, place / TABLE))
-        files = sorted(place.glob("*.sofa"))
+        files = list(list_files(place, ".sofa").values())
         own = place.resolve().name
         found += [(path.stem if place == folder else own if len(files) == 1 else f"{own}_{path.stem}", path)
                   for path in files]
