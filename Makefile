@@ -11,8 +11,8 @@ demo: .venv/installed
 	$(RUN) simulate_dataset.py $(DEMO) sim_recordings_per_fold=8
 	$(RUN) batch_feature_extraction.py 22 $(DEMO)
 	$(RUN) train_doanet.py 22 demo $(DEMO) --full --overwrite nb_epochs=40
-	$(RUN) visualize_doanet_output.py 22 demo
-	$(RUN) evaluate_doanet.py --baseline intensity $(DEMO) --out results/baseline_demo > results/22_demo/baseline.txt
+	$(RUN) visualize_doanet_output.py 22 demo --count 1
+	$(RUN) evaluate_doanet.py --baseline intensity $(DEMO) --jobs 2 --out results/baseline_demo > results/22_demo/baseline.txt
 	$(RUN) localize.py datasets/demo/foa_dev/fold1_room1_mix001_ov2.wav --out results/22_demo/localized --overwrite
 	@echo; echo "Scores on the test fold, rooms and sounds that training never met; intensity is a classical baseline:"
 	$(RUN) compare_runs.py results/22_demo results/baseline_demo
