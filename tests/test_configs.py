@@ -86,7 +86,9 @@ def test_any_parameter_may_stand_in_a_file(tmp_path):
     ("a: *all\nname: CNN\n", "line 1: anchors and aliases are not supported"),
     ("name: CNN\nmax_epochs: [" + "9" * 200_000 + "]\n", "has more than 100000 bytes, too many for a config"),
     ("name: CNN\nmax_epochs: " + "9" * 20_000 + "\n", "not valid YAML .ValueError: Exceeds the limit"),
-    ("name: CNN\nmax_epochs: " + "[" * 20_000 + "\n", "not valid YAML .RecursionError"),
+    ("name: CNN\nmax_epochs: " + "[" * 90_000 + "\n", "line 2: lists and mappings are nested more than 20"),
+    ("name: CNN\nmax_epochs:\n" + "".join(" " * n + "-\n" for n in range(1, 400)), "line 22: .* nested more than 20"),
+    ("name: CNN\nmax_epochs: " + "{a: " * 20_000, "line 2: lists and mappings are nested more than 20"),
     ("name: CNN\n[1, 2]: 3\n", "not valid YAML"),
     ("name: CNN\n--- \nname: CNN\n", "line 2: not valid YAML"),
 ])

@@ -3,6 +3,7 @@
 from doatools.errors import UserError
 
 LARGEST = 100_000  # bytes; a configuration has a few hundred
+DEEPEST = 20  # lists and mappings within each other; an array has three
 
 
 def read_yaml(path, what):
@@ -12,14 +13,13 @@ def read_yaml(path, what):
     ------
     UserError
         Names the file and, where there is one, the line: missing, not text, too large, not YAML, a key that is given
-        twice, an anchor or alias (a few lines of them can stand for gigabytes), a tag of a type that is not plain.
+        twice, an anchor or alias (a few lines of them can stand for gigabytes), a list nested too deeply, a tag of a
+        type that is not plain.
     """
     import yaml
     text = _read_text(path, what)
     try:
-        for token in yaml.scan(text, yaml.SafeLoader):
-            if isinstance(token, (yaml.AnchorToken, yaml.AliasToken)):
-                raise UserError(f"{path}, line {token.start_mark.line + 1}: anchors and aliases are not supported")
+        _refuse_costly(yaml.scan(text, yaml.SafeLoader), path)
         _refuse_twice(yaml.compose(text, yaml.SafeLoader), path)
         content = yaml.safe_load(text)
     except UserError:
@@ -28,7 +28,7 @@ def read_yaml(path, what):
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         raise UserError(f"{path}{line}: not valid YAML ({getattr(error, 'problem', None) or error})") from None
-    except (ValueError, RecursionError) as error:  # such as a date of month 13, or a thousand brackets
+    except ValueError as error:  # such as a date of month 13
         raise UserError(f"{path}: not valid YAML ({type(error).__name__}: {error!s:.80})") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: holds no 'key: value' lines")
@@ -46,6 +46,23 @@ def _read_text(path, what):
         raise UserError(f"{path} does not exist") from None
     except UnicodeDecodeError:
         raise UserError(f"{path} is not a text file; {what} is a YAML file") from None
+
+
+def _refuse_costly(tokens, path):
+    """UserError for anchors, aliases and deep nesting, which small files can use to cost much time or memory."""
+    import yaml
+    depth = 0
+    for token in tokens:
+        line = f"{path}, line {token.start_mark.line + 1}"
+        if isinstance(token, (yaml.AnchorToken, yaml.AliasToken)):
+            raise UserError(f"{line}: anchors and aliases are not supported")
+        if isinstance(token, (yaml.FlowSequenceStartToken, yaml.FlowMappingStartToken, yaml.BlockSequenceStartToken,
+                              yaml.BlockMappingStartToken)):
+            depth += 1
+        elif isinstance(token, (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken, yaml.BlockEndToken)):
+            depth -= 1
+        if depth > DEEPEST:
+            raise UserError(f"{line}: lists and mappings are nested more than {DEEPEST} deep")
 
 
 def _refuse_twice(node, path):
