@@ -38,8 +38,10 @@ def list_files(folder, *suffixes):
 # --- writing -----------------------------------------------------------------------------------------------------
 
 @contextlib.contextmanager
-def replacing(path):
-    """Yield a temporary path beside ``path``. On success it reaches the disk and is renamed; on failure it is removed.
+def replacing(path, sync=True):
+    """Yield a temporary path beside ``path``. On success it is renamed, on failure it is removed.
+
+    With ``sync``, its content is on the disk before it gets its name, so that it survives a loss of power.
 
     The temporary name keeps the suffix (libraries choose a format by it) and contains machine and process (two
     processes never write the same file, and ``remove_leftovers`` knows whose it is).
@@ -49,8 +51,9 @@ def replacing(path):
     temporary = path.with_name(f".{path.stem}.partial-{platform.node()}-{os.getpid()}{path.suffix}")
     try:
         yield temporary
-        with open(temporary, "r+b") as file:
-            os.fsync(file.fileno())
+        if sync:
+            with open(temporary, "r+b") as file:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
         if error.filename is None:
