@@ -30,7 +30,7 @@ from tqdm import tqdm
 from doatools.errors import UserError
 from doatools.train import checkpoint
 from doatools.train.optimizers import Muon, make_optimizer
-from doatools.train.processes import count, gather, rank
+from doatools.train.processes import count, gather, leave_at_exit, rank
 from doatools.train.resident import ResidentBatches
 from doatools.types import Predictions, Target
 
@@ -228,6 +228,7 @@ def make_fabric(device, precision=None):
     fabric = Fabric(accelerator=accelerator, devices=here, num_nodes=everywhere // here, precision=precision,
                     strategy="ddp" if everywhere > 1 else "auto")
     fabric.launch()
+    leave_at_exit()
     return fabric
 
 

@@ -1,5 +1,7 @@
 """Sums and lists over the processes of ``torchrun``; in a plain ``python3`` there is one process."""
 
+import atexit
+
 import torch
 from torch import distributed
 
@@ -12,6 +14,17 @@ def world():
 def rank():
     """The number of this process, from 0; process 0 writes files and prints."""
     return distributed.get_rank() if world() > 1 else 0
+
+
+def leave_at_exit():
+    """Take leave of the other processes while Python still runs: gloo's threads abort a process that ends without."""
+    if distributed.is_available() and distributed.is_initialized():
+        atexit.register(_leave)
+
+
+def _leave():
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def total(values):
