@@ -115,9 +115,9 @@ def test_fuma_gains_are_found_as_well(data, capsys):
 
 
 @pytest.mark.parametrize(("order", "expected"), [
-    ([1, 2, 3, 0], "rotated by 1: they hold capsules 1 2 3 0"),
-    ([3, 0, 1, 2], "rotated by 1: they hold capsules 3 0 1 2"),
-    ([0, 2, 1, 3], "channels 1 and 2 are exchanged")])
+    ([1, 2, 3, 0], "rotated by 1: they hold capsules 2 3 4 1"),
+    ([3, 0, 1, 2], "rotated by 1: they hold capsules 4 1 2 3"),
+    ([0, 2, 1, 3], "channels 2 and 3 are exchanged")])
 def test_channels_of_capsules(order, expected, data, capsys):
     remix(data, "mic", order)
     findings = diagnosis(capsys, data)
@@ -126,7 +126,7 @@ def test_channels_of_capsules(order, expected, data, capsys):
 
 def test_a_capsule_of_the_wrong_polarity(data, capsys):
     remix(data, "mic", [0, 1, 2, 3], [1, 1, -1, 1])
-    assert "mic: channel 2 has the wrong polarity" in diagnosis(capsys, data, "dataset=mic")[0]
+    assert "mic: channel 3 has the wrong polarity" in diagnosis(capsys, data, "dataset=mic")[0]
 
 
 @pytest.mark.parametrize(("change", "expected"), [
@@ -194,11 +194,11 @@ def with_nan(audio):
 
 
 @pytest.mark.parametrize(("change", "expected"), [
-    (without_channel, "channel 2 (Z) is silent"),
+    (without_channel, "channel 3 (Z) is silent"),
     (lambda audio: audio * 0, "silent in all channels"),
     (lambda audio: np.clip(audio * 20, -1, 1), "clipped"),
     (lambda audio: np.clip(audio, -0.3 * audio.max(), 0.3 * audio.max()), "clipped"),
-    (with_nan, "sample 1000 (0.042 s) of channel 1 is nan"),
+    (with_nan, "sample 1000 (0.042 s) of channel 2 is nan"),
     (lambda audio: audio[:, :3], "3 channel(s), not 4"),
     (lambda audio: audio[:, [0, 0, 0, 0]], "all channels are the same"),
     (lambda audio: audio[: 10 * FS], "beyond the end of the recording")])
@@ -217,7 +217,7 @@ def test_a_wrong_sample_rate_a_cut_file_and_a_silent_channel_are_all_reported(da
     spoil_audio(silent, without_channel)
     findings = diagnosis(capsys, data)
     assert len(findings) == 3
-    for path, expected in ((rate, "sampled at 44100 Hz"), (cut, "truncated"), (silent, "channel 2 is silent")):
+    for path, expected in ((rate, "sampled at 44100 Hz"), (cut, "truncated"), (silent, "channel 3 is silent")):
         assert any(expected in finding and path.name in finding for finding in findings), findings
 
 

@@ -172,7 +172,7 @@ def with_nan(path):
     (lambda path: write(path, subtype="PCM_U8"), "PCM_U8 samples"),
     (lambda path: write(path, subtype="ULAW"), "ULAW samples"),
     (lambda path: write(path, samples=0), "no samples"),
-    (with_nan, r"sample 2400 \(0.100 s\) of channel 2 is nan"),
+    (with_nan, r"sample 2400 \(0.100 s\) of channel 3 is nan"),
     (truncate, "truncated: its header promises 38400 bytes of samples, it holds 37400"),
     (lambda path: path.write_bytes(b"RIFF"), "cannot be read as audio"),
     (lambda path: path.write_bytes(b""), "cannot be read as audio"),

@@ -130,10 +130,10 @@ def with_columns(order):
 
 
 @pytest.mark.parametrize("change, told", [
-    (with_columns([0, 1, 1, 3]), "channels 1 and 2 hold the same signal"),
-    (lambda audio: audio * [1, 1, -1, 1], "channel 2 has the wrong polarity"),
-    (with_columns([0, 2, 1, 3]), "channels 1 and 2 are exchanged"),
-    (dies, "channel 2 falls silent at 10.0 s"),
+    (with_columns([0, 1, 1, 3]), "channels 2 and 3 hold the same signal"),
+    (lambda audio: audio * [1, 1, -1, 1], "channel 3 has the wrong polarity"),
+    (with_columns([0, 2, 1, 3]), "channels 2 and 3 are exchanged"),
+    (dies, "channel 3 falls silent at 10.0 s"),
 ])
 def test_faulty_capsules_are_named(healthy, tmp_path, capsys, change, told):
     code, report = check(spoiled(healthy, tmp_path, "mic", change), "mic", capsys)
@@ -171,4 +171,4 @@ def test_spacing_that_disagrees_with_the_array_file(tmp_path, capsys):
     assert "farther apart" in " ".join(capsules.doubts(path, find_array(str(small))))
     soundfile.write(path, audio[:, [0, 1, 1, 3, 4]] * [1, 1, 1, -1, 1], fs)
     sentences = " ".join(capsules.doubts(path, find_array(str(true))))
-    assert "channels 1 and 2 hold the same signal" in sentences and "channel 3 has the wrong polarity" in sentences
+    assert "channels 2 and 3 hold the same signal" in sentences and "channel 4 has the wrong polarity" in sentences

@@ -60,7 +60,7 @@ def test_exchanged_channels_are_found(ring, tmp_path, capsys):
         audio, fs = soundfile.read(path)
         soundfile.write(path, audio[:, [0, 1, 4, 3, 2, 5]], fs)
     assert check_dataset.main([f"dataset_dir={data}", words[1], "--jobs", "1"]) == 1
-    assert "channels 2 and 4 are exchanged" in capsys.readouterr().out
+    assert "channels 3 and 5 are exchanged" in capsys.readouterr().out
 
 
 def test_elevations_are_folded_in_labels_and_the_user_is_informed(ring, capsys):

@@ -113,9 +113,9 @@ def _capsule_suspects(channels):
     for order in _capsule_orders(channels):
         moved = [place for place in straight if order[place] != place]
         shifts = [shift for shift in straight if order == straight[shift:] + straight[:shift]]
-        recorded = " ".join(str(order.index(place)) for place in straight)
+        recorded = " ".join(str(order.index(place) + 1) for place in straight)
         if len(moved) == 2:
-            what = f"channels {moved[0]} and {moved[1]} are exchanged"
+            what = f"channels {moved[0] + 1} and {moved[1] + 1} are exchanged"
         elif shifts:
             shift = min(shifts[0], channels - shifts[0])
             what = f"the channels are rotated by {shift}: they hold capsules {recorded}"
@@ -125,7 +125,7 @@ def _capsule_suspects(channels):
         yield Suspect(what, _remix(order, plain), bool(moved) + (not simple), order, plain)
     for channel in straight:
         signs = tuple(-1 if place == channel else 1 for place in straight)
-        yield Suspect(f"channel {channel} has the wrong polarity", _remix(straight, signs), 1, straight, signs)
+        yield Suspect(f"channel {channel + 1} has the wrong polarity", _remix(straight, signs), 1, straight, signs)
 
 
 def _remix(order, signs):

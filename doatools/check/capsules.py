@@ -161,12 +161,13 @@ def doubts(path, array, longest_s=300.0):
     if len(audio) < fs or audio.shape[1] != array.channels or not np.ptp(audio):
         return []
     silent, dead = silent_channels(block_levels(audio, fs))
-    sentences = [f"channel {channel} falls silent at {block * BLOCK_S:.0f} s and stays so"
+    sentences = [f"channel {channel + 1} falls silent at {block * BLOCK_S:.0f} s and stays so"
                  for channel, block in dead.items()]
     if silent or dead:
         return sentences
-    sentences += [f"channels {one} and {other} hold the same signal" for one, other in same_channels(audio)]
-    sentences += [f"channel {channel} has the wrong polarity" for channel in reversed_channels(audio, fs, array)]
+    sentences += [f"channels {one + 1} and {other + 1} hold the same signal" for one, other in same_channels(audio)]
+    sentences += [f"channel {channel + 1} has the wrong polarity"
+                  for channel in reversed_channels(audio, fs, array)]
     return sentences or [text for text in (too_far_apart(audio, fs, array),) if text]
 
 

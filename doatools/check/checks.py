@@ -15,6 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from doatools.check import alignment, capsules, orientation
+from doatools.cluster import results_of
 from doatools.data.audiofiles import inspect_audio, read_audio
 from doatools.data.dcase import FRAME_S, TAU_NAME, find_recordings, is_mixture, number_events, read_dcase
 from doatools.data.readers import unlabelled
@@ -101,8 +102,8 @@ def check(data, fs, arrays, jobs=1):
     report, datasets = Report(fs=fs), list(arrays)
     items = find_items(data, datasets, report) if data.format == "dcase" else items_of_readers(data, arrays, report)
     spread = set(np.linspace(0, len(items) - 1, min(len(items), ALIGNED)).round().astype(int).tolist())
-    work = joblib.Parallel(n_jobs=jobs, return_as="generator")(
-        joblib.delayed(examine)(item, data, fs, arrays, number in spread) for number, item in enumerate(items))
+    work = results_of((joblib.delayed(examine)(item, data, fs, arrays, number in spread)
+                       for number, item in enumerate(items)), jobs)
     examined = list(tqdm(work, total=len(items), unit="recording", desc="checking", leave=False))
     for one in examined:
         report.findings += one.findings
@@ -292,17 +293,17 @@ def _silence(audio, fs, array, rows):
     names = dict(enumerate(f" ({name})" for name in "WYZX")) if array.kind == "ambisonic" else {}
     silent, dead = capsules.silent_channels(levels)
     loudest = np.percentile(levels.max(axis=1), 90)
-    faults = [f"channel {channel}{names.get(channel, '')} is silent, the loudest is at {loudest:.0f} dB; "
+    faults = [f"channel {channel + 1}{names.get(channel, '')} is silent, the loudest is at {loudest:.0f} dB; "
               "check the cable or the export and make the file again" for channel in silent]
-    faults += [f"channel {channel}{names.get(channel, '')} falls silent at {block * capsules.BLOCK_S:.1f} s and stays "
-               "so; check the cable or the export and make the file again" for channel, block in dead.items()]
+    faults += [f"channel {channel + 1}{names.get(channel, '')} falls silent at {block * capsules.BLOCK_S:.1f} s and "
+               "stays so; check the cable or the export and make the file again" for channel, block in dead.items()]
     same = capsules.same_channels(audio) if not silent else []
     if len(same) == audio.shape[1] * (audio.shape[1] - 1) // 2 and same:
         return [*faults, "all channels are the same: a mono recording has no direction"]
-    faults += [f"channels {one} and {other} hold the same signal; check the routing of the recorder"
+    faults += [f"channels {one + 1} and {other + 1} hold the same signal; check the routing of the recorder"
                for one, other in same]
     if rows is None or not len(rows):  # else the directions tell
-        faults += [f"channel {channel} has the wrong polarity: multiply it by -1"
+        faults += [f"channel {channel + 1} has the wrong polarity: multiply it by -1"
                    for channel in (capsules.reversed_channels(audio, fs, array) if not silent else [])]
     return faults
 

@@ -92,7 +92,7 @@ def _read(path, info, frames):
     finite = np.isfinite(audio)
     if not finite.all():
         sample, channel = np.argwhere(~finite)[0]
-        raise UserError(f"{path}: sample {sample} ({sample / fs:.3f} s) of channel {channel} is "
+        raise UserError(f"{path}: sample {sample} ({sample / fs:.3f} s) of channel {channel + 1} is "
                         f"{audio[sample, channel]}; repair the recording or remove it")
     return audio
 

@@ -74,8 +74,8 @@ def _finite(blocks, name, rate):
         finite = np.isfinite(block)
         if not finite.all():
             sample, channel = np.argwhere(~finite)[0]
-            raise UserError(f"{name}: sample {before + sample} ({(before + sample) / rate:.3f} s) of channel {channel} "
-                            f"is {block[sample, channel]}; repair the recording")
+            raise UserError(f"{name}: sample {before + sample} ({(before + sample) / rate:.3f} s) of channel "
+                            f"{channel + 1} is {block[sample, channel]}; repair the recording")
         before += len(block)
         yield block
 
