@@ -20,6 +20,7 @@ from cls_feature_class import FeatureFiles, check_up_to_date
 from doatools.data.readers import recordings_for
 from doatools.data.slots import assign_slots, classes_and_distances, count_overlap, refuse_overflow
 from doatools.errors import UserError
+from doatools.track.identities import numbers_of
 from doatools.types import Predictions, Result
 
 
@@ -152,8 +153,9 @@ class SequenceDataset(Dataset):
                 sequences.predictions.sequence(p).frames(slice(valid)) for _, valid, p in parts).pooled(held)
             predictions = dataclasses.replace(predictions, doa=self._array.folded(predictions.doa))
             frames = np.concatenate([np.arange(first, first + valid, held) for first, valid, _ in parts]) // self.held
-            ref_doa, ref_id = self.references(recording)
-            known_of_refs = classes_and_distances(self._rows[recording], ref_id)
+            ref_doa, event = self.references(recording)
+            ref_id = numbers_of(self._rows[recording], event)
+            known_of_refs = classes_and_distances(self._rows[recording], event)
             known = self.recordings[recording]
             results.append(Result(known.stem, predictions, ref_doa[frames], ref_id[frames], room=known.room,
                                   overlap=known.overlap, **{name: None if values is None else values[frames]

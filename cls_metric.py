@@ -27,6 +27,7 @@ from scipy.optimize import linear_sum_assignment
 from doatools.match.assignment import Scene, chosen, most_similar
 from doatools.metrics.family import GATE_DEG, SEGMENT_FRAMES, Family, Figure, ratio
 from doatools.registry import METRICS
+from doatools.track.identities import separated
 
 COUNTED = 8  # the confusion matrix of source counts is this large; higher counts are clipped
 ALPHAS = np.arange(0.05, 0.99, 0.05)  # similarity thresholds of HOTA
@@ -112,7 +113,8 @@ class ClearMOT(Family):
     Pairs of the previous frame are kept while they stay within the gate; the others are matched within the gate so
     that the sum of similarities (1 - angle/(2·gate)) is largest. As in TrackEval, the previous frame is the last one
     with both predictions and references: frames that are empty on either side are skipped. ID switch: the hypothesis
-    of an object is not the last one it had, also after a gap. Fragmentation: an object is matched again after a gap.
+    of an object is not the last one it had, also after a gap. Fragmentation: an object is matched again after it was
+    not, while it was there (TrackEval also counts its pauses, so that perfect predictions would be fragmented).
     MT and ML: share of objects that are matched in more than 80 % and in less than 20 % of their frames. MOTA may be
     negative.
     """
@@ -148,12 +150,13 @@ class ClearMOT(Family):
         order = np.lexsort((frame, thing))
         before, after = order[:-1], order[1:]
         again = thing[before] == thing[after]
+        there = _occurrences(references)[frame, column]
         share = np.bincount(thing, minlength=len(lengths)) / lengths
         return {
             "angle": recording.angles[both[frame], slot, column].sum(), "matches": len(frame), "objects": objects,
             "misses": objects - len(frame), "false_positives": predicted - len(frame),
             "id_switches": np.count_nonzero(again & (hypothesis[before] != hypothesis[after])),
-            "fragmentations": np.count_nonzero(again & (frame[after] - frame[before] > 1)),
+            "fragmentations": np.count_nonzero(again & (there[after] - there[before] > 1)),
             "tracks": len(lengths), "mostly_tracked": np.count_nonzero(share > 0.8),
             "mostly_lost": np.count_nonzero(share < 0.2),
         }
@@ -191,6 +194,15 @@ class ClearMOT(Family):
             "ID switches": round(c["id_switches"]), "fragmentations": round(c["fragmentations"]),
             "MT": 100 * ratio(c["mostly_tracked"], c["tracks"]), "ML": 100 * ratio(c["mostly_lost"], c["tracks"]),
         }
+
+
+def _occurrences(ids):
+    """Identities (T, M) → (T, M): the occurrences of each identity have consecutive numbers, in the order of frames."""
+    frame, column = np.nonzero(ids >= 0)
+    order = np.lexsort((frame, ids[frame, column]))
+    numbers = np.full(ids.shape, -1)
+    numbers[frame[order], column[order]] = np.arange(len(frame))
+    return numbers
 
 
 class Identity(Family):
@@ -392,7 +404,7 @@ class Scores:
     """
 
     def __init__(self, has_activity=True, gate=GATE_DEG, only=None, segment_frames=SEGMENT_FRAMES):
-        self.gate = gate
+        self.gate, self.segment_frames = gate, segment_frames
         self.parts = tuple(family(has_activity, gate, segment_frames) for family in only or families())
 
     @property
@@ -405,9 +417,12 @@ class Scores:
             part.add(part.count(recording))
 
     def update_result(self, result):
-        """The same for a Result."""
-        self.update(result.doa, result.active, result.ref_doa, result.ref_id, result.pred_id, result.ref_class,
-                    result.pred_class)
+        """The same for a Result, whose identities are split where a number was used again for another source, on both
+        sides alike (doatools/track/identities.py)."""
+        names = np.arange(result.active.shape[1]) if result.pred_id is None else result.pred_id
+        pred_id = separated(np.where(result.active, names, -1), result.doa, 1 / self.segment_frames)
+        ref_id = separated(result.ref_id, result.ref_doa, 1 / self.segment_frames)
+        self.update(result.doa, result.active, result.ref_doa, ref_id, pred_id, result.ref_class, result.pred_class)
 
     def add(self, counts):
         """Add the counts of other recordings."""

@@ -23,7 +23,7 @@ def build_parser():
                "          python3 evaluate_doanet.py --baseline music array=mic dataset_dir=datasets/simulated")
     add_override_argument(parser)
     parser.add_argument("--predictions", metavar="FOLDER", help="CSVs in DCASE format, one per recording; class and "
-                        "track id are the identity of a source (tracker=kalman links them anew)")
+                        "track id are the identity of a source (with tracker=kalman, the tracker's tracks are)")
     parser.add_argument("--references", metavar="FOLDER", help="score --predictions against these CSVs instead of "
                         "the test fold of dataset_dir")
     parser.add_argument("--frames", type=int, metavar="N", help="frames of each recording in --references "
@@ -45,7 +45,7 @@ def main(argv=None):
     args = build_parser().parse_intermixed_args(argv)
     refuse_contradictions(args)
     overrides = split_words(args.overrides, None, None)[1]
-    own_identities = args.predictions and "tracker" not in overrides
+    own_identities = args.predictions and overrides.get("tracker", "off") == "off"
     if "tracker" not in overrides and (args.baseline or args.against in BASELINES):
         args.overrides.append("tracker=kalman")  # peaks of a spectrum have no slots; both systems get the same tracker
     name, found, config, out = find_system(args, own_identities)

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from cls_feature_class import FeatureFiles
 from cls_metric import FrameScores, Scores, figures
+from doatools.cluster import results_of
 from doatools.data import dcase
 from doatools.data.dcase import read_dcase
 from doatools.data.readers import reader_of, recordings_for
@@ -23,6 +24,7 @@ from doatools.registry import BASELINES
 from doatools.report.breakdowns import break_down
 from doatools.report.intervals import compare, jackknife, total
 from doatools.spatial.geometry import azimuth_elevation
+from doatools.track.identities import numbers_of
 from doatools.track.rows import TRACK_ROWS, at_frames
 from doatools.track.trackers import link
 from doatools.types import Predictions, Result
@@ -55,8 +57,9 @@ def references_of_folder(folder, predictions, n_frames=None, array=None):
 
 def _reference(stem, rows, n_frames, room=None, overlap=None):
     doa, event = assign_slots(rows, n_frames, max(1, count_overlap(rows)))
+    identity = numbers_of(rows, event)
     nothing = Predictions(np.zeros((n_frames, 0, 3)), np.zeros((n_frames, 0)))
-    return Result(stem, nothing, doa, event, None, room, overlap, **classes_and_distances(rows, event))
+    return Result(stem, nothing, doa, identity, None, room, overlap, **classes_and_distances(rows, event))
 
 
 def _csvs(folder):
@@ -114,10 +117,8 @@ def _by_rows(reference, rows, tracker, array):
     """A reference with predictions in EVENT_ROWS."""
     doa, event = assign_slots(rows, len(reference.ref_id), max(1, count_overlap(rows)))
     doa = array.folded(doa) if array else doa
-    number = np.full(rows["event"].max(initial=-1) + 2, -1)  # identity of each event; the last is that of event -1
-    number[rows["event"]] = np.unique(rows[["class", "track"]], return_inverse=True)[1]
-    result = reference.replaced(predictions=Predictions(doa, (event >= 0).astype(float)), pred_id=number[event],
-                                pred_class=at_slots(rows, event, "class", -1))
+    result = reference.replaced(predictions=Predictions(doa, (event >= 0).astype(float)),
+                                pred_id=numbers_of(rows, event), pred_class=at_slots(rows, event, "class", -1))
     return linked(result, tracker) if tracker else result
 
 
@@ -161,8 +162,7 @@ def by_baseline(name, config, references, jobs=1):
     baseline = BASELINES[name](config.array, config.features.fs, config.score_hop_s)
     tasks = (joblib.delayed(_localize)(baseline, files, recordings[reference.stem], config.data.max_sources)
              for reference in references)
-    found = tqdm(joblib.Parallel(n_jobs=jobs, return_as="generator")(tasks), desc=name, total=len(references),
-                 unit="recording", leave=False)
+    found = tqdm(results_of(tasks, jobs), desc=name, total=len(references), unit="recording", leave=False)
     results = []
     for reference, (doa, active) in zip(references, found):
         doa, active = (_fit(array, len(reference.ref_id)) for array in (doa, active))

@@ -180,7 +180,7 @@ class Result:
     stem: str
     predictions: Predictions
     ref_doa: np.ndarray  # (T, M, 3)
-    ref_id: np.ndarray  # (T, M) event, -1 where inactive
+    ref_id: np.ndarray  # (T, M) number of the (class, track id), -1 where inactive
     pred_id: np.ndarray | None = None  # (T, N) identity, -1 where inactive; None: the slot is the identity
     room: str | None = None
     overlap: int | None = None  # the most simultaneous sources, if known

@@ -2,7 +2,7 @@
 tracking", IEEE/ACM TASLP 2020).
 
 In each frame, references and predictions are paired one to one within 30° of AZIMUTH, as many as possible, with the
-least sum of azimuth differences. A period of voice activity is an event of the references. Of each period:
+least sum of azimuth differences. A period of voice activity is a run of frames of one reference. Of each period:
 
 - detection: the share of its frames with a pair;
 - azimuth and elevation error: the mean absolute differences of its pairs (the elevation's is not gated);
@@ -23,6 +23,7 @@ import numpy as np
 from doatools.match.assignment import assign
 from doatools.metrics.family import GATE_DEG, Family, Figure, ratio
 from doatools.spatial.geometry import azimuth_elevation
+from doatools.track.identities import periods
 
 GATE_AZIMUTH_DEG = 30.0
 
@@ -54,7 +55,8 @@ class LocataScores(Family):
         columns, azimuth, elevation = _paired(recording)
         frame, slot = np.nonzero(columns >= 0)
         column = columns[frame, slot]
-        references, lengths = recording.references
+        references = periods(recording.ref_id)
+        lengths = np.bincount(references[references >= 0])
         period = references[frame, column]
         order = np.lexsort((frame, period))
         period, frame, slot, column = (values[order] for values in (period, frame, slot, column))
@@ -95,10 +97,11 @@ class LocataScores(Family):
 
 def _paired(recording):
     """The pairs of a Scene within the gate: column of each slot (T, N), and azimuth and elevation differences (T, N,
-    M)."""
+    M). Of pairs with the same azimuth differences, those nearest in elevation are taken."""
     azimuths, elevations = azimuth_elevation(recording.doa)
     ref_azimuths, ref_elevations = azimuth_elevation(recording.ref_doa)
     azimuth = np.abs((azimuths[:, :, None] - ref_azimuths[:, None] + 180) % 360 - 180)
     elevation = np.abs(elevations[:, :, None] - ref_elevations[:, None])
     both = recording.active[:, :, None] & recording.present[:, None]
-    return assign(np.where(both & (azimuth <= GATE_AZIMUTH_DEG), azimuth, np.inf)), azimuth, elevation
+    columns = assign(np.where(both & (azimuth <= GATE_AZIMUTH_DEG), azimuth + 1e-6 * elevation, np.inf))
+    return columns, azimuth, elevation

@@ -21,6 +21,7 @@ import numpy as np
 from doatools.match.assignment import assign
 from doatools.report.intervals import jackknife
 from doatools.spatial.geometry import angular_distance, pairwise_angles
+from doatools.track.identities import periods
 
 ORDER = ("room", "overlap", "sources at once", "distance", "motion", "range", "class")
 MOVING_DEG = 10.0
@@ -77,10 +78,11 @@ def paired_angles(result):
 
 
 def moving_events(result):
-    """(T, M) bool: references of events that move."""
-    moving = np.zeros(result.ref_id.shape, bool)
-    for event in np.unique(result.ref_id[result.ref_id >= 0]):
-        cells = result.ref_id == event
+    """(T, M) bool: references of events that move; an event ends at a pause."""
+    events = periods(result.ref_id)
+    moving = np.zeros(events.shape, bool)
+    for event in range(events.max(initial=-1) + 1):
+        cells = events == event
         directions = result.ref_doa[cells]
         moving[cells] = angular_distance(directions, directions[:1]).max() >= MOVING_DEG
     return moving

@@ -7,6 +7,7 @@ import numpy as np
 
 from doatools.files import replacing
 from doatools.spatial.geometry import azimuth_elevation
+from doatools.track.identities import periods
 from doatools.track.rows import by_track
 
 matplotlib.use("Agg")
@@ -141,22 +142,23 @@ def _draw_features(fig, axes, features, pictured, hop_len_s, frequencies):
 
 def _slot_colours(result):
     """{event: colour} of the references: the colour of the slot that is closest to the event in most frames."""
-    slots = result.doa.shape[1]
+    slots, events = result.doa.shape[1], periods(result.ref_id)
     colours = {}
-    for event in np.unique(result.ref_id[result.ref_id >= 0]):
-        frames, columns = np.nonzero(result.ref_id == event)
+    for event in range(events.max(initial=-1) + 1):
+        frames, columns = np.nonzero(events == event)
         closeness = np.einsum("tnx,tx->tn", result.doa[frames], result.ref_doa[frames, columns])
         votes = np.bincount(np.argmax(np.where(result.active[frames], closeness, -2), axis=1), minlength=slots)
-        colours[int(event)] = COLOURS[int(votes.argmax()) % len(COLOURS)]
+        colours[event] = COLOURS[int(votes.argmax()) % len(COLOURS)]
     return colours
 
 
 def _draw_references(ax, seconds, result, part, colour):
     """Wide translucent bands, broken at ±180° and where an event ends."""
+    events = periods(result.ref_id)
     for event, own in colour.items():
-        frames, columns = np.nonzero(result.ref_id == event)
+        frames, columns = np.nonzero(events == event)
         angle = azimuth_elevation(result.ref_doa[frames, columns])[part]
-        cut = (np.diff(frames) > 1) | (np.abs(np.diff(angle)) > 180)
+        cut = np.abs(np.diff(angle)) > 180
         for piece in np.split(np.arange(len(frames)), np.flatnonzero(cut) + 1):
             ax.plot(seconds[frames[piece]], angle[piece], color=own, lw=7, alpha=0.3, solid_capstyle="butt")
 
