@@ -89,8 +89,8 @@ def main(argv=None):
     todo = [key for key in writer.entries() if not all(path.exists() for path in writer.paths(root, key))]
     start = time.perf_counter()
     with cluster.on(args.dask):
-        jobs = joblib.Parallel(n_jobs=args.jobs or -1, return_as="generator_unordered")(
-            joblib.delayed(simulate_recording)(writer, root, key) for key in todo)
+        jobs = cluster.results_of((joblib.delayed(simulate_recording)(writer, root, key) for key in todo),
+                                  args.jobs or -1, return_as="generator_unordered")
         for _ in tqdm(jobs, total=len(todo), unit="recording", desc="simulating"):
             pass
     _summarize(root, writer, len(todo), time.perf_counter() - start)

@@ -1,10 +1,16 @@
-"""Parallel work of joblib on the machines of a Dask cluster."""
+"""Parallel work of joblib: in processes of this machine, or on the machines of a Dask cluster."""
 
 import contextlib
+import os
+import signal
+import threading
+import time
 
 from doatools.errors import UserError
 
 TIMEOUT_S = 10  # for a scheduler to answer
+WATCH_S = 0.5  # between looks of a worker at its parent
+_active = []  # addresses of ``on``
 
 
 def add_argument(parser):
@@ -39,5 +45,49 @@ def on(address):
         if not client.scheduler_info()["workers"]:
             raise UserError(f"the Dask scheduler at {address} has no workers; start some in this folder with: "
                             f"python3 -m dask worker {address}")
-        with joblib.parallel_config(backend="dask"):
-            yield
+        _active.append(address)
+        try:
+            with joblib.parallel_config(backend="dask"):
+                yield
+        finally:
+            _active.pop()
+
+
+def results_of(tasks, jobs, **options):
+    """An iterator over the results of joblib's ``tasks``, in ``jobs`` processes; ``options`` of joblib.Parallel.
+
+    Processes of this machine leave Ctrl-C to this process, and end when it has ended in any way.
+    """
+    import joblib
+    if not _active:
+        options |= {"backend": "loky", "initializer": _follow, "initargs": (os.getpid(),)}
+    with _holding_interrupts():
+        return joblib.Parallel(n_jobs=jobs, **{"return_as": "generator", **options})(tasks)
+
+
+@contextlib.contextmanager
+def _holding_interrupts():
+    """Ctrl-C waits until the end of this context; processes that are started within it never see one."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    from multiprocessing import resource_tracker
+
+    from joblib.externals.loky.backend import resource_tracker as tracker_of_joblib
+    for tracker in (resource_tracker, tracker_of_joblib):
+        tracker.ensure_running()  # now, as its start would let Ctrl-C through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _follow(parent):
+    """In a worker: end soon after the process ``parent``."""
+    def watch():
+        while os.getppid() == parent:
+            time.sleep(WATCH_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

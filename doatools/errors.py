@@ -1,10 +1,15 @@
-"""A user's mistake ends in one line on stderr and exit status 2; tracebacks are for mistakes of ours."""
+"""A user's mistake ends in one line on stderr and exit status 2; tracebacks are for mistakes of ours.
+
+Interrupted (Ctrl-C) and terminated (SIGTERM) scripts also end in one line, with exit status 130 and 143.
+"""
 
 import difflib
 import errno
 import functools
 import os
+import signal
 import sys
+from pathlib import Path
 
 
 class UserError(ValueError):
@@ -18,43 +23,126 @@ def nearest(name, known):
 
 
 # What the user can do about errors of the file system.
-_REMEDIES = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free some space (or choose another folder)")
-_REMEDIES |= dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "get the permission (or choose another place)")
-_REMEDIES |= dict.fromkeys((errno.ENOTDIR, errno.EISDIR, errno.EEXIST), "choose another place")
-
+_REMEDIES = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free some space, or choose another folder")
+_REMEDIES |= dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "get the permission, or choose another place")
+_REMEDIES |= dict.fromkeys((errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY), "choose another place")
+_REMEDIES |= {errno.ENOENT: "create it, or correct the name", errno.ELOOP: "remove the links that point at each other",
+              errno.ENAMETOOLONG: "choose a shorter name", errno.EMFILE: "raise the limit (ulimit -n)",
+              errno.EIO: "check the disk"}
 
 # Packages that training needs and localization does not; what each extra of pyproject.toml installs.
 _TRAINING = {"torch", "lightning_fabric", "tensorboard", "sklearn", "pyroomacoustics", "pooch"}
+AGAIN = "run the same command again"
 
 
-def exits_cleanly(main):
-    """Decorate a script's ``main(argv=None) -> int``: errors of users become one line on stderr and status 2."""
+class Terminated(BaseException):
+    """SIGTERM. Like KeyboardInterrupt it is no Exception, so that it passes through whatever handles errors."""
+
+
+def explained(error):
+    """What to tell the user about an exception that is not a mistake of ours, in one line; None if it may be one.
+
+    Errors of the operating system are put into words here and nowhere else.
+    """
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, ModuleNotFoundError):
+        if (error.name or "").partition(".")[0] in _TRAINING:
+            return (f"this needs the package {error.name}: pip install 'doanet[train]', or in a clone: pip install -r "
+                    "requirements.txt")
+    elif isinstance(error, OSError):
+        what = f"{error.filename}: {error.strerror}" if error.filename is not None else str(error)
+        remedy = _REMEDIES.get(error.errno)
+        return f"{what}. What was finished before stays valid{f'; {remedy}' if remedy else ''}"
+    elif isinstance(error, MemoryError) or _is_allocation(error):
+        return f"not enough memory ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
+    elif type(error).__name__ == "TerminatedWorkerError":  # of joblib
+        return "a process that worked for this one was killed, perhaps for lack of memory; try fewer --jobs"
+    return None
+
+
+def _is_allocation(error):
+    """Whether PyTorch could not allocate what it needs."""
+    return isinstance(error, RuntimeError) and (type(error).__name__ == "OutOfMemoryError"
+                                                or "can't allocate memory" in str(error))
+
+
+def exits_cleanly(main=None, *, again=AGAIN):
+    """Decorate a script's ``main(argv=None) -> int``: what is not a mistake of ours becomes one line and a status.
+
+    ``again``: how to go on after an interruption.
+    """
+    if main is None:
+        return functools.partial(exits_cleanly, again=again)
 
     @functools.wraps(main)
     def wrapped(argv=None):
+        _make_streams_usable()
+        alone = argv is None and _is_script()  # rather than a function of another program
+        if alone:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGTERM, _terminate)
         try:
-            return main(argv)
-        except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 2
-        except ModuleNotFoundError as error:
-            if (error.name or "").partition(".")[0] not in _TRAINING:
-                raise
-            print(f"error: this needs the package {error.name}: pip install 'doanet[train]', or in a clone: "
-                  "pip install -r requirements.txt", file=sys.stderr)
-            return 2
+            status = main(argv)
+            sys.stdout.flush()  # an error at exit could not be explained any more
+            return status
         except BrokenPipeError:  # of '| head', which has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at exit
             return 1
-        except OSError as error:
-            if error.errno not in _REMEDIES:
-                raise
-            print(f"error: {error.filename or 'a file'}: {error.strerror}. What was finished before stays valid; "
-                  f"{_REMEDIES[error.errno]} and run the same command again.", file=sys.stderr)
-            return 2
         except KeyboardInterrupt:
-            print("stopped; what was finished stays valid, run the same command again to go on",
-                  file=sys.stderr)
+            _say(f"stopped; what was finished stays valid, {again}")
             return 130
+        except Terminated:
+            _say(f"terminated; what was finished stays valid, {again}")
+            return 128 + signal.SIGTERM
+        except Exception as error:
+            text = explained(error)
+            if text is None:
+                raise
+            _say(f"error: {text}")
+            return 2
+        finally:
+            if alone:
+                signal.signal(signal.SIGINT, _leave)
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     return wrapped
+
+
+def _say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def _make_streams_usable():
+    """Characters that an output cannot show are written as escapes; a stream that the caller closed is an empty one."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+        elif mode == "w" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _terminate(*_):
+    raise Terminated
+
+
+def _stop_importing(*_):
+    """Ctrl-C before ``main`` runs: there is nothing to clean up, and an exception could end anywhere in an import."""
+    os.write(2, b"stopped\n")
+    os._exit(130)
+
+
+def _leave(*_):
+    """Ctrl-C after ``main`` has run and said how it ended."""
+    os._exit(130)
+
+
+def _is_script():
+    """Whether the program is a script of ours, not one that imports these modules."""
+    path = Path(getattr(sys.modules["__main__"], "__file__", None) or "nothing")
+    return path.resolve().parent == Path(__file__).resolve().parents[1] or path.name.startswith("doanet-")
+
+
+if _is_script():
+    signal.signal(signal.SIGINT, _stop_importing)

@@ -12,6 +12,7 @@ import numpy as np
 import threadpoolctl
 from tqdm import tqdm
 
+from doatools.cluster import results_of
 from doatools.data.cache import forget, is_fresh, making
 from doatools.data.slots import LISTED, count_overlap, count_without_slot, refuse_overflow
 from doatools.errors import UserError
@@ -158,8 +159,7 @@ def _in_parallel(tasks, jobs, what, total):
     if not total:
         return ()
     # Batches of one task: the growing batches of joblib would leave processes without work at the end.
-    results = joblib.Parallel(n_jobs=jobs, return_as="generator", batch_size=1)(tasks)
-    return tqdm(results, desc=what, total=total, unit="file", leave=False)
+    return tqdm(results_of(tasks, jobs, batch_size=1), desc=what, total=total, unit="file", leave=False)
 
 
 def _claim(folder, dataset_dir):
