@@ -5,6 +5,7 @@ from lightning_fabric import seed_everything
 
 from cls_data_generator import SequenceDataset, make_loader
 from doatools.data.augmentation import build_augmentation
+from doatools.data.fresh_mixtures import FreshMixtures
 from doatools.errors import UserError
 from doatools.train.loop import compiled, evaluate, fit, make_fabric
 from doatools.train.losses import build_criterion
@@ -54,6 +55,8 @@ class Training:
             self.localizer.load_weights(config.training.init_weights)
         self.criterion = build_criterion(config)
         self.augment = build_augmentation(config, self.localizer.features, self.localizer.scaler)
+        share = config.augment.mix_augment
+        self.mix = share and FreshMixtures(self.datasets["train"], self.localizer.features, share, config.run.seed)
         max_batches = 2 if config.run.quick_test else None
         rank, processes = self.fabric.global_rank, self.fabric.world_size
         self.loaders = {role: make_loader(data, config, role == "train", rank, processes, max_batches)
@@ -71,7 +74,7 @@ class Training:
             score=lambda sequences: score(self.datasets["val"].results(sequences)), selection=selection,
             training=self.config.training, epochs=self.config.epochs, seed=self.config.run.seed, run=self.run,
             resume=self.resumed, content=self.localizer.content(self.precision, self.datasets["train"].digest),
-            augment=self.augment)
+            mix=self.mix, augment=self.augment)
 
     def test(self, best, loader=None):
         """Predictions of the checkpoint dict ``best`` for the test recordings → list of Result."""

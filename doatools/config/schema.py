@@ -93,6 +93,8 @@ class AugmentConfig(Section):
     level_augment_db: float = parameter(0.0, "make training sequences louder or softer by up to this", unit="dB",
                                         within=(0, 100))
     spec_augment: bool = parameter(False, "mask frames and bands of training sequences")
+    mix_augment: float = parameter(0.0, "share of each training batch that is replaced by mixtures of two recordings, "
+                                   "made while training", within=(0, 1))
 
 
 class ModelConfig(Section):

@@ -102,6 +102,14 @@ def capsule_sources(rotation, array):
     return source
 
 
+def rotated_channels(rotation, array):
+    """Audio of a rotated sound field: the channel that each channel is read from (M,), and its sign (M,) float32."""
+    if array.kind == "ambisonic":
+        field = foa_channel_map(rotation)
+        return field.source[: array.channels], field.sign[: array.channels].astype(np.float32)
+    return capsule_sources(rotation, array), np.ones(array.channels, np.float32)
+
+
 def foa_channel_map(rotation):
     """ChannelMap of log-mels of W, Y, Z, X and intensities along y, z, x."""
     rotation = np.asarray(rotation).round().astype(int)

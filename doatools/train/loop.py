@@ -48,7 +48,7 @@ class Sequences(NamedTuple):
 # --- training ----------------------------------------------------------------------------------------------------
 
 def fit(fabric, model, criterion, loaders, score, selection, training, epochs, seed, run, content, resume=False,
-        augment=None):
+        mix=None, augment=None):
     """Train, keep the best epoch, stop early; returns (history, the best epoch's checkpoint dict).
 
     Parameters
@@ -68,14 +68,14 @@ def fit(fabric, model, criterion, loaders, score, selection, training, epochs, s
         What every checkpoint holds besides weights and scores (parameters, scaler, array, precision).
     resume : bool
         Continue after the run's last checkpoint.
-    augment : Module or None
-        (batch, epoch) → the batch to train on, on its device.
+    mix, augment : callable and Module, or None
+        (batch, epoch) → the batch to train on, on its device; applied in this order.
     """
     # Fused Adam unscales the gradients of float16 itself, so they could not be clipped.
     fused = fabric.device.type == "cuda" and fabric._precision.precision != "16-mixed"
     model, optimizer = fabric.setup(model.to(memory_format=torch.channels_last), make_optimizer(model, training, fused))
     criterion = criterion.to(fabric.device)
-    augment = augment and augment.to(fabric.device)
+    steps = [step for step in (mix, augment and augment.to(fabric.device)) if step]
     schedule = make_schedule(optimizer, training, epochs, len(loaders["train"]))
     state = {"epoch": 0, "best": math.inf, "best_epoch": 0}
     if resume and run.last.is_file():
@@ -93,14 +93,14 @@ def fit(fabric, model, criterion, loaders, score, selection, training, epochs, s
             bar.set_description(f"epoch {epoch}/{epochs}")
             loaders["train"].batch_sampler.set_epoch(epoch)
             seed_everything(seed + epoch, verbose=False)  # dropout follows from (seed, epoch) as well
-            began = started = time.perf_counter()
+            began, cpu_began = time.perf_counter(), time.process_time()
             terms = train_epoch(fabric, model, criterion, optimizer, schedule, train, training.gradient_clip,
-                                augment and functools.partial(augment, epoch=epoch), bar)
-            seconds = time.perf_counter() - started
+                                [functools.partial(step, epoch=epoch) for step in steps], bar)
+            seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
             sequences, val_terms = evaluate(model, criterion, val, bar)
             scores = score(sequences)
-            entry = {"epoch": epoch, "seconds": round(seconds, 3), "lr": schedule.get_last_lr()[0],
-                     "selection": selection(scores, val_terms), "train": terms, "val": val_terms, "scores": scores}
+            entry = {"epoch": epoch, "seconds": round(seconds, 3), "cpu_seconds": round(cpu_seconds, 3),
+                     "lr": schedule.get_last_lr()[0], "selection": selection(scores, val_terms), "train": terms, "val": val_terms, "scores": scores}
             history.append(entry)
             state = _keep(run, state, history, {**content, "model": plain_state(model)}, optimizer, schedule)
             if writer is not None:
@@ -113,13 +113,13 @@ def fit(fabric, model, criterion, loaders, score, selection, training, epochs, s
     return history, checkpoint.load(run.best)
 
 
-def train_epoch(fabric, model, criterion, optimizer, schedule, loader, gradient_clip=0.0, augment=None, progress=None):
-    """One pass over the training sequences → mean of each loss term; ``augment``: batch → batch."""
+def train_epoch(fabric, model, criterion, optimizer, schedule, loader, gradient_clip=0.0, augment=(), progress=None):
+    """One pass over the training sequences → mean of each loss term; ``augment``: list of batch → batch."""
     model.train()
     watch = LossWatch(loader.dataset.describe)
     for batch in loader:
-        if augment is not None:
-            batch = augment(batch)
+        for change in augment:
+            batch = change(batch)
         terms = train_step(fabric, model, criterion, optimizer, batch, gradient_clip)
         schedule.step()
         watch.add(terms, batch["index"])
