@@ -86,8 +86,12 @@ class SequenceDataset(Dataset):
         rows = np.empty((len(indices), self._length * self._ratio, n_channels * n_bands), self._dtype)
         for row, index in zip(rows, indices):
             self._read(index, row)
+        return torch.from_numpy(rows), *self.targets(indices)
+
+    def targets(self, indices):
+        """Directions (B, L, N, 3) and activities (B, L, N) of sequences."""
         index = torch.as_tensor(indices)
-        return torch.from_numpy(rows), self._doa[index], self._activity[index]
+        return self._doa[index], self._activity[index]
 
     def as_batch(self, rows, doa, activity, indices):
         """The return values of ``stored``, on any device → a batch."""
@@ -111,6 +115,10 @@ class SequenceDataset(Dataset):
         """Indices of the sequences of a recording (an index of ``recordings``)."""
         return range(self._first[recording], self._first[recording + 1])
 
+    def whole_sequences(self, recording):
+        """How many sequences of a recording (an index of ``recordings``) hold no padding."""
+        return self._frames[recording] // self._length
+
     def locate(self, index):
         """A sequence → (index of its recording, its first label frame, how many of its frames are not padding)."""
         recording = int(np.searchsorted(self._first, index, side="right")) - 1
@@ -118,9 +126,12 @@ class SequenceDataset(Dataset):
         return recording, first, min(self._length, self._frames[recording] - first)
 
     def describe(self, indices):
-        """Sequences → descriptions such as 'fold1_room1_mix001_ov1 frames 50-99'."""
+        """Sequences → descriptions such as 'fold1_room1_mix001_ov1 frames 50-99'; indices from len(self) on are
+        mixtures."""
+        own = [int(index) for index in indices if index < len(self)]
+        mixtures = ["mixtures made while training (mix_augment)"] if len(own) < len(indices) else []
         return [f"{self.recordings[recording].stem} frames {first}-{first + valid - 1}"
-                for recording, first, valid in map(self.locate, indices)]
+                for recording, first, valid in map(self.locate, own)] + mixtures
 
     def references(self, recording):
         """All references of a recording, including those beyond max_sources, at T frames of scores.

@@ -100,7 +100,8 @@ def fit(fabric, model, criterion, loaders, score, selection, training, epochs, s
             sequences, val_terms = evaluate(model, criterion, val, bar)
             scores = score(sequences)
             entry = {"epoch": epoch, "seconds": round(seconds, 3), "cpu_seconds": round(cpu_seconds, 3),
-                     "lr": schedule.get_last_lr()[0], "selection": selection(scores, val_terms), "train": terms, "val": val_terms, "scores": scores}
+                     "lr": schedule.get_last_lr()[0], "selection": selection(scores, val_terms), "train": terms,
+                     "val": val_terms, "scores": scores}
             history.append(entry)
             state = _keep(run, state, history, {**content, "model": plain_state(model)}, optimizer, schedule)
             if writer is not None:
