@@ -91,7 +91,10 @@ def predict(localizer, precision):
     config = localizer.config
     dataset = SequenceDataset(config, "test", scaler=localizer.scaler)
     fabric = make_fabric(config.device, precision if config.device.device == "auto" else None)
-    return find_results(fabric, localizer.model, make_loader(dataset, config, train=False)), dataset
+    results = find_results(fabric, localizer.model, make_loader(dataset, config, train=False))
+    for result in results:
+        result.predictions.refuse_not_finite()
+    return results, dataset
 
 
 def by_csvs(folder, references, tracker=None, array=None):

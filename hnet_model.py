@@ -24,9 +24,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from doatools.errors import UserError
-from doatools.files import in_memory, replacing
 from doatools.match.associations import INACTIVE, pairwise_distance, penalised, places
 from doatools.registry import HNETS
+from doatools.train import checkpoint
 
 GRU_SIZE = 128
 EARLIER_NAMES = {"exchangeable": "equivariant"}  # of architectures, in files of the first edition
@@ -153,10 +153,8 @@ def save_hnet(path, model, scores=None):
     """Write weights, architecture and scores (plain types) to one file, from which ``load_hnet`` rebuilds the
     network."""
     weights = {name: value.detach().cpu().clone() for name, value in model.net.state_dict().items()}
-    stored = {"kind": "hnet", "arch": model.arch, "max_sources": model.max_sources,
-              "options": dict(model.options), "weights": weights, "scores": scores or {}}
-    with replacing(path) as temporary:
-        temporary.write_bytes(in_memory(lambda file: torch.save(stored, file)))
+    checkpoint.write(path, {"kind": "hnet", "arch": model.arch, "max_sources": model.max_sources,
+                            "options": dict(model.options), "weights": weights, "scores": scores or {}})
 
 
 def load_hnet(path, max_sources):
@@ -178,9 +176,11 @@ def load_hnet(path, max_sources):
     if not path.is_file():
         raise UserError(f"no Hungarian network at {path}; {remedy}")
     try:
-        model = _rebuild(torch.load(path, map_location="cpu", weights_only=True))
+        model = _rebuild(checkpoint.read(path))
     except OSError:
         raise
+    except UserError as error:
+        raise UserError(f"{error}; {remedy}") from None
     except Exception as error:
         raise UserError(f"{path} holds no Hungarian network ({type(error).__name__}); {remedy}") from error
     if model.max_sources != max_sources:

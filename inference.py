@@ -32,7 +32,9 @@ from doatools.config.schema import Config
 from doatools.data import sound_input
 from doatools.errors import UserError
 from doatools.files import has_suffix
+from doatools.onnx_weights import not_finite
 from doatools.registry import TRACKERS
+from doatools.seals import SEAL, is_intact
 from doatools.shipped import shipped_model
 from doatools.spatial.arrays import Array, channels_in, find_array
 from doatools.spatial.geometry import azimuth_elevation
@@ -71,6 +73,11 @@ class OnnxLocalizer:
     def __init__(self, path):
         if not Path(path).is_file():
             raise UserError(f"{path}: no such file; create it with: python3 export_doanet.py <checkpoint.pt>")
+        data = Path(path).read_bytes()
+        intact = is_intact(data)
+        if intact is False:
+            raise UserError(f"{path} is damaged: its content does not fit its checksum; copy it again, or export it "
+                            "again with: python3 export_doanet.py <checkpoint.pt>")
         try:
             import onnxruntime
         except ImportError:
@@ -78,17 +85,25 @@ class OnnxLocalizer:
         try:
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS") or 0)  # 0: one per core
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the exceptions of ONNX Runtime have no common base
             raise UserError(f"{path}: not a readable ONNX file ({str(error).splitlines()[0]})") from None
-        about = self._session.get_modelmeta().custom_metadata_map.get("doanet")
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        about = metadata.get("doanet")
+        if intact is None and SEAL in metadata:
+            raise UserError(f"{path} is damaged: its checksum is not readable; copy it again, or export it again")
         if about is None:
             raise UserError(f"{path} was not exported by this toolkit: its metadata do not describe the features")
         about = json.loads(about)
         self.config = Config.from_stored(about["params"], Array.from_plain(about["array"]))
         self.scaler = Scaler(*(np.array(about["scaler"][name]) for name in ("mean", "scale")))
+        self.scaler.refuse_unusable(path)
         self.features = build_features(self.config)
         self._names = [output.name for output in self._session.get_outputs()]
+        wrong = not_finite(data) if intact is None else None  # an earlier edition did not check what it exported
+        if wrong:
+            raise UserError(f"{path}: '{wrong}' holds values that are not finite numbers, so that nothing can be "
+                            "localized; take another model")
 
     def predict(self, features):
         """Normalised features (B, C, T', F) → Predictions (B, T, N, ...)."""
@@ -242,6 +257,7 @@ def _window_predictor(localizer):
         normalised = np.zeros((length, rows.shape[1]), np.float32)
         normalised[: len(rows)] = localizer.scaler.apply(rows)
         predictions = localizer.predict(features.as_channels(normalised)[None]).sequence(0)
+        predictions.refuse_not_finite()
         return dataclasses.replace(predictions, doa=localizer.config.array.folded(predictions.doa))
 
     return predict

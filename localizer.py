@@ -42,6 +42,7 @@ class Localizer:
     def from_content(cls, content, origin="checkpoint", **overrides):
         """The same from the dict of a checkpoint; ``origin`` names it in errors."""
         scaler = Scaler(content["scaler"]["mean"].numpy(), content["scaler"]["scale"].numpy())
+        scaler.refuse_unusable(origin)
         localizer = cls(checkpoint.config_of(content).replaced(**overrides), scaler)
         checkpoint.load_weights(localizer.model, content["model"], origin)
         return localizer

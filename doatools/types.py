@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from doatools.errors import UserError
 from doatools.files import replacing
+from doatools.npy import read_npz
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -105,6 +107,12 @@ class Predictions:
     def active(self):
         """(..., T, N) bool: slots that count as sources; all of them if the model does not predict activity."""
         return self.weights > ACTIVE_ABOVE
+
+    def refuse_not_finite(self):
+        """UserError if a direction or probability is NaN or infinite, which would count as 'no source'."""
+        if not (np.isfinite(self.doa).all() and np.isfinite(self.weights).all()):
+            raise UserError("the network's output is not finite: its weights are damaged, or the sound is far too "
+                            "loud; take another model, or check the samples")
 
     def __len__(self):
         """The number of label frames."""
@@ -242,11 +250,19 @@ class Scaler:
         """Normalised features (..., C*F) → as extracted, float32."""
         return normalised * self.scale.astype(np.float32) + self.mean.astype(np.float32)
 
+    def refuse_unusable(self, origin):
+        """UserError unless means are finite and scales finite and positive; ``origin`` names the file."""
+        if not (np.isfinite(self.mean).all() and np.isfinite(self.scale).all() and (self.scale > 0).all()):
+            raise UserError(f"{origin}: its feature scaling (scaler) holds values that are no finite numbers, or "
+                            "scales that are not positive; take another file")
+
     def save(self, path):
         with replacing(path) as temporary:
             np.savez(temporary, mean=self.mean, scale=self.scale)
 
     @classmethod
     def load(cls, path):
-        with np.load(path, allow_pickle=False) as arrays:
-            return cls(arrays["mean"], arrays["scale"])
+        """UserError for a damaged file."""
+        scaler = cls(*read_npz(path, ("mean", "scale"), "delete it and run batch_feature_extraction.py again"))
+        scaler.refuse_unusable(path)
+        return scaler

@@ -190,6 +190,7 @@ def of_first_edition(path, **params):
                "feature_label_resolution": 5, "label_annotation_resolution": 1, "nb_feature_bins": 64,
                "num_fft_bins": 1024, **params}
     content["array"] = {"name": "foa", "kind": "ambisonic", "capsules_deg": [], "radius_m": 0.0}
+    del content["checksum"]
     torch.save(content | {"version": 1, "params": stored}, path)
 
 

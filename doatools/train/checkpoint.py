@@ -2,14 +2,17 @@
 
 Keys: ``format``, ``version``, ``params`` (of Config.stored), ``model`` (state dict), ``data`` (digest of the training
 recordings), ``scaler`` (mean, scale), ``array`` (the microphone array as data), ``precision``, ``epoch``, ``scores``
-(of validation), ``quick_test``; the last checkpoint of a run also has ``training``: the state of the optimizer, the
-schedule and early stopping.
+(of validation), ``quick_test``, ``checksum`` (of all the rest); the last checkpoint of a run also has ``training``: the
+state of the optimizer, the schedule and early stopping.
+
+A file whose content does not fit its checksum is refused, and so are weights that are not finite numbers, which would
+localize nothing without any error. Files of earlier editions have no checksum.
 
 Version 1 is that of the first edition. Its models load, but its runs are not resumed: they were trained with parameters
 that no longer exist, on recordings padded to one length.
 """
 
-import pickle
+import hashlib
 from pathlib import Path
 
 from doatools.config.schema import Config
@@ -19,14 +22,47 @@ from doatools.spatial.arrays import Array
 
 FORMAT = "doa-toolkit"
 VERSION = 2
+CHECKSUM = "checksum"
 
 
 def save(path, content):
     """Write a checkpoint dict; the file is replaced completely or not at all."""
+    write(path, {"format": FORMAT, "version": VERSION, **content})
+
+
+def write(path, content):
+    """Write a dict of plain types and tensors, with the checksum that ``read`` compares."""
     import torch  # not at the top: a mistyped parameter need not wait for it
+    content = {**content, CHECKSUM: _digest(content)}
     with replacing(path) as temporary:
-        temporary.write_bytes(in_memory(lambda file: torch.save(
-            {"format": FORMAT, "version": VERSION, **content}, file)))
+        temporary.write_bytes(in_memory(lambda file: torch.save(content, file)))
+
+
+def _digest(content):
+    """SHA-256 of nested dicts, lists and tuples of tensors and plain values."""
+    import torch
+    summed = hashlib.sha256()
+
+    def add(value):
+        if isinstance(value, torch.Tensor):
+            value = value.detach().cpu().contiguous()
+            summed.update(f"{value.dtype} {tuple(value.shape)} ".encode())
+            summed.update(value.reshape(-1).view(torch.uint8).numpy())
+        elif isinstance(value, dict):
+            summed.update(f"dict {len(value)} ".encode())
+            for key, item in value.items():
+                add(key)
+                add(item)
+        elif isinstance(value, (list, tuple)):
+            summed.update(f"{type(value).__name__} {len(value)} ".encode())
+            for item in value:
+                add(item)
+        else:
+            word = repr(value)
+            summed.update(f"{type(value).__name__} {len(word)} {word} ".encode())
+
+    add(content)
+    return summed.hexdigest()
 
 
 def read(path):
@@ -35,7 +71,7 @@ def read(path):
     Raises
     ------
     UserError
-        The file is missing or damaged, or holds something else.
+        The file is missing or damaged, holds something else, or weights that are not finite numbers.
     """
     path = Path(path)
     if not path.is_file():
@@ -43,11 +79,29 @@ def read(path):
     import torch
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
-        raise UserError(f"{path}: not a readable checkpoint ({str(error).splitlines()[0]})") from error
+    except OSError:
+        raise
+    except Exception as error:  # damaged files raise nearly anything
+        raise UserError(f"{path}: not a readable checkpoint; the file is damaged or something else") from error
     if not isinstance(content, dict):
         raise UserError(f"{path}: holds no weights")
+    expected = content.pop(CHECKSUM, None)
+    if expected is not None and expected != _digest(content):
+        raise UserError(f"{path} is damaged: its content does not fit its checksum; copy it again from where it came "
+                        "from, or take another checkpoint")
+    _refuse_not_finite(content, path)
     return content
+
+
+def _refuse_not_finite(content, path):
+    """UserError if a weight in a dict, or in dicts in it, is NaN or infinite; the training state is no weight."""
+    import torch
+    for name, value in content.items():
+        if isinstance(value, dict) and name != "training":
+            _refuse_not_finite(value, path)
+        elif isinstance(value, torch.Tensor) and not torch.isfinite(value).all():
+            raise UserError(f"{path}: '{name}' holds values that are not finite numbers, so that nothing can be "
+                            "localized; take another checkpoint or train again")
 
 
 def is_ours(content):
