@@ -17,9 +17,11 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from cls_feature_class import FeatureFiles, check_up_to_date
+from doatools.data.extraction import REMEDY, read_labels
 from doatools.data.readers import recordings_for
 from doatools.data.slots import assign_slots, classes_and_distances, count_overlap, refuse_overflow
 from doatools.errors import UserError
+from doatools.npy import inspect_npy, read_npy
 from doatools.track.identities import numbers_of
 from doatools.types import Predictions, Result
 
@@ -64,7 +66,7 @@ class SequenceDataset(Dataset):
         self._headers, self._frames = zip(*(self._header(path) for path in self._paths))  # label frames of each
         counts = [-(-frames // self._length) for frames in self._frames]
         self._first = np.concatenate([[0], np.cumsum(counts)])  # sequence that each recording begins with
-        self._rows = [np.load(files.labels(recording)) for recording in self.recordings]
+        self._rows = [read_labels(files.labels(recording)) for recording in self.recordings]
         self._doa, self._activity = self._targets(config.data, counts)
 
     def __len__(self):
@@ -144,7 +146,7 @@ class SequenceDataset(Dataset):
 
     def features(self, recording):
         """Features of a whole recording as the network sees them, (T_feature, C*F)."""
-        features = np.load(self._paths[recording])
+        features = read_npy(self._paths[recording], REMEDY)
         return self.scaler.apply(features) if self._scale_on_reading else features
 
     def results(self, sequences, pooled=True):
@@ -175,8 +177,8 @@ class SequenceDataset(Dataset):
 
     def _header(self, path):
         """Of a feature file: the offset of its data in bytes, and its number of label frames."""
-        features = np.load(path, mmap_mode="r")
-        return features.offset, len(features) // self._ratio
+        shape, offset = inspect_npy(path, REMEDY, self._dtype, math.prod(self._shape))
+        return offset, shape[0] // self._ratio
 
     def _read(self, index, out):
         """Read the features of a sequence into ``out`` (T, C*F).

@@ -5,6 +5,7 @@ Runs are folders written by train_doanet.py, or result files (JSON) of run.py, w
 
 import argparse
 import json
+import math
 import statistics
 import sys
 from pathlib import Path
@@ -41,7 +42,7 @@ def main(argv=None):
         return 0
     folders = [Path(run) for run in args.runs] or sorted(
         best.parent for best in Path("results").glob("*/best.pt") if (best.parent / "scores.json").is_file())
-    runs = [read_run(folder) for folder in folders]
+    runs = [read_run(folder) for folder in folders if is_run(folder, len(folders) > 1)]
     if not runs:
         raise UserError("no finished run in results/; train one with: python3 train_doanet.py <task-id> <job-id>")
     groups = {}
@@ -51,7 +52,7 @@ def main(argv=None):
     heads = ["system", "data"] if args.systems else ["run"]
     print(f"| {' | '.join(heads + names)} | precision | s/epoch |\n|{'---|' * (len(heads + names) + 2)}")
     for group in groups.values():
-        cells = [spread(name, [run["scores"][name] for run in group]) for name in names]
+        cells = [spread(name, [run["scores"].get(name, math.nan) for run in group]) for name in names]
         seconds = [run["seconds"] for run in group if run["seconds"] is not None]
         name = system(group[0]) if args.systems else label(group, runs)
         print(f"| {name} | {' | '.join(cells)} | {group[0]['precision']} | "
@@ -59,30 +60,46 @@ def main(argv=None):
     return 0
 
 
+def is_run(folder, skipping):
+    """Whether a folder holds a finished run or an evaluation; others in results/* are ``skipping``, with a note."""
+    if (folder / "evaluation.json").is_file() or (folder / "scores.json").is_file() and (folder / "best.pt").is_file():
+        return True
+    if (folder / "best.pt").is_file() or (folder / "last.pt").is_file() or not folder.is_dir():
+        reason = "the run is still training, or was stopped: continue it by --resume"
+    else:
+        reason = "this is no folder of train_doanet.py or evaluate_doanet.py"
+    if not skipping:
+        raise UserError(f"{folder / 'scores.json'} does not exist; {reason}")
+    print(f"skipped: {folder} ({reason})", file=sys.stderr)
+    return False
+
+
 def read_run(folder):
     """Name, settings, test scores, precision and median seconds of a training epoch of a finished run."""
-    path = folder / "scores.json"
-    if not path.is_file() and (folder / "evaluation.json").is_file():
-        return read_evaluation(folder)
-    if not path.is_file():
-        raise UserError(f"{path} does not exist; the run is still training, or was stopped: continue it by --resume")
-    stored = json.loads(path.read_text())
     from doatools.train import checkpoint
-    from doatools.train.runs import Run
+    from doatools.train.runs import Run, read_scores
+    if not (folder / "scores.json").is_file() or not (folder / "best.pt").is_file():
+        return read_evaluated(folder)
+    stored = read_scores(folder)
     values = checkpoint.config_of(checkpoint.load(folder / "best.pt")).flat()
-    scores = {name: float("nan") if value is None else value for name, value in stored["test"].items()}
-    return {"name": folder.name, "scores": scores, "precision": stored["precision"], "data": values["dataset_dir"],
+    seconds = [entry["seconds"] for entry in Run(folder).history()]
+    return {"name": folder.name, "scores": with_nan(stored.test), "precision": stored.precision,
+            "data": values["dataset_dir"], "seconds": statistics.median(seconds) if seconds else None,
             "settings": {key: value for key, value in values.items()
-                         if key not in INCIDENTAL and FLAT[key][0] != "simulation"},
-            "seconds": statistics.median(entry["seconds"] for entry in Run(folder).history())}
+                         if key not in INCIDENTAL and FLAT[key][0] != "simulation"}}
 
 
-def read_evaluation(folder):
+def read_evaluated(folder):
     """The same of what evaluate_doanet.py scored without a run: a baseline, or another program's CSVs."""
-    stored = json.loads((folder / "evaluation.json").read_text())
-    scores = {name: float("nan") if one["value"] is None else one["value"] for name, one in stored["figures"].items()}
-    return {"name": stored["system"], "scores": scores, "precision": "-", "data": "", "seconds": None,
-            "settings": {"quick_test": False}}
+    from doatools.train.runs import read_evaluation
+    stored = read_evaluation(folder)
+    return {"name": stored.system, "scores": with_nan({name: one.value for name, one in stored.figures.items()}),
+            "precision": "-", "data": "", "seconds": None, "settings": {"quick_test": False}}
+
+
+def with_nan(scores):
+    """{name: score}, NaN for None, which stands for it in JSON."""
+    return {name: math.nan if value is None else value for name, value in scores.items()}
 
 
 def system(run):

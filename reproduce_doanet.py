@@ -7,7 +7,6 @@ from the published experiment: docs/differences.md.
 """
 
 import argparse
-import json
 import shlex
 import subprocess
 import sys
@@ -98,8 +97,9 @@ def folder_of(results, task):
 
 def finished(results, task, quick):
     """Whether a row was trained to its end, in full or as a quick test as asked for."""
-    path = folder_of(results, task) / "scores.json"
-    return path.is_file() and json.loads(path.read_text())["quick_test"] == quick
+    from doatools.train.runs import read_scores
+    folder = folder_of(results, task)
+    return (folder / "scores.json").is_file() and read_scores(folder).quick_test == quick
 
 
 def table(args, results):
@@ -107,22 +107,25 @@ def table(args, results):
     from cls_metric import all_figures
     from doatools.report.intervals import Interval
     from doatools.report.tables import with_interval
+    from doatools.train.runs import read_evaluation, read_scores
     lines = []
     for name in args.rows:
         for array in args.arrays:
             folder = folder_of(results, ROWS[name][ARRAYS.index(array)])
             if (folder / "evaluation.json").is_file():
-                figures = json.loads((folder / "evaluation.json").read_text())["figures"]
-                cells = (with_interval(as_interval(Interval, figures[one]), all_figures()[one].unit) for one in FIGURES)
-                quick = " (quick test)" if json.loads((folder / "scores.json").read_text())["quick_test"] else ""
+                figures = read_evaluation(folder).figures
+                cells = (with_interval(as_interval(Interval, figures.get(one)), all_figures()[one].unit)
+                         for one in FIGURES)
+                quick = " (quick test)" if read_scores(folder).quick_test else ""
                 lines.append(f"| {array.upper()} | {name}{quick} | {' | '.join(cells)} |")
     head = f"| | loss | {' | '.join(FIGURES)} |\n|{'---|' * (len(FIGURES) + 2)}"
     return "\n".join([head, *lines]) if lines else ""
 
 
-def as_interval(kind, stored):
-    """An Interval as JSON stores it: NaN is null."""
-    return kind(*(float("nan") if stored[name] is None else stored[name] for name in kind._fields))
+def as_interval(kind, bounds):
+    """An Interval as JSON stores it: NaN is null; None for a score that is not there."""
+    values = (getattr(bounds, name, None) for name in kind._fields)
+    return kind(*(float("nan") if value is None else value for value in values))
 
 
 if __name__ == "__main__":

@@ -8,11 +8,11 @@ sounds. tut2018 writes the small datasets ansim/ (no room) and resim/ (rooms) wi
 
 import argparse
 import functools
-import json
 import shlex
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from doanet_parameters import add_override_argument, get_params, parse_overrides
 from doatools import cluster
@@ -141,11 +141,13 @@ def _prepare(root, writer, manifest, overwrite):
             raise UserError(f"{root} holds recordings that simulate_dataset.py did not write; choose another "
                             "dataset_dir")
     else:
-        found = json.loads(note.read_text(encoding="utf-8"))
+        from doatools.config.stored import read_json
+        remedy = "if nothing else is in its folder that you need, remove the folder and simulate it again"
+        found = read_json(note, dict[str, Any], remedy)
         hop_s = found.pop("label_hop_len_s", writer.hop_s)  # the first edition wrote frames of any length
         if found != manifest or hop_s != writer.hop_s:
-            if found["format"] != manifest["format"]:
-                raise UserError(f"{root} was simulated as {found['format']}; choose another dataset_dir")
+            if found.get("format") != manifest["format"]:
+                raise UserError(f"{root} was simulated as {found.get('format')} (see {note}); choose another dataset_dir")
             if not overwrite:
                 raise UserError(f"{root} was simulated with other settings (see {note}); choose another dataset_dir, "
                                 "or replace it by --overwrite")

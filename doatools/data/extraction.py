@@ -3,7 +3,6 @@
 ``files`` is a FeatureFiles throughout: paths of features and labels, and what they are made from.
 """
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,16 +12,24 @@ import threadpoolctl
 from tqdm import tqdm
 
 from doatools.cluster import results_of
+from doatools.config.stored import Stored, read_json
 from doatools.data.cache import forget, is_fresh, making
 from doatools.data.slots import LISTED, count_overlap, count_without_slot, refuse_overflow
 from doatools.errors import UserError
 from doatools.files import in_memory, remove_leftovers, write_json
 
 OWNER = "features_of.json"  # in a feat_label_dir outside the dataset: which dataset it belongs to
+from doatools.npy import read_npy
+from doatools.types import EVENT_ROWS
 
+REMEDY = "delete it and run batch_feature_extraction.py again"
 
 class Made(NamedTuple):
     """The work of ``make_features``."""
+class Owner(Stored):
+    dataset_dir: str
+
+
 
     samples: list  # lengths of the recordings
     extracted: int  # recordings
@@ -53,7 +60,7 @@ def write_labels(files, recordings):
         try:
             samples.append(made.inspect_audio(recording))
             fresh = is_fresh(path, made_from)
-            rows = np.load(path) if fresh else files.read_labels(recording, samples[-1])
+            rows = read_labels(path) if fresh else files.read_labels(recording, samples[-1])
         except UserError as error:
             problems.append(str(error))
             continue
@@ -116,6 +123,11 @@ def normalise_features(files, recordings, jobs, sums):
 
 def _extract(feature_class, recording, samples, label_frames, path, made_from):
     """Write the features of one recording → (a problem or None, sums of the features)."""
+def read_labels(path):
+    """EVENT_ROWS of a label file; UserError for a damaged one."""
+    return read_npy(path, REMEDY, EVENT_ROWS)
+
+
     with threadpoolctl.threadpool_limits(1):  # one process per core; and the same bits for any number of them
         try:
             audio = feature_class.read_audio(recording, samples)
@@ -137,11 +149,11 @@ def _sums(features):
 
 
 def _sums_of_file(path):
-    return _sums(np.load(path))
+    return _sums(read_npy(path, REMEDY))
 
 
 def _normalise(scaler, source, path, made_from):
-    _save(path, made_from, scaler.apply(np.load(source)))
+    _save(path, made_from, scaler.apply(read_npy(source, REMEDY, width=len(scaler.mean))))
 
 
 def _save(path, made_from, array):
@@ -171,7 +183,10 @@ def _claim(folder, dataset_dir):
     if folder.resolve().is_relative_to(dataset_dir):
         return
     note = folder / OWNER
-    owner = Path(json.loads(note.read_text())["dataset_dir"]) if note.exists() else None
+    owner = None
+    if note.exists():
+        remedy = f"remove the folder if it holds nothing but features of {dataset_dir}"
+        owner = Path(read_json(note, Owner, remedy).dataset_dir)
     if owner == dataset_dir:
         return
     if owner and owner.exists():

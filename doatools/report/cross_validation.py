@@ -5,32 +5,28 @@ ov3), recording, frame_recall (share of frames with the right number of sources)
 frame has both a source and a prediction).
 """
 
-import json
-from pathlib import Path
-
 import numpy as np
 
-from doatools.errors import UserError
+from doatools.config.stored import Stored, read_json
 
-KEYS = ("model", "dataset", "fold_idx", "subset_idx", "frame_recall", "doa_error")
 SUBSETS = ("ov1", "ov2", "ov3")
 
 
+class Row(Stored):
+    """One test recording."""
+
+    model: str
+    dataset: str
+    fold_idx: int
+    subset_idx: int
+    frame_recall: float
+    doa_error: float | None
+
+
 def read_rows(paths):
-    """The rows of several result files (JSON); UserError for a file with other content."""
-    rows = []
-    for path in paths:
-        try:
-            found = json.loads(Path(path).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise UserError(f"{path} does not exist; create it with: python3 run.py --config configs/cnn.yaml "
-                            "--data_root DIR") from None
-        except ValueError:
-            found = None
-        if not isinstance(found, list) or not all(isinstance(row, dict) and row.keys() >= set(KEYS) for row in found):
-            raise UserError(f"{path} is not a result file of run.py")
-        rows += found
-    return rows
+    """The rows (dicts) of several result files; UserError for a file with other content."""
+    remedy = "create it with: python3 run.py --config configs/cnn.yaml --data_root DIR"
+    return [row.model_dump() for path in paths for row in read_json(path, list[Row], remedy)]
 
 
 def table(rows):

@@ -38,12 +38,12 @@ def figure(path, *args, **kwargs):
 def training_curve(history, path, title):
     """Loss, validation angles and rates over epochs; a vertical line marks the epoch that was kept."""
     epochs = [entry["epoch"] for entry in history]
-    best = min(history, key=lambda entry: entry["selection"])["epoch"]
+    best = epochs[np.nanargmin([*_column(history, lambda entry: entry["selection"]), np.inf])]
     mark = "o" if len(epochs) < 3 else None
     with figure(path, 1, 3, figsize=(15, 4.2)) as (fig, axes):
         fig.suptitle(f"{title}: epoch {best} kept")
         for split, style in (("train", "-"), ("val", "--")):
-            losses = [entry[split]["loss"] for entry in history]
+            losses = _column(history, lambda entry, split=split: entry[split].get("loss"))
             axes[0].plot(epochs, losses, style, color="k", marker=mark, label=split)
         axes[0].set(ylabel="loss")
         axes[1].plot(epochs, _figures(history, "LE"), color=COLOURS[0], marker=mark, label="LE")
@@ -59,8 +59,12 @@ def training_curve(history, path, title):
 
 
 def _figures(history, name):
-    """One validation score over epochs; null in the log becomes NaN, a gap in the curve."""
-    return np.array([entry["scores"][name] for entry in history], float)
+    return _column(history, lambda entry: entry["scores"].get(name))
+
+
+def _column(history, value):
+    """A value of each epoch; null in the log becomes NaN, a gap in the curve."""
+    return np.array([value(entry) for entry in history], float)
 
 
 def recording(path, title, features, pictured, result, hop_len_s, hop, frequencies):

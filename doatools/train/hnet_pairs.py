@@ -18,7 +18,6 @@ Three sources of pairs:
   prediction may be added to the distances (an inactive prediction is a worse partner).
 """
 
-import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,9 +27,13 @@ import torch
 from doatools.errors import UserError
 from doatools.files import replacing
 from doatools.match.associations import INACTIVE, active_pairs, optimal_association, pairwise_distance
+from doatools.npy import read_npz
 from doatools.spatial.geometry import unit_vectors
 
 RESOLUTIONS = (1, 2, 3, 4, 5, 10, 15, 20, 30)  # degrees
+# Type of each array in a file, and whether it is (M, N, N) rather than (M,).
+KINDS = {"distance": ("float32", True), "association": ("float32", True), "active": ("bool", True),
+         "n_ref": ("int64", False), "n_pred": ("int64", False)}
 LARGEST_ON_GRID = 7  # a resolution of 30° has seven elevations
 
 
@@ -65,14 +68,18 @@ def load_pairs(path, max_doas):
     remedy = f"make it with: python3 generate_hnet_training_data.py --max-doas {max_doas} --out {path}"
     if not path.is_file():
         raise UserError(f"no training pairs at {path}; {remedy}")
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            pairs = Pairs(*(torch.from_numpy(stored[name]) for name in Pairs._fields))
-    except (ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} holds no training pairs ({type(error).__name__}); {remedy}") from error
-    if pairs.distance.shape[1:] != (max_doas, max_doas):
-        raise UserError(f"{path} is for {pairs.distance.shape[-1]} sources, not {max_doas}; {remedy}")
-    return pairs
+    found = read_npz(path, Pairs._fields, remedy)
+    count, n = len(found[0]) if found[0].ndim else 0, found[0].shape[-1] if found[0].ndim else 0
+    for name, array in zip(Pairs._fields, found):
+        kind, wide = KINDS[name]
+        if array.dtype != kind or array.shape != ((count, n, n) if wide else (count,)):
+            raise UserError(f"{path}: '{name}' is an array of {array.shape} {array.dtype}, not of training pairs; "
+                            f"{remedy}")
+    if n != max_doas:
+        raise UserError(f"{path} is for {n} sources, not {max_doas}; {remedy}")
+    if not np.isfinite(found[0]).all():
+        raise UserError(f"{path}: 'distance' holds values that are not finite numbers; {remedy}")
+    return Pairs(*map(torch.from_numpy, found))
 
 
 def draw_cells(count, max_doas, balance, generator):

@@ -1,6 +1,5 @@
 """Folders of runs: their files, resuming them, finding the one that a command line means."""
 
-import contextlib
 import json
 import shutil
 import sys
@@ -8,6 +7,7 @@ from pathlib import Path
 
 from doatools.config.commandline import split_words
 from doatools.config.schema import FLAT, checked, defaults, flat_name
+from doatools.config.stored import Stored, parse_json, read_json
 from doatools.errors import UserError
 from doatools.files import has_suffix, plain_json, replacing
 from doatools.train import checkpoint
@@ -17,6 +17,50 @@ FREE_ON_RESUME = {"num_workers", "compile", "dataset_dir", "feat_label_dir", "re
 # What may change after training: where things are, what computes, and how predictions are linked to tracks.
 CHANGEABLE = ("dataset_dir", "feat_label_dir", "rotation", "results_dir", "device", "num_workers",
               *(name for name, (section, _) in FLAT.items() if section == "tracker"))
+
+
+class Epoch(Stored):
+    """A line of log.jsonl, as far as it is read again; None stands for NaN."""
+
+    epoch: int
+    seconds: float
+    selection: float | None
+    train: dict[str, float | None]
+    val: dict[str, float | None]
+    scores: dict[str, float | None]
+
+
+class Scores(Stored):
+    """scores.json, which the training writes at its end."""
+
+    test: dict[str, float | None]  # None where there is no value
+    precision: str
+    quick_test: bool
+
+
+class Bounds(Stored):
+    """A score with its interval; None where there is no value."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+class Evaluation(Stored):
+    """evaluation.json of evaluate_doanet.py, as far as it is read again."""
+
+    system: str
+    figures: dict[str, Bounds]
+
+
+def read_scores(folder):
+    """The Scores of a finished run."""
+    return read_json(Path(folder) / "scores.json", Scores, "train the run again")
+
+
+def read_evaluation(folder):
+    """The Evaluation in a folder."""
+    return read_json(Path(folder) / "evaluation.json", Evaluation, "run evaluate_doanet.py again")
 
 
 class Run:
@@ -39,17 +83,24 @@ class Run:
             shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def history(self):
-        """The logged epochs, as dicts; a line cut short by a kill is ignored."""
-        entries = []
+        """The logged epochs, as dicts; UserError for a line that is none."""
+        entries, remedy = [], f"remove it, or all of {self.log}: only the training curve depends on it"
         if self.log.is_file():
-            for line in self.log.read_text().splitlines():
-                with contextlib.suppress(json.JSONDecodeError):
-                    entries.append(json.loads(line))
+            for number, line in enumerate(_lines(self.log), 1):
+                parse_json(line, Epoch, f"{self.log}, line {number}", remedy)
+                entries.append(json.loads(line))
         return entries
 
     def write_log(self, entries):
         with replacing(self.log) as temporary:
             temporary.write_text("".join(json.dumps(plain_json(entry)) + "\n" for entry in entries))
+
+
+def _lines(path):
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not a text file; remove it: only the training curve depends on it") from None
 
 
 def changed_settings(before, config):
