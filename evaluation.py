@@ -5,6 +5,7 @@ or a classical baseline. All are scored alike, over the frames of the references
 predictions, to which a system adds its own. For planar arrays, the elevations of both are folded into the upper half.
 """
 
+import sys
 from pathlib import Path
 
 import joblib
@@ -48,7 +49,7 @@ def references_of_folder(folder, predictions, n_frames=None, array=None):
     for stem, path in _csvs(folder).items():
         rows = read_dcase(path, n_frames, shared_ids=True)
         last = max(rows["frame"].max(initial=0),
-                   read_dcase(others[stem], shared_ids=True)["frame"].max(initial=0) if stem in others else 0)
+                   read_dcase(others[stem], shared_ids="any")["frame"].max(initial=0) if stem in others else 0)
         match = dcase.TAU_NAME.match(stem)
         reference = _reference(stem, rows, n_frames or last + 1, match["room"] if match else None)
         references.append(reference.replaced(ref_doa=array.folded(reference.ref_doa)) if array else reference)
@@ -101,7 +102,7 @@ def by_csvs(folder, references, tracker=None, array=None):
     """Results of a folder of CSVs; identities are its (class, track id), or those of the tracker of a TrackerConfig.
 
     Several lines of one class with track id 0 in a frame are separate sources, in the order of lines: result files of
-    the DCASE challenges have track id 0 throughout.
+    the DCASE challenges have track id 0 throughout. With a tracker, so are those with any track id.
     """
     paths, stems = _csvs(folder), {reference.stem for reference in references}
     missing, unknown = sorted(stems - paths.keys()), sorted(paths.keys() - stems)
@@ -112,7 +113,11 @@ def by_csvs(folder, references, tracker=None, array=None):
     if unknown:
         raise UserError(f"{paths[unknown[0]]}: there is no reference of that name ({len(unknown)} such files); "
                         "remove them, or give the references of all recordings")
-    rows = (read_dcase(paths[reference.stem], len(reference.ref_id), shared_ids=True) for reference in references)
+    vectors = sum(dcase.holds_vectors(dcase.text_lines(path)) for path in paths.values())
+    if vectors:
+        print(f"{folder}: columns 4 to 6 of {vectors} files are x, y, z, read as directions", file=sys.stderr)
+    rows = (read_dcase(paths[reference.stem], len(reference.ref_id), "any" if tracker else True)
+            for reference in references)
     return [_by_rows(reference, own, tracker, array) for reference, own in zip(references, rows)]
 
 

@@ -60,6 +60,34 @@ def test_sources_may_share_an_id_where_told(tmp_path):
     assert rows["track"].tolist() == [0, 1000, 0, 1000, 0]
 
 
+def test_ids_that_are_not_zero_may_be_shared_for_a_tracker(tmp_path):
+    path = csv_file(tmp_path, "0,8,3,10,5\n0,8,3,90,5\n0,8,1003,30,5\n1,8,3,12,5\n")
+    with pytest.raises(UserError, match=r"line 2: .*twice in frame 0; add tracker=kalman"):
+        read_dcase(path, shared_ids=True)
+    rows = read_dcase(path, shared_ids="any")
+    assert rows["event"].tolist() == [0, 1, 2, 0] and rows["track"].tolist() == [0, 1, 2, 0]  # 3 + 1000 is taken
+
+
+@pytest.mark.parametrize("length", [1, 0.5, 1.2])
+def test_vectors_are_read_as_directions(tmp_path, length):
+    x, y, z = length * unit_vectors(-120.0, 40.0)
+    rows = read_dcase(csv_file(tmp_path, f"0,1,0,{x},{y},{z}\n\n3,1,0,{length:.1f},0.0,0.0\n"))
+    np.testing.assert_allclose(rows["azimuth"], [-120, 0], atol=1e-4)
+    np.testing.assert_allclose(rows["elevation"], [40, 0], atol=1e-4)
+    assert np.isnan(rows["distance"]).all() and rows["frame"].tolist() == [0, 3]
+
+
+@pytest.mark.parametrize("text, azimuth", [
+    ("0,1,0,1,0,1\n", 1), ("0,1,0,0,1,1.2\n", 0), ("0,1,0,1.0,0.5,230\n", 1), ("0,1,0,1.0,0.5\n", 1)])
+def test_angles_near_the_front_are_no_vectors(tmp_path, text, azimuth):
+    assert read_dcase(csv_file(tmp_path, text))["azimuth"] == azimuth
+
+
+def test_a_vector_without_a_length_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"line 2: the vector x, y, z has no length"):
+        read_dcase(csv_file(tmp_path, "0,1,0,0.5,0.5,0.1\n1,1,0,0.0,0.0,0.0\n"))
+
+
 @pytest.mark.parametrize("line, says", [
     ("0,1,0,10", "4 columns"),
     ("0,1,0,10,5,1,1", "7 columns"),

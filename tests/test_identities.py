@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from cls_metric import all_figures
 from doatools.config.schema import TrackerConfig
 from doatools.data.dcase import number_events, write_dcase
+from doatools.errors import UserError
 from doatools.spatial.geometry import azimuth_elevation, unit_vectors
 from doatools.track.identities import periods, separated
 from doatools.types import EVENT_ROWS
@@ -138,3 +139,22 @@ def test_an_id_that_is_used_again_for_another_source_is_split_on_both_sides(tmp_
     found = evaluate_results(by_csvs(tmp_path / "theirs", references))["figures"]
     assert found["IDF1"].value == 100 and found["ID switches"].value == 0
     assert azimuth_elevation(references[0].ref_doa[25, 0])[0] == pytest.approx(-100, abs=1e-4)
+
+
+def test_results_as_vectors_with_shared_ids_are_relinked(tmp_path, capsys):
+    """Two sources of one class and track id, as x, y, z of other lengths, 600 lines."""
+    frame = np.arange(300)
+    rows = np.concatenate([rows_of(frame, 0 * frame + 3, 0 * frame + track, 0 * frame + azimuth, 0 * frame + 30)
+                           for track, azimuth in ((0, -60), (1, 120))])
+    write_dcase(tmp_path / "truth" / "fold1_room1_mix001.csv", rows[np.argsort(rows["frame"], kind="stable")])
+    length = np.random.default_rng(0).uniform(0.5, 1.2, (len(rows), 1))
+    vectors = length * unit_vectors(rows["azimuth"], rows["elevation"])
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "fold1_room1_mix001.csv").write_text(
+        "".join(f"{row['frame']},3,7,{x},{y},{z}\n" for row, (x, y, z) in zip(rows, vectors)))
+    references = references_of_folder(tmp_path / "truth", tmp_path / "theirs")
+    with pytest.raises(UserError, match="twice in frame 0; add tracker=kalman"):
+        by_csvs(tmp_path / "theirs", references)
+    found = evaluate_results(by_csvs(tmp_path / "theirs", references, TrackerConfig(tracker="kalman")))["figures"]
+    assert "x, y, z, read as directions" in capsys.readouterr().err
+    all_perfect({name: interval.value for name, interval in found.items()})

@@ -16,10 +16,12 @@ from pathlib import Path
 import numpy as np
 
 from doatools.errors import UserError, nearest
-from doatools.files import has_suffix, list_files, replacing
+from doatools.files import has_suffix, list_files, read_text, replacing
+from doatools.spatial.geometry import azimuth_elevation
 from doatools.types import EVENT_ROWS, Recording
 
 FRAME_S = 0.1  # of the annotation format
+LONGEST = 1.5  # of a coordinate in results that state x, y, z
 SHARED = 1000  # added to the track id of a source that shares it with another one in its frame
 # The splits of each role: the folds of TAU-NIGENS, or the words in a splits.csv.
 ROLES = {
@@ -37,14 +39,18 @@ MIXTURE_NAME = re.compile(r"fold[1-6]_room[^_]+_aug\d+_ov1")  # as augment_files
 def read_dcase(path, n_frames=None, shared_ids=False):
     """A DCASE CSV of five or six columns → EVENT_ROWS; an empty file is a silent recording.
 
+    Results of some programs state x, y, z in place of azimuth, elevation and distance, as vectors of any length (DCASE
+    2022's baseline: longer ones are more certain). They are recognised (``holds_vectors``) and read as directions.
+
     Parameters
     ----------
     path : path of the CSV
     n_frames : int or None
         Frames of the recording; a line at or beyond the last one is an error.
-    shared_ids : bool
+    shared_ids : bool or 'any'
         Several sources of a class may have track id 0 in a frame, as loudspeakers in STARSS, and as all sources in
-        result files of the DCASE challenges. The second, third, ... line of a frame gets track id SHARED, 2·SHARED, ...
+        result files of the DCASE challenges; 'any': whatever their track id. The second, third, ... line of a frame
+        gets a track id that is SHARED, 2·SHARED, ... higher.
 
     Raises
     ------
@@ -53,18 +59,42 @@ def read_dcase(path, n_frames=None, shared_ids=False):
         before the start or beyond the end, the same source (class, track id) twice in a frame.
     """
     lines = text_lines(path)
-    table = _parse_together(lines, n_frames, shared_ids)
+    vectors = holds_vectors(lines)
+    table = _parse_together(lines, n_frames, shared_ids, vectors)
     if table is None:
-        table = _parse_one_by_one(lines, n_frames, path, shared_ids)
+        table = _parse_one_by_one(lines, n_frames, path, shared_ids, vectors)
     table = table[np.argsort(table[:, 0], kind="stable")]  # within a frame, lines keep their order
     rows = np.empty(len(table), EVENT_ROWS)
     for name, column in zip(("frame", "class", "track", "azimuth", "elevation"), table.T):
         rows[name] = column
     rows["distance"] = table[:, 5] / 100  # cm
     if shared_ids:
-        rows["track"] += SHARED * _repetitions(rows)
+        rows["track"] = _told_apart(rows)
     rows["event"] = number_events(rows)
     return rows
+
+
+def holds_vectors(lines):
+    """Whether the lines of a CSV state x, y, z in columns 4 to 6: none is beyond ±LONGEST, and x and y are not written
+    as whole numbers. (As angles and cm, all sources would be within 2° of the front and 2 cm of the array.)"""
+    if not lines or lines[0].count(",") != 5:
+        return False
+    cells = [line.split(",")[3:] for line in lines if line.strip()]
+    if not all(len(own) == 3 for own in cells) or not any("." in cell for own in cells for cell in own[:2]):
+        return False
+    try:
+        return bool((np.abs(np.array(cells, float)) <= LONGEST).all())
+    except ValueError:
+        return False
+
+
+def _told_apart(rows):
+    """Track ids of rows, sorted by frame, of which several of a class may share one in a frame: (rows,), distinct."""
+    repetitions = _repetitions(rows)
+    if repetitions.any() and rows["track"].max() >= SHARED:  # adding SHARED could meet another id
+        pairs = np.stack([rows["track"], repetitions], 1)
+        return np.unique(pairs, axis=0, return_inverse=True)[1].reshape(-1)
+    return rows["track"] + SHARED * repetitions
 
 
 def _repetitions(rows):
@@ -92,15 +122,10 @@ def write_dcase(path, rows, distance=False):
 
 def text_lines(path):
     """Lines of a text file; UserError if there is none, or if it is not text."""
-    try:
-        return Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is not a text file: an annotation is a CSV (see docs/data.md)") from None
+    return read_text(path, "an annotation", "a CSV (see docs/data.md)").splitlines()
 
 
-def _parse_together(lines, n_frames, shared_ids):
+def _parse_together(lines, n_frames, shared_ids, vectors):
     """The numbers of all lines (rows, 6), or None if anything is wrong with them; faster than line by line. Distances
     are NaN where there are none."""
     lines = list(filter(None, lines))
@@ -111,14 +136,29 @@ def _parse_together(lines, n_frames, shared_ids):
         table = np.loadtxt(lines, delimiter=",", comments=None, usecols=range(1 + max(columns)), ndmin=2)
     except ValueError:
         return None
-    if columns == {4}:
+    if vectors:
+        table = np.concatenate([table[:, :3], _directions(table[:, 3:])], 1)
+    elif columns == {4}:
         table = np.concatenate([table, np.full((len(table), 1), np.nan)], 1)
     elif not np.isfinite(table[:, 5]).all():
         return None
-    whole = table[table[:, 2] != 0, :3] if shared_ids else table[:, :3]
+    whole = table[~_may_repeat(table[:, 2], shared_ids), :3]
     in_order = whole[np.lexsort(whole.T)]
     twice = (in_order[1:] == in_order[:-1]).all(1).any()
     return None if twice or any(wrong.any() for wrong, _ in _faults(table.T, n_frames)) else table
+
+
+def _directions(vectors):
+    """x, y, z (rows, 3) → azimuth, elevation and NaN; all NaN for a vector without a length."""
+    directions = np.full(vectors.shape, np.nan)
+    longer = np.abs(vectors).max(axis=1) > 0
+    directions[longer, :2] = np.stack(azimuth_elevation(vectors[longer]), 1)
+    return directions
+
+
+def _may_repeat(track, shared_ids):
+    """Whether several lines of a frame may have a track id (or ids)."""
+    return np.full(np.shape(track), True) if shared_ids == "any" else (np.asarray(track) == 0) & bool(shared_ids)
 
 
 def _faults(columns, n_frames):
@@ -135,16 +175,17 @@ def _faults(columns, n_frames):
     yield distance < 0, "distance {distance:g} is negative; distances are in cm"
 
 
-def _parse_one_by_one(lines, n_frames, path, shared_ids):
+def _parse_one_by_one(lines, n_frames, path, shared_ids, vectors):
     """The same as ``_parse_together``; UserError that names the line where something is wrong."""
     rows, seen = [], set()
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
-            row = _parse(line, n_frames)
-            if row[:3] in seen and not (shared_ids and row[2] == 0):
-                raise UserError(f"source (class {row[1]}, track {row[2]}) is given twice in frame {row[0]}")
+            row = _parse(line, n_frames, vectors)
+            if row[:3] in seen and not _may_repeat(row[2], shared_ids):
+                remedy = "; add tracker=kalman, which links predictions anew" if shared_ids else ""
+                raise UserError(f"source (class {row[1]}, track {row[2]}) is given twice in frame {row[0]}{remedy}")
         except UserError as error:
             raise UserError(f"{path}, line {number}: {error}") from None
         seen.add(row[:3])
@@ -152,8 +193,8 @@ def _parse_one_by_one(lines, n_frames, path, shared_ids):
     return np.array(rows, float).reshape(-1, 6)
 
 
-def _parse(line, n_frames):
-    """'0,2,1,-45,10,230' → (0, 2, 1, -45.0, 10.0, 230.0); NaN where there is no distance."""
+def _parse(line, n_frames, vectors):
+    """'0,2,1,-45,10,230' → (0, 2, 1, -45.0, 10.0, 230.0); NaN where there is no distance, and for ``vectors``."""
     cells = line.split(",")
     if len(cells) not in (5, 6):
         raise UserError(f"{len(cells)} columns, not 5 (frame, class, track, azimuth, elevation) or 6 (and distance)")
@@ -163,6 +204,10 @@ def _parse(line, n_frames):
         raise UserError(f"not a number ({error})") from None
     if len(numbers) == 6 and not np.isfinite(numbers[5]):
         raise UserError(f"distance {numbers[5]:g} is not a number of cm")
+    if vectors:
+        if not any(numbers[3:]):
+            raise UserError("the vector x, y, z has no length, so that it has no direction; leave the line out")
+        numbers = [*numbers[:3], *_directions(np.array([numbers[3:]]))[0]]
     numbers = [*numbers, np.nan][:6]
     values = dict(zip(("frame", "class", "track", "azimuth", "elevation", "distance"), numbers))
     for wrong, message in _faults(np.array(numbers), n_frames):
