@@ -10,16 +10,13 @@ holds runs made there, these are used, otherwise the figures recorded in docs/lo
 import argparse
 import json
 import shlex
-import statistics
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+import study  # which makes the modules of the toolkit, one folder up, importable
+from study import FIGURES, PARTS, ROOT, SEEDS
 
-from doanet_parameters import get_params, parse_overrides  # noqa: E402 (the modules of the toolkit are one folder up)
-from doatools.errors import UserError, exits_cleanly  # noqa: E402
-from doatools.files import replacing, write_json  # noqa: E402
+from doanet_parameters import get_params, parse_overrides
+from doatools.errors import UserError, exits_cleanly
 
 REPRODUCIBLE = "c5f157c"
 DOCS = ROOT / "docs"
@@ -92,10 +89,6 @@ VARIANTS = {
 }
 FINALISTS = ("raw", "pub", "pit", "g40track30", "meansink", "g40meansinktrack1", "g40pitplain", "g40plaintrack30",
              "g40plaintrack100", "g60plaintrack30")
-SEEDS = (1, 2, 3)
-PARTS = ("all", "moving", "static")
-FIGURES = ("LE", "LR", "LP", "LF", "F20", "MOTA@20", "ID switches", "IDF1", "HOTA")
-EARLIER_NAMES = {"mismatches": "ID switches"}  # of figures, in files written at REPRODUCIBLE
 NOTE = f"† needs options that have been removed since; recorded results, reproducible at commit `{REPRODUCIBLE}`."
 
 
@@ -115,19 +108,16 @@ def main(argv=None):
     if missing:
         raise UserError(f"{RESULTS} lacks the runs {', '.join(missing)}; see python3 docs/make_losses.py --commands")
     recorded = json.loads((DOCS / "losses.recorded.json").read_text(encoding="utf-8"))
-    validation = {name: read(name, 1)["validation"] if finished(name, 1) else recorded["validation"][name]
+    validation = {name: study.validated(folder(name, 1)) if finished(name, 1) else recorded["validation"][name]
                   for name in VARIANTS if finished(name, 1) or name in recorded["validation"]}
-    test = {name: tested(name) if all(finished(name, seed) for seed in SEEDS) else recorded["test"][name]
+    test = {name: study.tested([folder(name, seed) for seed in SEEDS])
+            if all(finished(name, seed) for seed in SEEDS) else recorded["test"][name]
             for name in FINALISTS}
     tables = {"COMMANDS": "\n".join([SIMULATE, EXTRACT, f"# each run: python3 train_doanet.py 1 NAME_SEED {COMMON} "
                                      "seed=SEED OVERRIDES", "python3 docs/make_losses.py --commands | sh"]),
               "VALIDATION": validation_table(validation)}
     tables |= {part.upper(): test_table(test, part) for part in PARTS}
-    text = (DOCS / "losses.template.md").read_text(encoding="utf-8")
-    for word, table in tables.items():
-        text = text.replace(f"[[{word}]]", table)
-    with replacing(DOCS / "losses.md") as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    study.write_page(DOCS, "losses", tables)
     draw(test, DOCS / "losses.png")
     print("docs/losses.md and docs/losses.png written")
     return 0
@@ -162,72 +152,21 @@ def folder(name, seed):
 
 
 def finished(name, seed):
-    return (folder(name, seed) / "scores.json").is_file()
-
-
-def load(path):
-    """A file of figures, whose earlier names are replaced."""
-    def renamed(values):
-        return {EARLIER_NAMES.get(key, key): value for key, value in values.items()}
-    return json.loads(path.read_text(encoding="utf-8"), object_hook=renamed)
-
-
-def read(name, seed):
-    return load(folder(name, seed) / "scores.json")
-
-
-def tested(name):
-    """Figures of the test fold over all seeds: {part: {figure: [mean, standard deviation, value of each seed]}}."""
-    runs = [tested_run(folder(name, seed)) for seed in SEEDS]
-    found = {}
-    for part in PARTS:
-        values = {key: [run[part][key] for run in runs] for key in FIGURES}
-        found[part] = {key: [statistics.mean(own), statistics.stdev(own), *own] for key, own in values.items()}
-    return found
-
-
-def tested_run(run):
-    """Figures of one run on the test fold, {part: {figure: value}}; kept beside the run as study.json."""
-    kept, best = run / "study.json", run / "best.pt"
-    if not kept.is_file() or kept.stat().st_mtime < best.stat().st_mtime:
-        import numpy as np
-
-        from cls_metric import Scores
-        from doatools.report.breakdowns import moving_events
-        from evaluation import by_checkpoint
-        results, _ = by_checkpoint(best, {})
-        parts = {part: Scores() for part in PARTS}
-        for result in results:
-            moving, there = moving_events(result).any(1), (result.ref_id >= 0).any(1)
-            for part, frames in (("all", np.ones_like(there)), ("moving", moving), ("static", there & ~moving)):
-                parts[part].update(result.doa, result.active & frames[:, None], result.ref_doa,
-                                   np.where(frames[:, None], result.ref_id, -1), result.pred_id)
-        write_json(kept, {part: scores.compute() for part, scores in parts.items()})
-    return load(kept)
+    return study.finished(folder(name, seed))
 
 
 # --- tables and plot ---------------------------------------------------------------------------------------------
 
 def validation_table(validation):
-    from cls_metric import format_score
     names = FIGURES[:7]
-    rows = [f"| loss | {' | '.join(names)} |", f"|{'---|' * (len(names) + 1)}"]
-    for name, scores in validation.items():
-        figures = " | ".join(format_score(key, scores[key]) for key in names)
-        rows.append(f"| {title(name)} (`{VARIANTS[name][0] or 'task 1'}`) | {figures} |")
-    return with_note(rows, validation)
+    rows = [f"| {title(name)} (`{VARIANTS[name][0] or 'task 1'}`) | {study.score_cells(scores, names)} |"
+            for name, scores in validation.items()]
+    return with_note(study.header("loss", *names) + rows, validation)
 
 
 def test_table(test, part):
-    rows = [f"| loss | {' | '.join(FIGURES)} |", f"|{'---|' * (len(FIGURES) + 1)}"]
-    for name, figures in test.items():
-        cells = []
-        for key in FIGURES:
-            digits = 0 if key == "ID switches" else 1
-            mean, deviation = figures[part][key][:2]
-            cells.append(f"{mean:.{digits}f} ± {deviation:.{digits}f}")
-        rows.append(f"| {title(name)} | {' | '.join(cells)} |")
-    return with_note(rows, test)
+    rows = [f"| {title(name)} | {study.spread_cells(figures[part], FIGURES)} |" for name, figures in test.items()]
+    return with_note(study.header("loss", *FIGURES) + rows, test)
 
 
 def title(name):

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 @pytest.fixture
 def study(tmp_path, monkeypatch):
     """docs/make_losses.py, which reads and writes under tmp_path."""
+    monkeypatch.syspath_prepend(ROOT / "docs")
     spec = importlib.util.spec_from_file_location("make_losses", ROOT / "docs" / "make_losses.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
