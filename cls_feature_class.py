@@ -299,6 +299,11 @@ class FeatureClass:
         self.window = _hann(2 * self.hop)
 
     @property
+    @property
+    def size(self):
+        """Columns of a feature frame on disk, C*F."""
+        return self.nb_feature_channels * self.nb_bands
+
     def frequencies(self):
         """Centres of the bands, Hz, (F,): mel bands, or bins of the FFT from the first one above 0 Hz."""
         if not self.kind.log_mels:

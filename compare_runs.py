@@ -62,9 +62,10 @@ def main(argv=None):
 
 def is_run(folder, skipping):
     """Whether a folder holds a finished run or an evaluation; others in results/* are ``skipping``, with a note."""
-    if (folder / "evaluation.json").is_file() or (folder / "scores.json").is_file() and (folder / "best.pt").is_file():
+    held = {name for name in ("evaluation.json", "scores.json", "best.pt", "last.pt") if (folder / name).is_file()}
+    if "evaluation.json" in held or {"scores.json", "best.pt"} <= held:
         return True
-    if (folder / "best.pt").is_file() or (folder / "last.pt").is_file() or not folder.is_dir():
+    if {"best.pt", "last.pt"} & held or not folder.is_dir():
         reason = "the run is still training, or was stopped: continue it by --resume"
     else:
         reason = "this is no folder of train_doanet.py or evaluate_doanet.py"
@@ -81,7 +82,7 @@ def read_run(folder):
     if not (folder / "scores.json").is_file() or not (folder / "best.pt").is_file():
         return read_evaluated(folder)
     stored = read_scores(folder)
-    values = checkpoint.config_of(checkpoint.load(folder / "best.pt")).flat()
+    values = checkpoint.config_of(checkpoint.load(folder / "best.pt"), folder / "best.pt").flat()
     seconds = [entry["seconds"] for entry in Run(folder).history()]
     return {"name": folder.name, "scores": with_nan(stored.test), "precision": stored.precision,
             "data": values["dataset_dir"], "seconds": statistics.median(seconds) if seconds else None,

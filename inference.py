@@ -18,7 +18,6 @@ feature frames, C feature channels, F bands, N slots.
 """
 
 import dataclasses
-import json
 import os
 from collections import Counter, deque
 from pathlib import Path
@@ -28,7 +27,7 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from cls_feature_class import build_features
-from doatools.config.schema import Config
+from doatools.config.stored import parse_json
 from doatools.data import sound_input
 from doatools.errors import UserError
 from doatools.files import has_suffix
@@ -36,15 +35,17 @@ from doatools.onnx_weights import not_finite
 from doatools.registry import TRACKERS
 from doatools.seals import SEAL, is_intact
 from doatools.shipped import shipped_model
-from doatools.spatial.arrays import Array, channels_in, find_array
+from doatools.spatial.arrays import channels_in, find_array
 from doatools.spatial.geometry import azimuth_elevation
 from doatools.track.rotated import RotatedCopies
 from doatools.track.rows import TRACK_ROWS
 from doatools.track.summary import COLUMNS, Spectrogram, doubts
 from doatools.track.windows import Windows, merged
+from doatools.train import checkpoint
 from doatools.types import ACTIVE_ABOVE, Predictions, Scaler
 
 SILENT = 1e-5  # full scale; a label frame without any larger sample has no source, whatever the network predicts
+REMEDY = "export it again with: python3 export_doanet.py <checkpoint.pt>"
 CONFIRMED = 3  # frames in which a track must be seen before it is reported
 
 
@@ -94,12 +95,13 @@ class OnnxLocalizer:
             raise UserError(f"{path} is damaged: its checksum is not readable; copy it again, or export it again")
         if about is None:
             raise UserError(f"{path} was not exported by this toolkit: its metadata do not describe the features")
-        about = json.loads(about)
-        self.config = Config.from_stored(about["params"], Array.from_plain(about["array"]))
-        self.scaler = Scaler(*(np.array(about["scaler"][name]) for name in ("mean", "scale")))
-        self.scaler.refuse_unusable(path)
+        about = parse_json(about, checkpoint.Description, f"the metadata of {path}", REMEDY)
+        self.config = checkpoint.described(about.params, about.array, path)
+        self.scaler = Scaler(np.array(about.scaler.mean), np.array(about.scaler.scale))
         self.features = build_features(self.config)
-        self._names = [output.name for output in self._session.get_outputs()]
+        self.scaler.refuse_unusable(path, self.features.size)
+        self._path, self._names = path, [output.name for output in self._session.get_outputs()]
+        self._check_network()
         wrong = not_finite(data) if intact is None else None  # an earlier edition did not check what it exported
         if wrong:
             raise UserError(f"{path}: '{wrong}' holds values that are not finite numbers, so that nothing can be "
@@ -110,6 +112,21 @@ class OnnxLocalizer:
         inputs = {"features": np.ascontiguousarray(features, np.float32)}
         found = dict(zip(self._names, self._session.run(None, inputs)))
         return Predictions(found.pop("doa"), found.pop("probability", None), found)
+
+    def _check_network(self):
+        """UserError unless the network reads the features that the metadata describe, and predicts directions."""
+        slots, length = self.config.data.max_sources, self.config.batches.label_sequence_length
+        shape = 1, self.features.nb_feature_channels, length * self.features.ratio, self.features.nb_bands
+        try:
+            doa = self.predict(np.zeros(shape)).doa
+        except UserError:
+            raise
+        except Exception as error:  # the exceptions of ONNX Runtime have no common base
+            raise UserError(f"{self._path}: its network does not read the features that its metadata describe "
+                            f"({str(error).splitlines()[0]:.100}); {REMEDY}") from None
+        if doa.shape != (1, length, slots, 3):
+            raise UserError(f"{self._path}: its network predicts {doa.shape} for {length} frames and {slots} sources; "
+                            f"{REMEDY}")
 
 
 # --- sound → frames --------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from doatools.errors import UserError, exits_cleanly
 
 FOA_ORDERS = ("acn", "fuma")
+LOWEST_RATE, HIGHEST_RATE = 1000, 400_000  # Hz, of sound that is resampled to the rate of the model
 ACTIVE_ABOVE = 0.5  # that of doatools.types, which --help need not wait for
 
 
@@ -67,6 +68,8 @@ def main(argv=None):
     args = build_parser().parse_args(argv)
     if not 0 <= args.threshold <= 1:
         raise UserError(f"--threshold is a probability from 0 to 1, not {args.threshold:g}")
+    if args.rate is not None and not LOWEST_RATE <= args.rate <= HIGHEST_RATE:
+        raise UserError(f"--rate is a sample rate from {LOWEST_RATE} to {HIGHEST_RATE} Hz, not {args.rate}")
     if args.threads is not None:
         set_threads(args.threads)
     if bool(args.recordings) + args.stream + bool(args.live) != 1:

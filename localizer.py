@@ -42,8 +42,11 @@ class Localizer:
     def from_content(cls, content, origin="checkpoint", **overrides):
         """The same from the dict of a checkpoint; ``origin`` names it in errors."""
         scaler = Scaler(content["scaler"]["mean"].numpy(), content["scaler"]["scale"].numpy())
-        scaler.refuse_unusable(origin)
-        localizer = cls(checkpoint.config_of(content).replaced(**overrides), scaler)
+        config = checkpoint.config_of(content, origin).replaced(**overrides)
+        with torch.device("meta"):  # without memory, which damaged parameters may ask too much of
+            checkpoint.compare_weights(build_model(config), content["model"], origin)
+        localizer = cls(config, scaler)
+        scaler.refuse_unusable(origin, localizer.features.size)
         checkpoint.load_weights(localizer.model, content["model"], origin)
         return localizer
 

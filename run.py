@@ -100,7 +100,7 @@ def differing(run, config):
     """The settings of a finished fold that differ from now, for a message; UserError if it had other data."""
     from doatools.train import checkpoint
     from doatools.train.runs import changed_settings
-    before = checkpoint.config_of(checkpoint.load(run.best)) if run.best.is_file() else config
+    before = checkpoint.config_of(checkpoint.load(run.best), run.best) if run.best.is_file() else config
     if Path(before.data.dataset_dir).resolve() != Path(config.data.dataset_dir).resolve():
         raise UserError(f"{run.folder} holds a finished fold of {before.data.dataset_dir}, not of "
                         f"{config.data.dataset_dir}; choose another --log_dir for other data")

@@ -22,6 +22,15 @@ def nearest(name, known):
     return f" Did you mean '{near[0]}'?" if near else ""
 
 
+def shown(value, longest=80):
+    """A value for a message, cut to its first characters; repr() itself fails for numbers of thousands of digits."""
+    try:
+        text = repr(value)
+    except ValueError:
+        text = f"a number of {value.bit_length()} bits" if isinstance(value, int) else f"a {type(value).__name__}"
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."
+
+
 # What the user can do about errors of the file system.
 _REMEDIES = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free some space, or choose another folder")
 _REMEDIES |= dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "get the permission, or choose another place")
@@ -51,7 +60,7 @@ def explained(error):
             return (f"this needs the package {error.name}: pip install 'doanet[train]', or in a clone: pip install -r "
                     "requirements.txt")
     elif isinstance(error, OSError):
-        what = f"{error.filename}: {error.strerror}" if error.filename is not None else str(error)
+        what = f"{error.filename!s:.300}: {error.strerror}" if error.filename is not None else str(error)
         remedy = _REMEDIES.get(error.errno)
         return f"{what}. What was finished before stays valid{f'; {remedy}' if remedy else ''}"
     elif isinstance(error, MemoryError) or _is_allocation(error):

@@ -6,11 +6,14 @@ import json
 import math
 import os
 import platform
+import stat
 import time
 from pathlib import Path
 
 from doatools.errors import UserError
 
+LARGEST_TEXT = 500_000_000  # bytes
+LONGEST_NAME = 255  # bytes of a file name that file systems permit
 STALE_S = 24 * 3600  # no process writes one file for so long
 
 
@@ -35,6 +38,36 @@ def list_files(folder, *suffixes):
     return found
 
 
+# --- reading -----------------------------------------------------------------------------------------------------
+
+def require_file(path, what="a file", largest=None):
+    """UserError unless ``path`` is a regular file of at most ``largest`` bytes; ``what`` it should be, for messages.
+
+    A pipe could wait for its writer for ever, and a device such as /dev/zero has no end.
+    """
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        what = "is a link to nothing" if os.path.islink(path) else "does not exist"
+        raise UserError(f"{path} {what}") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise UserError(f"{path} is {'a folder' if stat.S_ISDIR(status.st_mode) else 'not a regular file'}")
+    if largest is not None and status.st_size > largest:
+        raise UserError(f"{path} has more than {largest} bytes, too many for {what}")
+
+
+def read_text(path, what, kind, largest=LARGEST_TEXT):
+    """The text (UTF-8) of a file; UserError as ``require_file``, and if it is no text.
+
+    ``what`` and ``kind`` are for messages, such as 'an annotation', 'a CSV'.
+    """
+    require_file(path, what, largest)
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not a text file; {what} is {kind}") from None
+
+
 # --- writing -----------------------------------------------------------------------------------------------------
 
 @contextlib.contextmanager
@@ -48,7 +81,7 @@ def replacing(path, sync=True):
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.partial-{platform.node()}-{os.getpid()}{path.suffix}")
+    temporary = path.with_name(_temporary_name(path))
     try:
         yield temporary
         if sync:
@@ -61,6 +94,13 @@ def replacing(path, sync=True):
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _temporary_name(path):
+    """The name of the file that ``path`` is written to first; of a long name, the beginning is in it."""
+    ending = f".partial-{platform.node()}-{os.getpid()}{path.suffix}"
+    room = max(0, LONGEST_NAME - 1 - len(os.fsencode(ending)))
+    return f".{os.fsdecode(os.fsencode(path.stem)[:room])}{ending}"
 
 
 def remove_leftovers(folder):

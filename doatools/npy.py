@@ -7,15 +7,11 @@ import io
 import math
 import os
 import zipfile
-import zlib
 
 import numpy as np
 
 from doatools.errors import UserError
-
-# What the readers of NumPy and zipfile raise for damaged files. OSError: a place before the start of the file.
-_DAMAGE = (ValueError, KeyError, EOFError, TypeError, SyntaxError, NotImplementedError, RuntimeError, OSError,
-           zipfile.BadZipFile, zlib.error, RecursionError, MemoryError)
+from doatools.files import require_file
 
 
 def read_npy(path, remedy, dtype=None, width=None):
@@ -31,12 +27,14 @@ def read_npy(path, remedy, dtype=None, width=None):
     UserError
         Naming the file: no array, one that is cut short, or another one than it must be.
     """
+    require_file(path)
     with open(path, "rb") as file:
         return _read(file, os.fstat(file.fileno()).st_size, path, remedy, dtype, width)
 
 
 def inspect_npy(path, remedy, dtype=None, width=None):
     """(shape, offset of the data in bytes) of a .npy file; UserError as ``read_npy``."""
+    require_file(path)
     with open(path, "rb") as file:
         shape = _header(file, os.fstat(file.fileno()).st_size, path, remedy, dtype, width)
         return shape, file.tell()
@@ -44,6 +42,7 @@ def inspect_npy(path, remedy, dtype=None, width=None):
 
 def read_npz(path, names, remedy):
     """The arrays ``names`` of an uncompressed .npz file, as a list; UserError as ``read_npy``."""
+    require_file(path)
     try:
         with zipfile.ZipFile(path) as archive:
             found = []
@@ -52,7 +51,7 @@ def read_npz(path, names, remedy):
                 if size > os.stat(path).st_size:
                     raise ValueError("an array is larger than the file")
                 found.append(io.BytesIO(archive.read(f"{name}.npy")))
-    except _DAMAGE as error:
+    except Exception as error:  # damaged archives raise nearly anything
         if isinstance(error, OSError) and error.filename is not None:
             raise
         raise _damaged(path, error, remedy) from None
@@ -72,7 +71,7 @@ def _header(file, size, path, remedy, dtype, width):
         if version != (1, 0):
             raise ValueError(f"format version {version}")
         shape, _, found = np.lib.format.read_array_header_1_0(file)
-    except _DAMAGE as error:
+    except Exception as error:  # so do damaged headers
         raise _damaged(path, error, remedy) from None
     promised, held = math.prod(shape) * found.itemsize, size - file.tell()
     if found.hasobject or promised != held:

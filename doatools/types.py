@@ -250,8 +250,12 @@ class Scaler:
         """Normalised features (..., C*F) → as extracted, float32."""
         return normalised * self.scale.astype(np.float32) + self.mean.astype(np.float32)
 
-    def refuse_unusable(self, origin):
-        """UserError unless means are finite and scales finite and positive; ``origin`` names the file."""
+    def refuse_unusable(self, origin, size=None):
+        """UserError unless means are finite and scales finite and positive, of ``size`` columns if it is given;
+        ``origin`` names the file."""
+        if self.mean.shape != self.scale.shape or self.mean.shape != (len(self.mean) if size is None else size,):
+            raise UserError(f"{origin}: its feature scaling (scaler) has the shapes {self.mean.shape} and "
+                            f"{self.scale.shape}, which do not fit its features; take another file")
         if not (np.isfinite(self.mean).all() and np.isfinite(self.scale).all() and (self.scale > 0).all()):
             raise UserError(f"{origin}: its feature scaling (scaler) holds values that are no finite numbers, or "
                             "scales that are not positive; take another file")

@@ -21,7 +21,7 @@ from doatools.data.dcase import FRAME_S, TAU_NAME, find_recordings, is_mixture, 
 from doatools.data.readers import unlabelled
 from doatools.data.slots import count_overlap, rows_at
 from doatools.errors import UserError
-from doatools.files import list_files
+from doatools.files import list_files, require_file
 from doatools.registry import READERS
 from doatools.spatial.geometry import angular_distance
 from doatools.types import EVENT_ROWS
@@ -248,6 +248,7 @@ def _rows_of_reader(data, array, recording, seconds):
 
 def read_loosely(path):
     """Lines of a CSV that are five or six numbers → EVENT_ROWS, angles in range or not."""
+    require_file(path)
     rows = []
     for line in path.read_text(encoding="utf-8-sig", errors="replace").splitlines():
         try:

@@ -5,7 +5,7 @@ The parameters themselves are in schema.py. Messages do not name the parameter; 
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from doatools.errors import nearest
+from doatools.errors import nearest, shown
 
 TYPES = {bool: "True or False", int: "a whole number", float: "a number", str: "a word", tuple: "numbers"}
 
@@ -54,14 +54,15 @@ class Section(BaseModel):
         wanted = type(default)
         if wanted is int and type(value) is float and value.is_integer():
             return int(value)
-        if wanted is float and type(value) is int:
+        if wanted is float and type(value) is int and abs(value) < 1e300:
             return float(value)
         if wanted is float and type(value) is str:
             return _as_number(value)
         if wanted is str and type(value) in (int, float):
             return str(value)
         if wanted is tuple and isinstance(value, (list, tuple)):
-            return tuple(float(v) if type(v) is int and type(default[0]) is float else v for v in value)
+            return tuple(float(v) if type(v) is int and type(default[0]) is float and abs(v) < 1e300 else v
+                         for v in value)
         return value
 
     @field_validator("*", mode="after")
@@ -72,8 +73,10 @@ class Section(BaseModel):
         rules = field.json_schema_extra
         choices, within = rules["choices"], rules["within"]
         if choices is not None and value not in choices:
-            raise ValueError(f"is one of {', '.join(choice or repr('') for choice in choices)}, not {value!r:.80}."
+            raise ValueError(f"is one of {', '.join(choice or repr('') for choice in choices)}, not {shown(value)}."
                              f"{nearest(value, choices)}")
+        if isinstance(value, str) and "\0" in value:
+            raise ValueError("must not contain the character 0")
         if rules["required"] and not value:
             raise ValueError("must not be empty")
         if value == ():
@@ -82,7 +85,7 @@ class Section(BaseModel):
             low, high = within
             numbers = value if isinstance(value, tuple) else (value,)
             if not all(low <= number <= high for number in numbers):  # NaN is outside as well
-                raise ValueError(f"must be from {low:.10g} to {high:.10g}{_unit(rules)}, not {value!s:.80}")
+                raise ValueError(f"must be from {low:.10g} to {high:.10g}{_unit(rules)}, not {shown(value)}")
         return value
 
 
@@ -98,7 +101,7 @@ def problem(error, field):
         kind = "whole numbers"
     has_example = wanted is not bool and default != ""
     example = f" such as {list(default) if wanted is tuple else default!r}" if has_example else ""
-    return f"takes {kind}{example}, not {value!r:.80}"
+    return f"takes {kind}{example}, not {shown(value)}"
 
 
 def limits(field):

@@ -5,14 +5,11 @@ out.
 """
 
 import json
-import os
-from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from doatools.errors import UserError
-
-LARGEST = 200_000_000  # bytes of a JSON file; those of an evaluation have a few hundred thousand
+from doatools.errors import UserError, shown
+from doatools.files import read_text
 
 
 class Stored(BaseModel):
@@ -35,13 +32,9 @@ def read_json(path, kind, remedy):
         Naming the file: it is missing, too large, no JSON, or does not conform.
     """
     try:
-        if os.stat(path).st_size > LARGEST:
-            raise UserError(f"{path} has more than {LARGEST} bytes; {remedy}")
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist; {remedy}") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is not a text file; {remedy}") from None
+        text = read_text(path, "this", "a JSON file")
+    except UserError as error:
+        raise UserError(f"{error}; {remedy}") from None
     return parse_json(text, kind, path, remedy)
 
 
@@ -64,7 +57,7 @@ def conforming(value, kind, origin, remedy):
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         where = f"'{where:.80}' " if where else ""
-        what = "is missing" if first["type"] == "missing" else f"is {first['input']!r:.60} ({first['msg']:.100})"
+        what = "is missing" if first["type"] == "missing" else f"is {shown(first['input'], 60)} ({first['msg']:.100})"
         raise UserError(f"{origin}: {where}{what}; {remedy}") from None
     except RecursionError:
         raise UserError(f"{origin}: its values are nested too deeply; {remedy}") from None

@@ -1,6 +1,7 @@
 """Reading YAML files of plain values; whatever else a file holds is refused in one line that says where."""
 
 from doatools.errors import UserError
+from doatools.files import read_text
 
 LARGEST = 100_000  # bytes; a configuration has a few hundred
 DEEPEST = 20  # lists and mappings within each other; an array has three
@@ -17,7 +18,7 @@ def read_yaml(path, what):
         type that is not plain.
     """
     import yaml
-    text = _read_text(path, what)
+    text = read_text(path, what, "a YAML file", LARGEST)
     try:
         _refuse_costly(yaml.scan(text, yaml.SafeLoader), path)
         _refuse_twice(yaml.compose(text, yaml.SafeLoader), path)
@@ -33,19 +34,6 @@ def read_yaml(path, what):
     if not isinstance(content, dict):
         raise UserError(f"{path}: holds no 'key: value' lines")
     return content
-
-
-def _read_text(path, what):
-    try:
-        with open(path, "rb") as file:
-            data = file.read(LARGEST + 1)
-        if len(data) > LARGEST:
-            raise UserError(f"{path} has more than {LARGEST} bytes, too many for {what}")
-        return data.decode()
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is not a text file; {what} is a YAML file") from None
 
 
 def _refuse_costly(tokens, path):

@@ -28,7 +28,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from doatools.data.dcase import from_table, number_events, read_splits, refuse_unlisted, text_lines
+from doatools.data.dcase import number_events, text_lines, with_splits
 from doatools.errors import UserError
 from doatools.files import has_suffix
 from doatools.spatial.arrays import channels_in, find_array
@@ -72,8 +72,7 @@ def find_locata(dataset_dir, array, mode="dev"):
     name, picked = folder_of(array)
     places = {part: root / part for part in PARTS if (root / part).is_dir()} or {"dev": root}
     table = root / "splits.csv"
-    splits = read_splits(table) if table.exists() else None
-    if mode == "dev" and splits is None:
+    if mode == "dev" and not table.exists():
         places = {part: place for part, place in places.items() if part == "dev"} or places
     found, unlabelled = [], []
     for part, place in places.items():
@@ -94,9 +93,8 @@ def find_locata(dataset_dir, array, mode="dev"):
                         "dev/ and eval/, or itself): download LOCATA with 'python3 download_dataset.py locata', or "
                         "simulate a small dataset like it with 'python3 simulate_dataset.py --format locata "
                         f"dataset_dir={root}'")
-    if splits is not None:
-        found = [_with_split(recording, splits, table) for recording in found]
-        refuse_unlisted(splits, found, root, table)
+    if table.exists():
+        found = with_splits(found, table, root)
     return sorted(found, key=lambda recording: recording.stem), unlabelled
 
 
@@ -135,11 +133,6 @@ def _tables(folder, array, sources):
             raise UserError(f"{path} does not exist: a recording with source positions needs it; get the final "
                             "release of LOCATA ('python3 download_dataset.py locata')")
     return tuple(tables)
-
-
-def _with_split(recording, splits, table):
-    return Recording(**{**vars(recording), "split": from_table(
-        recording.audio.with_name(f"{recording.stem}.wav"), None, splits, table).split})
 
 
 # --- annotations -----------------------------------------------------------------------------------------------
@@ -258,8 +251,7 @@ def _fit(measured, array, path):
 
 
 def _first_time(path):
-    with open(path, encoding="utf-8") as file:
-        lines = [file.readline() for _ in range(2)]
+    lines = [*text_lines(path), "", ""]
     names = re.split(r"[,\s]+", lines[0].strip())
     try:
         row = [float(cell) for cell in re.split(r"[,\s]+", lines[1].strip())]

@@ -29,7 +29,7 @@ from scipy import fft
 from scipy.signal import oaconvolve
 
 from doatools.errors import UserError
-from doatools.files import has_suffix, list_files
+from doatools.files import has_suffix, list_files, read_text
 from doatools.simulate import realism, sensors
 from doatools.simulate.rooms import HOP_S, Renderer
 from doatools.spatial.geometry import angular_distance, azimuth_elevation, unit_vectors
@@ -162,13 +162,12 @@ def _first_peak(power, fs):
 
 def _read_table(path, array, foa_order):
     """directions.csv → directions (K, 3), distances (K,) or None, responses, Hz."""
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        lines = csv.DictReader(file)
-        absent = [column for column in COLUMNS if column not in (lines.fieldnames or ())]
-        if absent:
-            raise UserError(f"{path}: no column '{absent[0]}'; columns are file,azimuth,elevation and, if known, "
-                            "distance_m")
-        rows = [(lines.line_num, row) for row in lines]
+    lines = csv.DictReader(read_text(path, "directions.csv", "a CSV").splitlines())
+    absent = [column for column in COLUMNS if column not in (lines.fieldnames or ())]
+    if absent:
+        raise UserError(f"{path}: no column '{absent[0]}'; columns are file,azimuth,elevation and, if known, "
+                        "distance_m")
+    rows = [(lines.line_num, row) for row in lines]
     if not rows:
         raise UserError(f"{path} names no file")
     angles, distances, responses, rates = [], [], [], set()

@@ -67,14 +67,15 @@ class Array:
 
     @classmethod
     def from_plain(cls, values):
-        """From the dict of plain types that ``plain`` returns, or from that of a checkpoint of the first edition."""
-        values = {key: tuple(tuple(v) if isinstance(v, (list, tuple)) else v for v in value)
-                  if isinstance(value, (list, tuple)) else value for key, value in values.items()}
-        if values["kind"] == "open":  # first edition: capsules on a sphere, in the free field
-            directions = unit_vectors(*np.asarray(values["capsules_deg"], float).T)
-            positions = tuple(map(tuple, (values["radius_m"] * directions).tolist()))
-            return cls(values["name"], "free", positions, directivity=("omni",) * len(positions))
-        return cls(**values)
+        """From the dict of plain types that ``plain`` returns, or from that of a checkpoint of the first edition.
+
+        UserError for anything else.
+        """
+        values = {key: as_lists(value) for key, value in values.items() if value not in ((), [], 0, "")}
+        if values.get("kind") == "open":  # first edition: capsules on a sphere, in the free field
+            sphere = _rigid("open", {key: value for key, value in values.items() if key != "name"})
+            values = {"name": values.get("name"), "kind": "free", "positions_m": sphere.positions.tolist()}
+        return _checked(values)
 
     def plain(self):
         """As a dict of strings, numbers and lists, to be stored."""
@@ -186,6 +187,11 @@ class Array:
             return self.gains(directions).T[:, :, None] * phases
         angles = np.rad2deg(np.arccos(np.clip(self.capsules @ directions.T, -1, 1)))
         return self.angle_response(angles.ravel(), frequencies).reshape(*angles.shape, -1)
+
+
+def as_lists(value):
+    """Nested tuples as nested lists."""
+    return [as_lists(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 # --- files -----------------------------------------------------------------------------------------------------

@@ -14,8 +14,12 @@ that no longer exist, on recordings padded to one length.
 
 import hashlib
 from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
 
 from doatools.config.schema import Config
+from doatools.config.stored import Stored, conforming
 from doatools.errors import UserError
 from doatools.files import in_memory, replacing
 from doatools.spatial.arrays import Array
@@ -23,6 +27,7 @@ from doatools.spatial.arrays import Array
 FORMAT = "doa-toolkit"
 VERSION = 2
 CHECKSUM = "checksum"
+REMEDY = "take another checkpoint, or train again"
 
 
 def save(path, content):
@@ -104,6 +109,65 @@ def _refuse_not_finite(content, path):
                             "localized; take another checkpoint or train again")
 
 
+def _tensor(value):
+    """A dense tensor of PyTorch, which this module does not import at its top."""
+    if type(value).__name__ != "Tensor" or str(value.layout) != "torch.strided":
+        raise ValueError("should be a tensor")
+    return value
+
+
+Tensor = Annotated[Any, AfterValidator(_tensor)]
+
+
+class TensorScaling(Stored):
+    mean: Tensor
+    scale: Tensor
+
+
+class ListScaling(Stored):
+    mean: list[float]
+    scale: list[float]
+
+
+class Description(Stored):
+    """What the metadata of an exported network hold: how to make the features that it reads."""
+
+    params: dict[str, Any]
+    array: dict[str, Any]
+    scaler: ListScaling
+
+
+class Content(Stored):
+    """What ``load`` requires of a checkpoint."""
+
+    version: int
+    params: dict[str, Any]
+    array: dict[str, Any]
+    scaler: TensorScaling
+    model: dict[str, Tensor]
+    precision: str
+    quick_test: bool
+
+
+class Training(Stored):
+    """The state of a stopped training."""
+
+    epoch: int
+    best: Annotated[float, Field(allow_inf_nan=True)]
+    best_epoch: int
+    optimizer: dict[str, Any]
+    schedule: dict[str, Any]
+
+
+class Resumable(Stored):
+    """What a checkpoint holds besides, where a training is to go on."""
+
+    epoch: int
+    data: str
+    scores: dict[str, Any]
+    training: Training
+
+
 def is_ours(content):
     return content.get("format") == FORMAT
 
@@ -113,18 +177,42 @@ def load(path):
     content = read(path)
     if not is_ours(content):
         raise UserError(f"{path}: not a checkpoint of this toolkit")
+    conforming(content, Content, path, REMEDY)
     if content["version"] > VERSION:
         raise UserError(f"{path}: written by a newer version of the toolkit; update it to read this file")
     return content
 
 
-def config_of(content):
-    """The Config that a checkpoint was trained with."""
-    return Config.from_stored(content["params"], Array.from_plain(content["array"]))
+def config_of(content, origin):
+    """The Config that a checkpoint was trained with; ``origin`` names it in errors."""
+    return described(content["params"], content["array"], origin)
+
+
+def described(params, array, origin):
+    """The Config of stored parameters and a stored array (dicts); UserError that names ``origin``."""
+    try:
+        return Config.from_stored(params, Array.from_plain(array))
+    except UserError as error:
+        raise UserError(f"{origin}: {error}") from None
+
+
+def resumable(path):
+    """Read the last checkpoint of a training of this version; UserError if it cannot go on."""
+    content = load(path)
+    if content["version"] == VERSION:
+        conforming(content, Resumable, path, REMEDY)
+    return content
 
 
 def load_weights(model, state, origin):
     """Load a state dict into a model; the UserError names what does not fit."""
+    compare_weights(model, state, origin)
+    model.load_state_dict(state)
+    return model
+
+
+def compare_weights(model, state, origin):
+    """UserError unless a state dict fits a model in names and shapes."""
     own = model.state_dict()
     wrong = [f"{name} has shape {tuple(state[name].shape)}, the model needs {tuple(value.shape)}"
              for name, value in own.items() if name in state and state[name].shape != value.shape]
@@ -134,5 +222,3 @@ def load_weights(model, state, origin):
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         raise UserError(f"{origin}: weights of another shape: {wrong[0]}{more}; "
                         "use the parameters that it was trained with")
-    model.load_state_dict(state)
-    return model

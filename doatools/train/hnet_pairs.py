@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from doatools.errors import UserError
-from doatools.files import replacing
+from doatools.files import in_memory, replacing
 from doatools.match.associations import INACTIVE, active_pairs, optimal_association, pairwise_distance
 from doatools.npy import read_npz
 from doatools.spatial.geometry import unit_vectors
@@ -58,8 +58,9 @@ def joined(parts):
 
 def save_pairs(path, pairs):
     """Pairs → .npz with one array per field: distance, association, active, n_ref, n_pred."""
-    with replacing(path) as temporary:
-        np.savez(temporary, **{name: part.numpy() for name, part in pairs._asdict().items()})
+    arrays = {name: part.numpy() for name, part in pairs._asdict().items()}
+    with replacing(path) as temporary:  # as bytes, as NumPy would add .npz to another suffix
+        temporary.write_bytes(in_memory(lambda file: np.savez(file, **arrays)))
 
 
 def load_pairs(path, max_doas):

@@ -304,11 +304,15 @@ def _keep(run, state, history, content, optimizer, schedule):
 
 def _restore(run, model, optimizer, schedule):
     """Continue from the last checkpoint; returns the state that ``_keep`` wrote."""
-    saved = checkpoint.load(run.last)
+    saved = checkpoint.resumable(run.last)
     checkpoint.load_weights(model, saved["model"], run.last)
     state = saved["training"]
-    optimizer.load_state_dict(state.pop("optimizer"))
-    schedule.load_state_dict(state.pop("schedule"))
+    try:
+        optimizer.load_state_dict(state.pop("optimizer"))
+        schedule.load_state_dict(state.pop("schedule"))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{run.last}: the state of its optimizer is that of another network ({error!s:.80}); start "
+                        "another job, or this one anew by --overwrite") from None
     return state
 
 

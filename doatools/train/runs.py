@@ -9,7 +9,7 @@ from doatools.config.commandline import split_words
 from doatools.config.schema import FLAT, checked, defaults, flat_name
 from doatools.config.stored import Stored, parse_json, read_json
 from doatools.errors import UserError
-from doatools.files import has_suffix, plain_json, replacing
+from doatools.files import has_suffix, plain_json, read_text, replacing
 from doatools.train import checkpoint
 
 # What may differ between a run and its resumption: where things are and what computes them, not what they are.
@@ -86,7 +86,7 @@ class Run:
         """The logged epochs, as dicts; UserError for a line that is none."""
         entries, remedy = [], f"remove it, or all of {self.log}: only the training curve depends on it"
         if self.log.is_file():
-            for number, line in enumerate(_lines(self.log), 1):
+            for number, line in enumerate(read_text(self.log, "a log", "a text of JSON lines").splitlines(), 1):
                 parse_json(line, Epoch, f"{self.log}, line {number}", remedy)
                 entries.append(json.loads(line))
         return entries
@@ -94,13 +94,6 @@ class Run:
     def write_log(self, entries):
         with replacing(self.log) as temporary:
             temporary.write_text("".join(json.dumps(plain_json(entry)) + "\n" for entry in entries))
-
-
-def _lines(path):
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is not a text file; remove it: only the training curve depends on it") from None
 
 
 def changed_settings(before, config):
@@ -122,12 +115,12 @@ def to_resume(run, config, elsewhere):
     UserError
         The run has other settings, or belongs to the first edition.
     """
-    saved = checkpoint.load(run.last)
+    saved = checkpoint.resumable(run.last)
     if saved["version"] < checkpoint.VERSION:
         raise UserError(f"{run.folder}: this run was started by an earlier version of the toolkit, which trained "
                         f"differently, so it cannot be resumed; choose {elsewhere} (with init_weights={run.last} it "
                         "starts from the weights of this run)")
-    changed = changed_settings(checkpoint.config_of(saved), config)
+    changed = changed_settings(checkpoint.config_of(saved, run.last), config)
     if set(changed) == {"nb_epochs"}:
         _check_extension(run, saved["epoch"], changed["nb_epochs"], config)
         return saved
