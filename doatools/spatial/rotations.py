@@ -106,7 +106,7 @@ def rotated_channels(rotation, array):
     """Audio of a rotated sound field: the channel that each channel is read from (M,), and its sign (M,) float32."""
     if array.kind == "ambisonic":
         field = foa_channel_map(rotation)
-        return field.source[: array.channels], field.sign[: array.channels].astype(np.float32)
+        return field.source[:4], np.append(1, field.sign[4:]).astype(np.float32)
     return capsule_sources(rotation, array), np.ones(array.channels, np.float32)
 
 
