@@ -35,9 +35,10 @@ def main(argv=None):
     config = get_params(task_id, **overrides)
     from cls_feature_class import FeatureFiles
     from doatools.data.extraction import make_features
+    from doatools.data.readers import recordings_to_extract
     started = time.perf_counter()
     files = FeatureFiles(config)
-    recordings = files.reader.find(config.data.augmented)
+    recordings = recordings_to_extract(files.reader, config)
     with cluster.on(args.dask):
         made = make_features(files, recordings, args.jobs if args.jobs != 0 else 1)
     _report(files, *made, time.perf_counter() - started)

@@ -28,6 +28,7 @@ from doatools.config.schema import FLAT, defaults
 from doatools.data import audiofiles
 from doatools.data.cache import digest, is_fresh, stamp
 from doatools.data.mel import mel_filters, mel_frequencies
+from doatools.data.mixtures import read_pieces
 from doatools.data.readers import reader_of, training_recordings
 from doatools.data.slots import rows_at
 from doatools.errors import UserError
@@ -299,11 +300,11 @@ class FeatureClass:
         self.window = _hann(2 * self.hop)
 
     @property
-    @property
     def size(self):
         """Columns of a feature frame on disk, C*F."""
         return self.nb_feature_channels * self.nb_bands
 
+    @property
     def frequencies(self):
         """Centres of the bands, Hz, (F,): mel bands, or bins of the FFT from the first one above 0 Hz."""
         if not self.kind.log_mels:
@@ -433,7 +434,9 @@ class FeatureFiles:
         ``samples``: the length of its audio, if it is known. For planar arrays, elevations are folded.
         """
         samples = self.feature_class.inspect_audio(recording) if samples is None else samples
-        pieces = self.reader.read(recording.annotation, samples / self.feature_class.fs)
+        seconds = samples / self.feature_class.fs
+        pieces = (read_pieces(recording.annotation) if recording.augmented
+                  else self.reader.read(recording.annotation, seconds))
         rows = rows_at(pieces, self.config.score_hop_s)
         if self.config.data.rotation:
             rows = rotated(rows, read_correction(self.config.data.rotation).T)

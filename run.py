@@ -45,6 +45,7 @@ def main(argv=None):
     plan = [(dataset, params_of(args, dataset, fold, overrides)) for dataset in names for fold in folds]
     from cls_feature_class import FeatureFiles
     from doatools.data.extraction import make_features
+    from doatools.data.readers import recordings_to_extract
     from doatools.report.cross_validation import read_rows, table
     from doatools.train.runs import Run
     results = Path(args.log_dir) / "results"
@@ -56,7 +57,7 @@ def main(argv=None):
             continue
         print(f"\n{run.folder.name}:")
         files = FeatureFiles(config)
-        make_features(files, files.reader.find(), args.jobs or 1)
+        make_features(files, recordings_to_extract(files.reader, config), args.jobs or 1)
         found, subsets = run_fold(run, config)
         write_json(path, [row(result, name, dataset, config, subset) for result, subset in zip(found, subsets)])
         print(table(read_rows([path])))

@@ -135,6 +135,7 @@ def _manifest(name, writer):
 
 def _prepare(root, writer, manifest, overwrite):
     """Note the settings in ``root``; remove what ``overwrite`` replaces; UserError for a folder with other contents."""
+    from doatools.data.mixtures import remove_all
     note, recordings = root / MANIFEST, writer.written(root)
     if not note.exists():
         if recordings:
@@ -151,8 +152,9 @@ def _prepare(root, writer, manifest, overwrite):
             if not overwrite:
                 raise UserError(f"{root} was simulated with other settings (see {note}); choose another dataset_dir, "
                                 "or replace it by --overwrite")
-            for path in recordings + writer.derived(root):
+            for path in recordings:
                 path.unlink()
+            remove_all(root)
     for folder in {path.parent for key in writer.entries() for path in writer.paths(root, key)}:
         remove_leftovers(folder)
     write_json(note, manifest)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
+import augment_files
 import batch_feature_extraction
 import check_dataset
 import evaluate_doanet
@@ -15,8 +16,9 @@ import localize
 import simulate_dataset
 import train_doanet
 import visualize_doanet_output
-from cls_feature_class import FeatureFiles
+from cls_feature_class import FeatureFiles, check_up_to_date
 from doanet_parameters import get_params
+from doatools.config.commandline import parse_overrides
 from doatools.data import locata, nested
 from doatools.data.readers import reader_of, recordings_for
 from doatools.errors import UserError
@@ -195,6 +197,39 @@ def test_more_sources_than_slots_are_counted(dataset, tmp_path, capsys):
     assert f"{recordings} recording(s) have more" in out
 
 
+def mixtures_of(folder, task, *words):
+    """Make mixtures and extract → (FeatureFiles, the mixtures that train, {stem: Recording} of all that train)."""
+    words = [f"dataset_dir={folder}", *words]
+    assert augment_files.main(words) == 0
+    assert batch_feature_extraction.main([task, *words, "augmented=True", "--jobs", "1"]) == 0
+    config = get_params(task, augmented=True, **parse_overrides(words))
+    found = recordings_for(config, "train")
+    check_up_to_date(config, found)
+    mixtures = [recording for recording in found if recording.augmented]
+    assert mixtures
+    return FeatureFiles(config), mixtures, {recording.stem: recording for recording in found}
+
+
+def labels_add_up(files, mixtures, recordings):
+    for mixture in mixtures:
+        parts = [files.read_labels(recordings[stem]) for stem in mixture.stem.split("_mixed_with_")]
+        wanted, rows = np.concatenate(parts), files.read_labels(mixture)
+        for name in ("frame", "azimuth", "elevation", "distance"):
+            np.testing.assert_allclose(np.sort(rows[name]), np.sort(wanted[name]), rtol=1e-6)
+
+
+def test_mixtures_of_nested_folders(dataset, tmp_path):
+    name, folder = dataset
+    copy = tmp_path / "data"
+    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("features"))
+    if name == "dcase2021":  # which has one recording per fold here
+        for path in copy.glob("*_dev/dev-train/fold1*"):
+            path.with_name(path.name.replace("mix001", "mix002")).write_bytes(path.read_bytes())
+    files, mixtures, recordings = mixtures_of(copy, "20", f"format={name}", "max_sources=4")
+    assert {len({recordings[stem].room for stem in mixture.stem.split("_mixed_with_")}) for mixture in mixtures} == {1}
+    labels_add_up(files, mixtures, recordings)
+
+
 # --- LOCATA ----------------------------------------------------------------------------------------------------
 
 def test_locata_from_simulation_to_scores(corpus, tmp_path, capsys):
@@ -241,6 +276,14 @@ def test_locata_reads_four_capsules_at_the_rate_of_the_model(corpus):
     ours, theirs = np.fft.rfft(audio, axis=0), np.fft.rfft(picked, axis=0) / 2
     band = slice(300, 24000)  # bins of 1/3 Hz
     np.testing.assert_allclose(np.abs(ours[band] - theirs[band]).max() / np.abs(theirs[band]).max(), 0, atol=1e-3)
+
+
+def test_mixtures_of_locata(corpus, tmp_path):
+    shutil.copytree(corpus, tmp_path / "data")
+    files, mixtures, recordings = mixtures_of(tmp_path / "data", "21", *LOCATA, "max_sources=3")
+    assert [mixture.stem for mixture in mixtures] == ["dev_task1_recording2_mixed_with_dev_task6_recording2"]
+    assert soundfile.info(mixtures[0].audio).channels == 4 and soundfile.info(mixtures[0].audio).samplerate == 24000
+    labels_add_up(files, mixtures, recordings)
 
 
 def test_locata_roles(corpus):

@@ -190,14 +190,6 @@ def test_evaluation_mode(folder):
     assert [r.split for r in select(found, "val", "eval")] == ["1"]
 
 
-def test_mixtures_are_listed_only_if_asked(folder):
-    for path in list(folder.glob("*_dev/fold3*")):
-        path.with_stem("fold3_room1_aug001002_ov1").write_bytes(path.read_bytes())
-    assert len(find_recordings(folder, "foa")) == 6
-    mixture = find_recordings(folder, "foa", augmented=True)[2]
-    assert mixture.augmented and mixture.overlap == 2 and mixture.split == "3"
-
-
 @pytest.mark.parametrize("name, mixed", [
     ("fold3_room1_aug001002_ov1", True),
     ("fold3_room_aug_mix001_ov1", False),

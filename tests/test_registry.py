@@ -111,7 +111,7 @@ class DummyReader:
     def __init__(self, data, array):
         self.folder = Path(data.dataset_dir, "sounds")
 
-    def find(self, augmented=False):
+    def find(self):
         return [Recording(path.stem, path, path.with_suffix(".txt"), path.stem[-1])
                 for path in sorted(self.folder.glob("*.wav"))]
 

@@ -386,9 +386,9 @@ def test_a_stopped_run_goes_on_to_the_same_files(dataset, tmp_path, capsys):
 def test_other_settings_need_overwrite(dataset, tmp_path, capsys):
     root = tmp_path / "other"
     shutil.copytree(dataset, root)
-    mixtures = {root / f"{folder}/fold3_room9_aug001002_ov1{suffix}"
-                for folder, suffix in (("foa_dev", ".wav"), ("mic_dev", ".wav"), ("metadata_dev", ".csv"))}
+    mixtures = {root / "mixtures" / "foa" / f"a_mixed_with_b{suffix}" for suffix in (".wav", ".csv")}
     for path in mixtures:
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"of recordings that go")
     assert simulate(root, "max_sources=1") == 2
     assert "--overwrite" in capsys.readouterr().err

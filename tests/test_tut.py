@@ -7,9 +7,11 @@ import pytest
 import soundfile
 from tut_helpers import make_tut
 
+import augment_files
 import simulate_dataset
 from doanet_parameters import get_params
-from doatools.data.readers import Tut2018
+from doatools.data.mixtures import read_pieces
+from doatools.data.readers import Tut2018, recordings_for
 from doatools.data.slots import assign_slots, count_overlap, rows_at
 from doatools.data.tut import find_tut, read_tut, select_tut, write_tut
 from doatools.errors import UserError
@@ -213,3 +215,32 @@ def test_the_same_command_gives_the_same_bytes_and_goes_on(simulated, tmp_path, 
 def test_one_recording_a_folder_is_too_few(tmp_path, capsys):
     assert simulate_dataset.main([f"dataset_dir={tmp_path}", *WORDS, "sim_recordings_per_fold=1"]) == 2
     assert "at least 2" in capsys.readouterr().err
+
+
+def test_mixtures(tmp_path, capsys):
+    """Within a split, of one and two sources; labels are those of both, in seconds."""
+    make_tut(tmp_path)
+    assert augment_files.main([f"dataset_dir={tmp_path}", "format=tut2018", "fs=44100", "max_sources=3"]) == 0
+    config = get_params("configs/cnn.yaml", dataset_dir=str(tmp_path), format="tut2018", augmented=True)
+    found = {recording.stem: recording for recording in recordings_for(config, "train")}
+    mixtures = [recording for recording in found.values() if recording.augmented]
+    assert mixtures and {recording.split for recording in mixtures} == {"train2", "train3"}
+    for mixture in mixtures:
+        parts = np.concatenate([Tut2018.read(found[stem].annotation) for stem in mixture.stem.split("_mixed_with_")])
+        pieces = read_pieces(mixture.annotation)
+        for name in ("start", "end", "azimuth"):
+            np.testing.assert_allclose(np.sort(pieces[name]), np.sort(parts[name]), atol=1e-6)
+
+
+def test_a_splits_csv_replaces_the_folds(tmp_path):
+    make_tut(tmp_path, seconds=0.5)
+    stems = [recording.stem for recording in find_tut(tmp_path)]
+    roles = ["test", "val", *["train"] * (len(stems) - 2)]
+    (tmp_path / "splits.csv").write_text("file,split\n" + "".join(f"{s},{r}\n" for s, r in zip(stems, roles)))
+    for fold in (1, 3):
+        config = get_params(dataset_dir=str(tmp_path), format="tut2018", fold=fold)
+        assert [[r.stem for r in recordings_for(config, role)] for role in ("test", "val", "train")] == [
+            stems[:1], stems[1:2], stems[2:]]
+    (tmp_path / "splits.csv").write_text("file,split\n" + "".join(f"{stem},train\n" for stem in stems))
+    with pytest.raises(UserError, match=r"is for 'test' .*columns file,split"):
+        recordings_for(config, "test")

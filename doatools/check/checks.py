@@ -133,7 +133,6 @@ def find_items(data, datasets, report):
     """The recordings of all arrays ``datasets``, sorted by name; problems of folders and names go to ``report``."""
     root, findings = Path(data.dataset_dir), report.findings
     tabled = (root / "splits.csv").exists()
-    mixtures = tabled or data.augmented
     items = []
     parts = ("dev", "eval") if data.mode == "eval" else ("dev",)
     evaluation = [f"{name}_eval" for name in datasets if (root / f"{name}_eval").is_dir()]
@@ -146,7 +145,7 @@ def find_items(data, datasets, report):
         findings += [Finding("the folder does not exist", name) for name in missing]
         files = {name: list_files(path, ".csv" if name == "metadata" else ".wav") if path.is_dir() else {}
                  for name, path in folders.items()}
-        if not mixtures and part == "dev":
+        if not tabled and part == "dev":
             files = {name: {stem: path for stem, path in found.items() if not is_mixture(stem)}
                      for name, found in files.items()}
         annotations = files.pop("metadata")
@@ -175,7 +174,7 @@ def items_of_readers(data, arrays, report):
     for name, array in arrays.items():
         reader = READERS[data.format](data, array)
         try:
-            found = reader.find(data.augmented)
+            found = reader.find()
         except UserError as error:
             report.findings.append(Finding(str(error)))
             continue
@@ -197,7 +196,7 @@ def _readers_refusal(data, datasets):
     """What the reader of extraction and training would refuse, such as lines of splits.csv."""
     try:
         for name in datasets:
-            find_recordings(data.dataset_dir, name, data.mode, data.augmented)
+            find_recordings(data.dataset_dir, name, data.mode)
     except UserError as error:
         return [Finding(str(error))]
     return []

@@ -11,6 +11,7 @@ import csv
 import itertools
 import operator
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ ROLES = {
 SPLITS = ("1", "2", "3", "4", "5", "6", "train", "val", "test")
 
 TAU_NAME = re.compile(r"fold(?P<split>[1-6])_room(?P<room>[^_]+)_(?:mix|aug)\d+(?:_ov(?P<overlap>\d+))?")
-MIXTURE_NAME = re.compile(r"fold[1-6]_room[^_]+_aug\d+_ov1")  # as augment_files.py writes
+MIXTURE_NAME = re.compile(r"fold[1-6]_room[^_]+_aug\d+_ov1")  # of the published code and of an earlier edition
 
 
 # --- annotation files ----------------------------------------------------------------------------------------------
@@ -232,14 +233,13 @@ def number_events(rows):
 
 # --- recordings ----------------------------------------------------------------------------------------------------
 
-def find_recordings(dataset_dir, array, mode="dev", augmented=False):
+def find_recordings(dataset_dir, array, mode="dev"):
     """The recordings of a dataset in the layout of TAU-NIGENS, sorted by stem.
 
     ``{dataset_dir}/{array}_dev/*.wav`` with ``metadata_dev/{stem}.csv``; mode 'eval' lists ``{array}_eval`` as well, if
     its labels are in ``metadata_eval``. Split, room and overlap are read from the names (``fold1_room2_mix003_ov2``)
     unless ``{dataset_dir}/splits.csv`` states them: columns file, split (a fold 1 … 6, train, val or test) and, where
-    known, room and overlap. Mixtures of augment_files.py are listed if ``augmented``; a dataset with a splits.csv has
-    none, whatever the names.
+    known, room and overlap. Without it, mixtures of an earlier edition (``fold3_room1_aug001002_ov1``) are left out.
 
     Raises
     ------
@@ -248,17 +248,14 @@ def find_recordings(dataset_dir, array, mode="dev", augmented=False):
     """
     dataset_dir = Path(dataset_dir)
     table = dataset_dir / "splits.csv"
-    splits = read_splits(table) if table.exists() else None
-    found = []
-    for audio, annotation in _pairs(dataset_dir, array, "dev", augmented or splits is not None):
-        found.append(from_table(audio, annotation, splits, table) if splits is not None
-                     else _from_name(audio, annotation))
-    if splits is not None:
-        refuse_unlisted(splits, found, dataset_dir / f"{array}_dev", table)
+    tabled = table.exists()
+    pairs = _pairs(dataset_dir, array, "dev", tabled)
+    found = (by_table(pairs, table, dataset_dir / f"{array}_dev") if tabled
+             else [_from_name(audio, annotation) for audio, annotation in pairs])
     # With a splits.csv, the test recordings can be in the dev folder. An evaluation set without labels cannot be
     # scored.
     evaluation, labels = dataset_dir / f"{array}_eval", dataset_dir / "metadata_eval"
-    if mode == "eval" and (labels.exists() or not evaluation.exists() if splits is None else
+    if mode == "eval" and (labels.exists() or not evaluation.exists() if not tabled else
                            evaluation.exists() and labels.exists()):
         found += [Recording(audio.stem, audio, annotation, "eval")
                   for audio, annotation in _pairs(dataset_dir, array, "eval", mixtures=True)]
@@ -270,12 +267,12 @@ def find_recordings(dataset_dir, array, mode="dev", augmented=False):
 
 
 def select(recordings, role, mode="dev"):
-    """The recordings of a role ('train', 'val', 'test'); mixtures are for training only."""
-    return [r for r in recordings if r.split in ROLES[mode][role] and (role == "train" or not r.augmented)]
+    """The recordings of a role ('train', 'val', 'test')."""
+    return [recording for recording in recordings if recording.split in ROLES[mode][role]]
 
 
 def is_mixture(stem):
-    """Whether a recording has the name of a mixture made by augment_files.py; meaningless with a splits.csv."""
+    """Whether a recording has the name of a mixture of an earlier edition; meaningless with a splits.csv."""
     return MIXTURE_NAME.fullmatch(stem) is not None
 
 
@@ -300,7 +297,7 @@ def pair_by_stem(audio, annotations, audio_dir, annotation_dir):
 
 
 def _pairs(dataset_dir, array, part, mixtures):
-    """[(WAV, CSV)] of {array}_{part} and metadata_{part}; with ``mixtures``, those of augment_files.py as well."""
+    """[(WAV, CSV)] of {array}_{part} and metadata_{part}; with ``mixtures``, whatever their names."""
     audio_dir, csv_dir = dataset_dir / f"{array}_{part}", dataset_dir / f"metadata_{part}"
     for folder in (audio_dir, csv_dir):
         if not folder.is_dir():
@@ -319,24 +316,36 @@ def _from_name(audio, annotation):
     if not match:
         raise UserError(f"{audio}: the name does not state the fold, as 'fold1_room2_mix003_ov1.wav' does; rename "
                         f"it, or list all files in {audio.parents[1] / 'splits.csv'} with columns file,split")
-    augmented = is_mixture(audio.stem)
-    overlap = 2 if augmented else match["overlap"] and int(match["overlap"])
-    return Recording(audio.stem, audio, annotation, match["split"], match["room"], overlap, augmented)
+    overlap = match["overlap"] and int(match["overlap"])
+    return Recording(audio.stem, audio, annotation, match["split"], match["room"], overlap)
 
 
-def from_table(audio, annotation, splits, table):
-    if audio.stem not in splits:
-        raise UserError(f"{table}: no line for {audio.name}; each recording needs one that states its split")
-    _, row = splits[audio.stem]
-    overlap = int(row["overlap"]) if row.get("overlap") else None
-    return Recording(audio.stem, audio, annotation, row["split"], row.get("room") or None, overlap)
+def by_table(pairs, table, folder):
+    """(WAV, CSV) paths of ``folder`` → Recordings with the splits, rooms and overlaps of a splits.csv."""
+    return with_splits([Recording(audio.stem, audio, annotation, "") for audio, annotation in pairs], table, folder)
 
 
-def refuse_unlisted(splits, found, folder, table):
-    missing = splits.keys() - {recording.stem for recording in found}
+def with_splits(recordings, table, folder):
+    """Recordings of ``folder`` with the splits of a splits.csv, and with its rooms and overlaps where it states them.
+
+    Raises
+    ------
+    UserError
+        A recording is not listed, or one that is listed does not exist.
+    """
+    splits, listed = read_splits(table), []
+    for recording in recordings:
+        if recording.stem not in splits:
+            raise UserError(f"{table}: no line for {recording.stem}.wav; each recording needs one that states its "
+                            "split")
+        _, row = splits[recording.stem]
+        overlap = int(row["overlap"]) if row.get("overlap") else recording.overlap
+        listed.append(replace(recording, split=row["split"], room=row.get("room") or recording.room, overlap=overlap))
+    missing = splits.keys() - {recording.stem for recording in listed}
     if missing:
         stem = min(missing, key=lambda stem: splits[stem][0])
         raise UserError(f"{table}, line {splits[stem][0]}: {folder} holds no recording '{stem}.wav'")
+    return listed
 
 
 def read_splits(table):

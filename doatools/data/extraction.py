@@ -13,23 +13,24 @@ from tqdm import tqdm
 
 from doatools.cluster import results_of
 from doatools.config.stored import Stored, read_json
+from doatools.data import mixtures
 from doatools.data.cache import forget, is_fresh, making
 from doatools.data.slots import LISTED, count_overlap, count_without_slot, refuse_overflow
 from doatools.errors import UserError
 from doatools.files import in_memory, remove_leftovers, write_json
-
-OWNER = "features_of.json"  # in a feat_label_dir outside the dataset: which dataset it belongs to
 from doatools.npy import read_npy
 from doatools.types import EVENT_ROWS
 
 REMEDY = "delete it and run batch_feature_extraction.py again"
+OWNER = "features_of.json"  # in a feat_label_dir outside the dataset: which dataset it belongs to
 
-class Made(NamedTuple):
-    """The work of ``make_features``."""
+
 class Owner(Stored):
     dataset_dir: str
 
 
+class Made(NamedTuple):
+    """The work of ``make_features``."""
 
     samples: list  # lengths of the recordings
     extracted: int  # recordings
@@ -121,13 +122,13 @@ def normalise_features(files, recordings, jobs, sums):
     return len(todo)
 
 
-def _extract(feature_class, recording, samples, label_frames, path, made_from):
-    """Write the features of one recording → (a problem or None, sums of the features)."""
 def read_labels(path):
     """EVENT_ROWS of a label file; UserError for a damaged one."""
     return read_npy(path, REMEDY, EVENT_ROWS)
 
 
+def _extract(feature_class, recording, samples, label_frames, path, made_from):
+    """Write the features of one recording → (a problem or None, sums of the features)."""
     with threadpoolctl.threadpool_limits(1):  # one process per core; and the same bits for any number of them
         try:
             audio = feature_class.read_audio(recording, samples)
@@ -197,7 +198,9 @@ def _claim(folder, dataset_dir):
 
 def _clean(files):
     """Remove temporary files of killed runs, and what was made from recordings that no longer exist."""
-    existing = files.reader.audio_stems()
+    config = files.config
+    mixed = mixtures.mixture_stems(config.data.dataset_dir, config.array)
+    existing = files.reader.audio_stems() | {mixtures.place_of(config.array): mixed}
     kinds = (files.label_suffix, files.suffix)
     stems_of = {f"{folder}{kind}": stems for folder, stems in existing.items() for kind in kinds}
     stems_of[f"{files.name}_norm"] = set().union(*existing.values())

@@ -18,7 +18,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from doatools.data.dcase import from_table, pair_by_stem, read_splits, refuse_unlisted
+from doatools.data.dcase import by_table, pair_by_stem
 from doatools.errors import UserError
 from doatools.files import list_files
 from doatools.types import Recording
@@ -65,15 +65,14 @@ def find_nested(dataset_dir, array, mode, layout):
     """
     root = Path(dataset_dir)
     table = root / "splits.csv"
-    splits = read_splits(table) if table.exists() else None
     pairs = _pairs(root, array, "dev", layout)
-    if splits is None:
+    if not table.exists():
         found = [_from_name(audio, annotation, root, layout) for audio, annotation in pairs]
         found = _with_validation_rooms(found) if layout.rooms_validate else found
     else:
-        found = [from_table(audio, annotation, splits, table) for audio, annotation in pairs]
-        refuse_unlisted(splits, found, root / f"{array}_dev", table)
-    if mode == "eval" and (root / "metadata_eval").is_dir() and (splits is None or (root / f"{array}_eval").is_dir()):
+        found = by_table(pairs, table, root / f"{array}_dev")
+    evaluated = (root / "metadata_eval").is_dir() and (not table.exists() or (root / f"{array}_eval").is_dir())
+    if mode == "eval" and evaluated:
         found += [Recording(audio.stem, audio, annotation, "eval")
                   for audio, annotation in _pairs(root, array, "eval", layout)]
     found.sort(key=lambda recording: recording.stem)

@@ -13,6 +13,7 @@ import numpy as np
 from doatools.data.dcase import FRAME_S, find_recordings, read_dcase, select
 from doatools.data.locata import ROLES as LOCATA_ROLES
 from doatools.data.locata import find_locata, folder_of, read_locata, read_submission, submitted_files
+from doatools.data.mixtures import find_mixtures
 from doatools.data.nested import DCASE2021, STARSS22, STARSS23, find_nested
 from doatools.data.slots import pieces_of_rows
 from doatools.data.tut import find_tut, read_tut, select_tut
@@ -36,9 +37,9 @@ class Dcase:
     def __init__(self, data, array):
         self.data, self.array = data, array.name
 
-    def find(self, augmented=False):
-        """Recordings, sorted by stem; with the mixtures of augment_files.py if ``augmented``."""
-        return find_recordings(self.data.dataset_dir, self.array, self.data.mode, augmented)
+    def find(self):
+        """Recordings, sorted by stem."""
+        return find_recordings(self.data.dataset_dir, self.array, self.data.mode)
 
     def select(self, recordings, role):
         """Those with a role: 'train', 'val', 'test'."""
@@ -79,13 +80,11 @@ class Nested(Dcase):
     layout = None
     shared_ids = False
 
-    def find(self, augmented=False):
-        found = find_nested(self.data.dataset_dir, self.array, self.data.mode, self.layout)
-        return [recording for recording in found if augmented or not recording.augmented]
+    def find(self):
+        return find_nested(self.data.dataset_dir, self.array, self.data.mode, self.layout)
 
     def select(self, recordings, role):
-        splits = self.layout.roles[self.data.mode][role]
-        return [r for r in recordings if r.split in splits and (role == "train" or not r.augmented)]
+        return [recording for recording in recordings if recording.split in self.layout.roles[self.data.mode][role]]
 
     @classmethod
     def read(cls, path, seconds=None):
@@ -126,9 +125,7 @@ class Locata:
     def __init__(self, data, array):
         self.data, self.array = data, array
 
-    def find(self, augmented=False):
-        if augmented:
-            raise UserError("augmented=True does not apply to recordings of format=locata")
+    def find(self):
         return find_locata(self.data.dataset_dir, self.array, self.data.mode)[0]
 
     def select(self, recordings, role):
@@ -173,9 +170,9 @@ class Tut2018:
     def __init__(self, data, array):
         self.data, self.array = data, array
 
-    def find(self, augmented=False):
-        if self.array.name != "foa" or augmented:
-            raise UserError("recordings of format=tut2018 are array=foa, and augmented=True does not apply to them")
+    def find(self):
+        if self.array.name != "foa":
+            raise UserError("recordings of format=tut2018 are array=foa")
         return find_tut(self.data.dataset_dir)
 
     def select(self, recordings, role):
@@ -203,7 +200,7 @@ class Tut2018:
 
     @property
     def setting(self):
-        return f"fold={self.data.fold} (see doatools/data/tut.py)"
+        return f"fold={self.data.fold} (of the splits in the folder names, or splits.csv)"
 
 
 def reader_of(config):
@@ -230,18 +227,27 @@ def unlabelled_note(reader, config):
 def recordings_for(config, role):
     """The recordings with a role; UserError if there is none."""
     reader, data = reader_of(config), config.data
-    found = reader.find(augmented=data.augmented and role == "train")
+    found = reader.find()
     chosen = reader.select(found, role)
-    note = unlabelled_note(reader, config) if not chosen and role == "test" else ""
-    if note:
-        raise UserError(f"{data.dataset_dir}, {reader.setting}: {note}")
     if not chosen:
-        raise UserError(f"{data.dataset_dir}: none of its {len(found)} recordings is for '{role}' in {reader.setting}")
-    if data.augmented and role == "train" and not any(recording.augmented for recording in chosen):
-        raise UserError(f"{data.dataset_dir} holds no mixtures, which this task also trains on: make them with python3 "
-                        f"augment_files.py dataset_dir={data.dataset_dir} and extract their features, or set "
-                        "augmented=False")
+        raise UserError(no_role(config, reader, role, len(found)))
+    if data.augmented and role == "train":
+        mixtures = find_mixtures(data.dataset_dir, config.array, chosen)
+        if not mixtures:
+            layout = "" if data.format == "dcase" else f" format={data.format}"
+            raise UserError(f"{data.dataset_dir} holds no mixtures, which this task also trains on: make them with "
+                            f"python3 augment_files.py dataset_dir={data.dataset_dir}{layout} and extract their "
+                            "features, or set augmented=False")
+        chosen = sorted([*chosen, *mixtures], key=lambda recording: recording.stem)
     return chosen
+
+
+def recordings_to_extract(reader, config):
+    """All recordings, and the mixtures of those that train if the Config asks for them."""
+    found = reader.find()
+    if not config.data.augmented:
+        return found
+    return found + find_mixtures(config.data.dataset_dir, config.array, reader.select(found, "train"))
 
 
 def training_recordings(config):
@@ -249,6 +255,15 @@ def training_recordings(config):
     reader = reader_of(config)
     training = reader.select(reader.find(), "train")
     if not training:
-        raise UserError(f"{config.data.dataset_dir} holds no training recordings in {reader.setting}; features are "
-                        "normalised by those of folds 3-6, or of split 'train' in splits.csv")
+        raise UserError(f"{no_role(config, reader, 'train')}; features are normalised by those")
     return training
+
+
+def no_role(config, reader, role, count=None):
+    """What to say where no recording has a role."""
+    data, note = config.data, unlabelled_note(reader, config) if role == "test" else ""
+    if note:
+        return f"{data.dataset_dir}, {reader.setting}: {note}"
+    count = len(reader.find()) if count is None else count
+    return (f"{data.dataset_dir}: none of its {count} recordings is for '{role}' in {reader.setting}; assign roles "
+            f"with {Path(data.dataset_dir, 'splits.csv')} (columns file,split; docs/data.md)")

@@ -8,7 +8,8 @@ An annotation has the header ``sound_event_recording,start_time,end_time,ele,azi
 seconds and degrees. The elevation precedes the azimuth (counter-clockwise, as in geometry). Events are static.
 
 Fold k of three: all recordings of split k are for testing; in the two other splits, train_ recordings are for training
-and test_ recordings for validation.
+and test_ recordings for validation. A ``splits.csv`` in the folder (columns file, split: train, val or test; file as
+in the stems of ``find_tut``) replaces the folds.
 """
 
 import csv
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from doatools.data.dcase import pair_files, text_lines
+from doatools.data.dcase import pair_files, text_lines, with_splits
 from doatools.errors import UserError
 from doatools.files import replacing
 from doatools.types import EVENT_PIECES, Recording
@@ -121,15 +122,16 @@ def find_tut(folder):
     if len(splits) < len(SPLITS):
         raise UserError(f"{folder}: no recordings of split {min(set(SPLITS) - splits)} (folders such as "
                         f"{folders(1, min(set(SPLITS) - splits))[0]}); cross-validation needs all three")
-    return sorted(found, key=lambda recording: recording.stem)
+    table = folder / "splits.csv"
+    return sorted(with_splits(found, table, folder) if table.exists() else found, key=lambda recording: recording.stem)
 
 
 def select_tut(recordings, role, fold):
-    """The recordings that play ``role`` ('train', 'val', 'test') in fold 1, 2 or 3."""
+    """The recordings that play ``role`` ('train', 'val', 'test') in fold 1, 2 or 3, or by a splits.csv."""
     wanted = {"test": {f"{part}{fold}" for part in PARTS},
               "train": {f"train{split}" for split in SPLITS if split != fold},
               "val": {f"test{split}" for split in SPLITS if split != fold}}[role]
-    return [recording for recording in recordings if recording.split in wanted]
+    return [recording for recording in recordings if recording.split in {*wanted, role}]
 
 
 def _refuse_unknown(place, overlap, split):

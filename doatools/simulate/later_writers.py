@@ -48,9 +48,6 @@ class Nested(Dcase2020):
     def written(self, root):
         return [path for folder in self.folders for path in root.glob(f"{folder}/dev-*/fold*_room*_mix*.*")]
 
-    def derived(self, root):
-        return []
-
 
 class Dcase2021(Nested):
     """TAU-NIGENS 2021: folds 1 to 4, 5 and 6 in dev-train, dev-val and dev-test."""
@@ -151,9 +148,6 @@ class Locata:
 
     def written(self, root):
         return [path for part in self.parts for path in root.glob(f"{part}/task*/recording*/{self.name}/*")]
-
-    def derived(self, root):
-        return []
 
     def next_command(self, root, words):
         words = [word for word in words if not word.startswith("fs=")]  # recordings are resampled to that of the model

@@ -8,7 +8,7 @@ import functools
 
 import numpy as np
 
-from doatools.data.dcase import FRAME_S, is_mixture, write_dcase
+from doatools.data.dcase import FRAME_S, write_dcase
 from doatools.data.tut import OVERLAPS, PARTS, SPLITS, folders, write_tut
 from doatools.errors import UserError
 from doatools.simulate import live_rooms, realism, scenes
@@ -80,11 +80,6 @@ class Dcase2020:
         """Audio files and annotations in this layout that exist in ``root``."""
         return [path for folder in self.folders for path in root.glob(f"{folder}/fold*_room*_mix*_ov*.*")]
 
-    def derived(self, root):
-        """The mixtures that augment_files.py made from them."""
-        return [path for folder, suffix in self.folders.items() for path in root.glob(f"{folder}/*{suffix}")
-                if is_mixture(path.stem)]
-
     def next_command(self, root, words):
         """The words of the command that continues with this dataset."""
         return ["python3", "batch_feature_extraction.py", *words]
@@ -152,9 +147,6 @@ class Tut2018:
 
     def written(self, root):
         return [path for name in self.sets for kind in ("wav", "desc") for path in root.glob(f"{name}/{kind}_ov*/*.*")]
-
-    def derived(self, root):
-        return []
 
     def next_command(self, root, words):
         seconds = self.config.simulation.recording_len_s
