@@ -3,7 +3,7 @@ PYTHON ?= python3
 RUN := .venv/bin/python
 DEMO := dataset_dir=datasets/demo
 
-.PHONY: demo test slow browser lint bench clean
+.PHONY: demo test slow fuzz browser lint bench clean
 
 # The recommended task on 48 minutes of simulated rooms, trained for real, beside a classical baseline; then the shipped
 # model on one of the recordings.
@@ -27,6 +27,10 @@ test: .venv/installed-dev
 
 slow: .venv/installed-dev
 	$(RUN) -m pytest -m slow
+
+# Damaged, foreign and hostile input for all scripts, about 15 minutes; each fault is printed with how to repeat it.
+fuzz: .venv/installed-dev
+	PYTHONPATH=.:tests OMP_NUM_THREADS=1 $(RUN) -m fuzzing --inputs 1500
 
 # The pages, in a headless Chromium (apt install chromium, or CHROMIUM=/path/to/chrome).
 browser: .venv/installed-dev

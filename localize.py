@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from doatools.errors import UserError, exits_cleanly
+from doatools.errors import UserError, exits_cleanly, explained
 
 FOA_ORDERS = ("acn", "fuma")
 LOWEST_RATE, HIGHEST_RATE = 1000, 400_000  # Hz, of sound that is resampled to the rate of the model
@@ -63,7 +63,7 @@ def build_parser():
     return parser
 
 
-@exits_cleanly
+@exits_cleanly(again="the same command with --overwrite begins anew")
 def main(argv=None):
     args = build_parser().parse_args(argv)
     if not 0 <= args.threshold <= 1:
@@ -87,8 +87,13 @@ def main(argv=None):
     for path, files in outputs.items():
         try:
             localize(localizer, path, files, args)
-        except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
+        except BrokenPipeError:
+            raise
+        except Exception as error:
+            text = explained(error)
+            if text is None:
+                raise
+            print(f"error: {text if path.name in text else f'{path}: {text}'}", file=sys.stderr)
             failed.append(str(path))
     if failed and len(outputs) > 1:
         print(f"{len(failed)} of {len(outputs)} recordings not localized: {', '.join(failed)}", file=sys.stderr)

@@ -31,7 +31,7 @@ def build_parser():
     return parser
 
 
-@exits_cleanly
+@exits_cleanly(again="add --resume to go on")
 def main(argv=None):
     args = build_parser().parse_intermixed_args(argv)
     (task_id, job_id), overrides = split_words(args.overrides, "1", "first")
@@ -55,7 +55,8 @@ def main(argv=None):
     history, best = training.fit(summary_scores, lambda scores, terms: selection_score(scores))
     scores = summary_scores(training.test(best))
     if training.fabric.is_global_zero:
-        plots.training_curve(history, run.folder / "training_curve.png", run.folder.name)
+        if history:
+            plots.training_curve(history, run.folder / "training_curve.png", run.folder.name)
         report(scores, config, run, best)
     return 0
 

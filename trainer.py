@@ -1,5 +1,7 @@
 """Training from a Config: its network, loss, augmentation and data."""
 
+import contextlib
+
 import numpy as np
 from lightning_fabric import seed_everything
 
@@ -7,6 +9,7 @@ from cls_data_generator import SequenceDataset, make_loader
 from doatools.data.augmentation import build_augmentation
 from doatools.data.fresh_mixtures import FreshMixtures
 from doatools.errors import UserError
+from doatools.files import alone_in
 from doatools.train.loop import compiled, evaluate, fit, make_fabric
 from doatools.train.losses import build_criterion
 from localizer import Localizer
@@ -64,6 +67,10 @@ class Training:
 
     def fit(self, score, selection):
         """Train; ``score`` maps the list of Result of the validation to figures; see doatools.train.loop.fit."""
+        with alone_in(self.run.folder) if self.fabric.is_global_zero else contextlib.nullcontext():
+            return self._fit(score, selection)
+
+    def _fit(self, score, selection):
         if self.fabric.is_global_zero and not self.resumed:
             self.run.clear()
         model, criterion = self.localizer.model, self.criterion

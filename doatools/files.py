@@ -1,6 +1,7 @@
 """Files: found by suffix, and written under a temporary name and renamed, so that a reader never sees half of one."""
 
 import contextlib
+import functools
 import io
 import json
 import math
@@ -68,6 +69,15 @@ def read_text(path, what, kind, largest=LARGEST_TEXT):
         raise UserError(f"{path} is not a text file; {what} is {kind}") from None
 
 
+def encodable(path):
+    """``path`` for libraries that encode names themselves: as bytes where it is no valid text."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return os.fsencode(path)
+    return path
+
+
 # --- writing -----------------------------------------------------------------------------------------------------
 
 @contextlib.contextmanager
@@ -77,10 +87,12 @@ def replacing(path, sync=True):
     With ``sync``, its content is on the disk before it gets its name, so that it survives a loss of power.
 
     The temporary name keeps the suffix (libraries choose a format by it) and contains machine and process (two
-    processes never write the same file, and ``remove_leftovers`` knows whose it is).
+    processes never write the same file, and ``remove_leftovers`` knows whose it is). Temporary files of killed
+    processes in the same folder are removed.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    _tidy(path.parent)
     temporary = path.with_name(_temporary_name(path))
     try:
         yield temporary
@@ -103,6 +115,12 @@ def _temporary_name(path):
     return f".{os.fsdecode(os.fsencode(path.stem)[:room])}{ending}"
 
 
+@functools.cache
+def _tidy(folder):
+    """Remove leftovers once per folder and process."""
+    remove_leftovers(folder)
+
+
 def remove_leftovers(folder):
     """Remove the temporary files in ``folder`` of processes that were killed while they wrote.
 
@@ -115,6 +133,30 @@ def remove_leftovers(folder):
             own = machine in (platform.node(), "")  # the first edition did not note the machine
             if stale or (own and not _is_alive(int(process))):
                 leftover.unlink()
+
+
+@contextlib.contextmanager
+def alone_in(folder):
+    """UserError if another process, or another place in this one, is within this context for the same folder.
+
+    The folder itself is locked: no file is left behind, and the lock ends with the process. Windows has no such locks.
+    """
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another process is at work in {folder}; wait until it ends, or choose another folder"
+                            ) from None
+        yield
+    finally:
+        os.close(held)
 
 
 def in_memory(write):

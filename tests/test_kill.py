@@ -48,6 +48,40 @@ def data(tmp_path_factory):
     return make_dataset(tmp_path_factory.mktemp("kill") / "data", recordings_per_fold=3, seconds=12.0)
 
 
+def test_killed_simulation(tmp_path):
+    def words(name):
+        return ["simulate_dataset.py", f"dataset_dir={tmp_path / name}", "sim_recordings_per_fold=5",
+                "sim_recording_len_s=2", "sim_rt60_s=[0.1,0.2]", "--jobs", "2"]
+    run(*words("whole"))
+    rng, kills = random.Random(2), 0
+    while kills < KILLS:
+        if kill_while_working(lambda: len(list((tmp_path / "killed").rglob("*.*"))), rng, *words("killed")):
+            kills += 1
+        else:
+            shutil.rmtree(tmp_path / "killed")
+    run(*words("killed"))
+    whole, killed = digests(tmp_path / "whole"), digests(tmp_path / "killed")
+    assert whole == killed and len(whole) == 1 + 3 * 30
+
+
+def test_killed_localization(data, tmp_path):
+    def words(name):
+        return ["localize.py", str(data / "foa_dev"), "--fast", "--html", "--format", "json", "--out",
+                str(tmp_path / name), "--overwrite"]
+    run(*words("whole"))
+    rng, kills, started = random.Random(3), 0, time.time()
+
+    def written():
+        return sum(path.stat().st_mtime >= started for path in (tmp_path / "killed").glob("[!.]*"))
+
+    while kills < KILLS:
+        started = time.time()
+        kills += kill_while_working(written, rng, *words("killed"))
+    run(*words("killed"))
+    whole, killed = digests(tmp_path / "whole"), digests(tmp_path / "killed")
+    assert whole == killed and len(whole) == 3 * 18
+
+
 def test_killed_extraction(data, tmp_path):
     def words(name):
         return ["batch_feature_extraction.py", f"dataset_dir={data}", f"feat_label_dir={tmp_path / name}",

@@ -11,6 +11,7 @@ import torch
 import cls_metric
 import train_doanet
 from doanet_parameters import get_params
+from doatools.files import alone_in
 from doatools.train import checkpoint
 from doatools.train.loop import LossWatch, make_fabric
 from doatools.train.runs import Run, changed_settings
@@ -96,6 +97,14 @@ def test_a_finished_run_is_overwritten_only_on_request(tiny_data, tmp_path, caps
     assert train(tiny_data, tmp_path, "nb_epochs=1", "learning_rate=0.1", "--resume") == 2
     assert "learning_rate=0.001" in capsys.readouterr().err
     assert train(tiny_data, tmp_path, "nb_epochs=1", "--overwrite") == 0
+
+
+def test_two_processes_do_not_train_in_one_folder(tiny_data, tmp_path, capsys):
+    with alone_in(tmp_path / "1_first"):
+        assert train(tiny_data, tmp_path) == 2
+    assert f"another process is at work in {tmp_path / '1_first'}" in capsys.readouterr().err
+    assert not list((tmp_path / "1_first").iterdir())
+    assert train(tiny_data, tmp_path, "nb_epochs=1") == 0
 
 
 def test_a_loss_that_is_no_number_names_its_recordings(tiny_data, tmp_path, capsys):

@@ -52,7 +52,7 @@ def write(path, results, recordings, hop_s, groups):
         }
     text = string.Template(TEMPLATE.read_text(encoding="utf-8")).substitute(parts)
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="replace")
 
 
 class _Page:

@@ -35,13 +35,18 @@ def figure(path, *args, **kwargs):
         pyplot.close(fig)
 
 
+def _set_title(fig, text):
+    """A title that can be the name of a file: $ begins no formula, and what is no character is drawn as �."""
+    fig.suptitle("".join(one if one.isprintable() or one == "\n" else "�" for one in text), parse_math=False)
+
+
 def training_curve(history, path, title):
     """Loss, validation angles and rates over epochs; a vertical line marks the epoch that was kept."""
     epochs = [entry["epoch"] for entry in history]
     best = epochs[np.nanargmin([*_column(history, lambda entry: entry["selection"]), np.inf])]
     mark = "o" if len(epochs) < 3 else None
     with figure(path, 1, 3, figsize=(15, 4.2)) as (fig, axes):
-        fig.suptitle(f"{title}: epoch {best} kept")
+        _set_title(fig, f"{title}: epoch {best} kept")
         for split, style in (("train", "-"), ("val", "--")):
             losses = _column(history, lambda entry, split=split: entry[split].get("loss"))
             axes[0].plot(epochs, losses, style, color="k", marker=mark, label=split)
@@ -82,7 +87,7 @@ def recording(path, title, features, pictured, result, hop_len_s, hop, frequenci
     colour = _slot_colours(result)
     with figure(path, 5, 1, figsize=(13, 13), sharex=True,
                 height_ratios=[1.1, 1.1, 1.5, 1.2, 0.9]) as (fig, axes):
-        fig.suptitle(title)
+        _set_title(fig, title)
         _draw_features(fig, axes, features, pictured, hop_len_s, frequencies)
         _draw_tracks(axes[2:4], seconds, result, colour)
         _draw_activity(axes[4], seconds, result)
@@ -102,7 +107,7 @@ def attention(path, title, maps, result, hop):
     seconds = np.arange(length) * hop
     colour = _slot_colours(result)
     with figure(path, 4, 1, figsize=(13, 11), sharex=True, height_ratios=[1.3, 1.5, 1.2, 0.9]) as (fig, axes):
-        fig.suptitle(title)
+        _set_title(fig, title)
         columns = np.concatenate(maps)[:length].T  # (T, length): an encoder frame of the chunk, a decoder step
         extent = (0, length * hop, 0, maps.shape[2] * hop)
         image = axes[0].imshow(columns, origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=0,
@@ -212,7 +217,7 @@ def tracks(path, title, rows, spectrogram, frequencies, seconds, hop_s):
     frequencies : (F,) Hz
     """
     with figure(path, 3, 1, figsize=(13, 10), sharex=True, height_ratios=[1.5, 1, 1.2]) as (fig, axes):
-        fig.suptitle(title)
+        _set_title(fig, title)
         for ax, part, limit, step in ((axes[0], "azimuth", 180, 45), (axes[2], "elevation", 90, 30)):
             _draw_track_rows(ax, rows, part, hop_s, seconds, limit)
             ax.set(ylabel=f"{part} (°)", ylim=(-limit, limit), yticks=np.arange(-limit, limit + 1, step))

@@ -113,7 +113,8 @@ def read_reference(path, config):
 def write(path, page):
     """Write the page; a reader never sees half of it."""
     with replacing(path) as temporary:
-        temporary.write_text(render(page), encoding="utf-8", newline="\n")  # hashes are computed with \n alone
+        # Hashes are computed with \n alone.
+        temporary.write_text(render(page), encoding="utf-8", errors="replace", newline="\n")
 
 
 def render(page):

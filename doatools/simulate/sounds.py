@@ -16,7 +16,7 @@ import soxr
 from scipy.signal import lfilter
 
 from doatools.errors import UserError
-from doatools.files import has_suffix
+from doatools.files import encodable, has_suffix
 
 MAX_CLASSES = 14
 VOICES = 6  # of each class in each fold
@@ -388,7 +388,7 @@ def _labels(files, directory):
 def _content_digest(path):
     """Digest of the samples in the first 30 s of a file; '' if it is silent, shorter than 20 ms or unreadable."""
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(encodable(path)) as file:
             rate = file.samplerate
             sound = file.read(30 * rate, dtype="float32", always_2d=True).mean(axis=1)
     except (soundfile.SoundFileError, OSError):
@@ -400,7 +400,7 @@ def _content_digest(path):
 
 def _read(path, fs, longest_s, rng):
     """A file, or ``longest_s`` of it from a random position that is not silent, mono at ``fs``."""
-    with soundfile.SoundFile(path) as file:
+    with soundfile.SoundFile(encodable(path)) as file:
         length = round(longest_s * file.samplerate)
         for start in (int(rng.integers(max(1, file.frames - length + 1))), 0):
             file.seek(start)

@@ -84,9 +84,9 @@ def read(path):
     import torch
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
-    except Exception as error:  # damaged files raise nearly anything
+    except Exception as error:  # damaged files raise nearly anything, among it OSErrors without a name
+        if isinstance(error, OSError) and error.filename is not None:
+            raise
         raise UserError(f"{path}: not a readable checkpoint; the file is damaged or something else") from error
     if not isinstance(content, dict):
         raise UserError(f"{path}: holds no weights")
