@@ -26,7 +26,7 @@ def build_parser():
     length.add_argument("--full", action="store_true", help="train in full (quick_test=False)")
     length.add_argument("--quick", action="store_true", help="2 epochs of 2 batches (quick_test=True, the default)")
     parser.add_argument("--resume", action="store_true", help="continue a stopped run of the same task and job; "
-                        "with a larger nb_epochs also a finished one, unless lr_schedule=onecycle")
+                        "with a larger nb_epochs also a finished one, unless lr_schedule is onecycle or linear")
     parser.add_argument("--overwrite", action="store_true", help="start anew although that run exists")
     return parser
 
@@ -89,6 +89,9 @@ def announce(config, run, training):
     amounts = [f"{role} {len(data.recordings)} recordings = {len(data)} sequences"
                for role, data in training.datasets.items()]
     print(f"data {config.data.dataset_dir} ({config.data.mode}): {', '.join(amounts)}")
+    if training.mix and not training.mix.possible:
+        print("no mixtures (mix_augment): no two training recordings have together at most "
+              f"{config.data.max_sources} sources at once")
     if config.array.planar:
         print(f"array '{config.array.name}' is planar: elevations are folded into the upper half")
     processes = f" in {fabric.world_size} processes" if fabric.world_size > 1 else ""

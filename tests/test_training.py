@@ -13,7 +13,7 @@ import train_doanet
 from doanet_parameters import get_params
 from doatools.files import alone_in
 from doatools.train import checkpoint
-from doatools.train.loop import LossWatch, make_fabric
+from doatools.train.loop import LossWatch, make_fabric, make_schedule
 from doatools.train.runs import Run, changed_settings
 from localizer import Localizer, build_model
 
@@ -58,6 +58,18 @@ def test_a_run_that_is_extended_equals_a_longer_one(tiny_data, tmp_path, capfd):
     assert len(Run(tmp_path / "short" / "1_first").history()) == 3
     assert train(tiny_data, tmp_path / "short", *words, "nb_epochs=1", "--resume") == 2
     assert "3 epochs are done, more than nb_epochs=1" in capfd.readouterr().err
+
+
+def test_the_linear_schedule_rises_and_falls_to_zero():
+    training = get_params(lr_schedule="linear", learning_rate=0.1).training
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=training.learning_rate)
+    schedule, rates = make_schedule(optimizer, training, 10, 10), []
+    for _ in range(100):
+        rates.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    assert rates[:5] == pytest.approx([0.02, 0.04, 0.06, 0.08, 0.1]) and rates[-1] == pytest.approx(0.1 / 95)
+    assert schedule.get_last_lr()[0] == 0
 
 
 def test_a_schedule_that_ends_cannot_be_extended(tiny_data, tmp_path, capsys):

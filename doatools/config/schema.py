@@ -158,8 +158,9 @@ class TrainConfig(Section):
     optimizer: str = parameter("adam", "optimizer: adam, adamw, or muon for inner weights and adamw for the rest",
                                choices=("adam", "adamw", "muon"))
     learning_rate: float = parameter(1e-3, "learning rate; the peak of a schedule", within=(0, 100))
-    lr_schedule: str = parameter("constant", "learning rate over time: constant, onecycle, warmup (ADRENALINE's)",
-                                 choices=("constant", "onecycle", "warmup"))
+    lr_schedule: str = parameter("constant", "learning rate over time: constant, onecycle, linear (up in 5 % of the steps, then "
+                                 "down to 0), warmup (ADRENALINE's)",
+                                 choices=("constant", "onecycle", "linear", "warmup"))
     num_epochs_warmup: int = parameter(5, "warmup: epochs of rising learning rate", within=(1, 1_000_000))
     weight_decay: float = parameter(0.0, "weight decay", within=(0, 100))
     gradient_clip: float = parameter(0.0, "largest gradient norm; 0 for none", within=(0, 1e9))

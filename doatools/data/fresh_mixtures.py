@@ -14,7 +14,6 @@ Shapes: B sequences in a batch, L label frames, T feature frames, N slots, M aud
 import numpy as np
 import torch
 
-from doatools.errors import UserError
 from doatools.spatial.rotations import rotated_channels, rotations_of
 
 USES = 5  # about how often a sequence of a mixture is trained on
@@ -33,10 +32,10 @@ class FreshMixtures:
     share : float, of the sequences of a batch
     seed : int
 
-    Raises
-    ------
-    UserError
-        No two recordings have together at most max_sources sources at once.
+    Attributes
+    ----------
+    possible : bool
+        Whether any two recordings have together at most max_sources sources at once; if not, batches stay as they are.
     """
 
     def __init__(self, dataset, features, share, seed):
@@ -46,14 +45,13 @@ class FreshMixtures:
         used = {number: self._slots_used(number) for number, recording in enumerate(dataset.recordings)
                 if not recording.augmented and dataset.whole_sequences(number)}
         self.used = {number: count for number, count in used.items() if 0 < count < self.slots}
-        if not any(self._partners(number) for number in self.used):
-            raise UserError(f"mix_augment: no two training recordings have together at most max_sources={self.slots} "
-                            "sources at once, so there is nothing to mix; leave mix_augment at 0")
         self.per_epoch = max(1, round(share * len(dataset.recordings) / USES))
         self.epoch, self.made, self.pool = 0, {}, []  # made: {epoch: its mixtures}; pool: those in use
 
     def __call__(self, batch, epoch):
         """A batch of SequenceDataset → the batch with a share of its sequences replaced."""
+        if not self.possible:
+            return batch
         if epoch != self.epoch:
             self._prepare(epoch, batch["features"].device)
         index = np.array(batch["index"])
@@ -67,6 +65,10 @@ class FreshMixtures:
         mixed = self.dataset.as_batch(*(part[take] for part in self.pool), index[replaced])
         return {name: batch[name].index_copy(0, where, mixed[name]) for name in ("features", "doa", "activity")} | {
             "index": index}
+
+    @property
+    def possible(self):
+        return any(map(self._partners, self.used))
 
     def _prepare(self, epoch, device):
         """The mixtures of an epoch and of those before it that are still used."""

@@ -35,6 +35,7 @@ from doatools.train.resident import ResidentBatches
 from doatools.types import Predictions, Target
 
 PRINTED = ("LE", "LR", "LP", "LF", "F20", "MOTA@20", "DOA error", "frame recall")  # figures in the line of an epoch
+RISING = 0.05  # share of the steps in which the learning rate of lr_schedule=linear rises
 CHECK_EVERY = 8  # steps between checks of the loss on the host, each of which makes a device wait
 
 
@@ -259,6 +260,11 @@ def make_schedule(optimizer, training, epochs, steps_per_epoch):
         return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: training.learning_rate * min(
             (step // steps_per_epoch + 1) ** -0.5,
             (step // steps_per_epoch + 1) * training.num_epochs_warmup ** -1.5))
+    if training.lr_schedule == "linear":
+        steps = max(1, epochs * steps_per_epoch)
+        rising = max(1, round(RISING * steps))
+        return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(
+            (step + 1) / rising, (steps - step) / max(1, steps - rising), 1.0))
     peaks = [group["lr"] for group in optimizer.param_groups]
     return torch.optim.lr_scheduler.OneCycleLR(optimizer, peaks, total_steps=max(2, epochs * steps_per_epoch),
                                                cycle_momentum=not isinstance(optimizer, Muon))

@@ -134,10 +134,10 @@ def to_resume(run, config, elsewhere):
 def _check_extension(run, done, before, config):
     """UserError unless a run of ``before`` epochs, ``done`` of them so far, can have nb_epochs of a Config instead."""
     epochs = config.training.nb_epochs
-    if config.training.lr_schedule == "onecycle":
-        raise UserError(f"{run.folder}: lr_schedule=onecycle spreads the learning rate over nb_epochs={before}, down "
-                        f"to nearly 0, so that it cannot be resumed with nb_epochs={epochs}; start another job with "
-                        f"init_weights={run.last} nb_epochs={epochs}")
+    if config.training.lr_schedule in ("onecycle", "linear"):
+        raise UserError(f"{run.folder}: lr_schedule={config.training.lr_schedule} spreads the learning rate over "
+                        f"nb_epochs={before}, down to nearly 0, so that it cannot be resumed with nb_epochs={epochs}; "
+                        f"start another job with init_weights={run.last} nb_epochs={epochs}")
     if epochs < done:
         raise UserError(f"{run.folder}: {done} epochs are done, more than nb_epochs={epochs}")
 
