@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from doatools.data import locata, nested
 from doatools.data.readers import reader_of, recordings_for
 from doatools.errors import UserError
 from doatools.registry import WRITERS
+from doatools.simulate import scenes
 from doatools.simulate.later_writers import Locata
 from doatools.simulate.sounds import GeneratedSounds
 from doatools.spatial.arrays import find_array
@@ -89,6 +91,26 @@ def test_layout_of_starss(dataset):
     columns = {len(row) for path in (folder / "metadata_dev").rglob("*.csv") for row in csv.reader(path.open())}
     assert columns == {6 if name == "starss23" else 5}
     assert soundfile.info(next((folder / "mic_dev").rglob("*.wav"))).samplerate == 24000
+
+
+def test_interferers_of_dcase2021_are_heard_and_not_labelled(dataset):
+    name, folder = dataset
+    config = get_params(**{**WRITERS[name].defaults, "dataset_dir": str(folder), "sim_recording_len_s": 3.0,
+                           "sim_recordings_per_fold": 1})
+    writer = WRITERS[name](config, GeneratedSounds(1234, 24000))
+    scene = writer.scene((1 if name == "dcase2021" else 3, 0))
+    interferers = [event for event in scene.events if not event.labelled]
+    assert bool(interferers) == (name == "dcase2021")
+    labels = scene.labels()
+    assert len(np.unique(labels["event"])) == len(scene.events) - len(interferers) > 0
+    if interferers:
+        targets = {event.class_id for event in scene.events if event.labelled}
+        assert set(labels["class"]) <= targets and not targets & {event.class_id for event in interferers}
+        quiet, renderer = replace(scene, snr_db=200.0), scenes.renderer_of((find_array("foa"),), 24000)
+        labelled = replace(quiet, events=tuple(event for event in scene.events if event.labelled))
+        heard, without = (scenes.render(one, writer.sounds, renderer) for one in (quiet, labelled))
+        onset = round(interferers[0].onset_s * 24000)
+        assert np.abs((heard - without)[:, : onset - 200]).max() < 1e-6 < 1e-3 < (heard - without)[:, onset:].std()
 
 
 def test_roles_by_fold_and_room(dataset):

@@ -1,7 +1,7 @@
 """Writers of small datasets in the layouts of DCASE2021, STARSS22, STARSS23 and LOCATA, to try these formats out.
 
-Scenes are those of the other writers: what is particular to the recordings of these datasets (directional interferers
-without labels, real rooms and people) is not simulated.
+Scenes are those of the other writers, for DCASE2021 with directional interferers that have no labels. Real rooms and
+people, which are particular to the other datasets, are not simulated.
 """
 
 import datetime
@@ -50,10 +50,22 @@ class Nested(Dcase2020):
 
 
 class Dcase2021(Nested):
-    """TAU-NIGENS 2021: folds 1 to 4, 5 and 6 in dev-train, dev-val and dev-test."""
+    """TAU-NIGENS 2021: folds 1 to 4, 5 and 6 in dev-train, dev-val and dev-test; with interferers.
 
+    The last quarter of the classes of sounds is for interferers: heard from a direction, and in no annotation.
+    """
+
+    version = 2
     defaults = {"format": "dcase2021"}  # noqa: RUF012
     folds = (1, 2, 3, 4, 5, 6)
+
+    def scene(self, key):
+        count, classes = len(self.sounds.names), self.sounds.classes(key[0])
+        first = count - max(1, count // 4)
+        targets, others = ([one for one in classes if (one >= first) == late] for late in (False, True))
+        if not (targets and others):  # too few sounds to keep classes apart
+            return super().scene(key)
+        return scenes.with_interferers(scenes.compose(self.rules, *key, targets), self.rules, others)
 
     def place(self, fold, room):
         return {5: "dev-val", 6: "dev-test"}.get(fold, "dev-train")

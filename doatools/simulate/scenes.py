@@ -23,7 +23,7 @@ from doatools.spatial.geometry import angular_distance, azimuth_elevation, unit_
 from doatools.types import EVENT_ROWS
 
 # Purposes of random streams, the last element of a seed: streams for different purposes are independent.
-COMPOSITION, ROOM, EVENT, AMBIENCE = range(1, 5)
+COMPOSITION, ROOM, EVENT, AMBIENCE, INTERFERENCE = range(1, 6)
 DURATION_S = (0.8, 8.0)  # of an event, drawn on a logarithmic scale
 GAP_S = (0.2, 1.4)  # between two events of a track; the shortest one still contains a silent label frame
 SPEED_DEG_S = (12.0, 50.0)  # of a moving event
@@ -70,7 +70,7 @@ class Trajectory:
 
 @dataclass(frozen=True)
 class Event:
-    """One sound; there is a pause between two events of a track."""
+    """One sound; there is a pause between two events of a track. One that is not ``labelled`` is an interferer."""
 
     class_id: int
     track: int
@@ -78,6 +78,7 @@ class Event:
     duration_s: float
     level_db: float
     trajectory: Trajectory
+    labelled: bool = True
 
     @property
     def end_s(self):
@@ -97,7 +98,7 @@ class Scene:
     def labels(self, hop_s=0.1):
         """EVENT_ROWS at frames of ``hop_s``, sorted by frame; an event is active in frames whose centre it covers."""
         rows = []
-        for number, event in enumerate(self.events):
+        for number, event in enumerate(event for event in self.events if event.labelled):
             frames = np.arange(int(event.onset_s / hop_s), int(np.ceil(event.end_s / hop_s)) + 1)
             centres = (frames + 0.5) * hop_s
             inside = (centres >= event.onset_s) & (centres < min(event.end_s, self.length_s))
@@ -186,6 +187,18 @@ def compose_measured(rules, fold, index, room, classes):
         events.append(Event(int(rng.choice(list(classes))), track, onset, duration,
                             float(rng.uniform(*LEVEL_DB)), course))
     return Scene(key, room, length, float(rng.uniform(*rules.simulation.snr_db)), tuple(events))
+
+
+def with_interferers(scene, rules, classes):
+    """The scene with a track of events of ``classes`` that are heard from somewhere and not labelled."""
+    rng = _stream(INTERFERENCE, *scene.key)
+    events, track = list(scene.events), 1 + max((event.track for event in scene.events), default=-1)
+    for onset, duration, _ in _spans(track, scene.length_s, rng):
+        heard = [event for event in events if event.onset_s <= onset < event.end_s]
+        course = _trajectory(onset, rng.random() < rules.simulation.moving, heard, rules.simulation, rng)
+        events.append(Event(int(rng.choice(list(classes))), track, onset, duration, float(rng.uniform(*LEVEL_DB)),
+                            course, labelled=False))
+    return replace(scene, events=tuple(events))
 
 
 def n_tracks(rules, index):

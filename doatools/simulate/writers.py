@@ -166,8 +166,9 @@ def summary(writer):
     keys = writer.entries()
     for key in keys:
         scene = writer.scene(key)
-        events += len(scene.events)
-        moving += sum(event.trajectory.moving for event in scene.events)
+        labelled = [event for event in scene.events if event.labelled]
+        events += len(labelled)
+        moving += sum(event.trajectory.moving for event in labelled)
         counts = np.bincount(scene.labels(writer.hop_s)["frame"])
         active, overlapped = active + np.sum(counts > 0), overlapped + np.sum(counts > 1)
     return len(keys), events, moving / max(1, events), overlapped / max(1, active)
