@@ -27,8 +27,10 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from cls_feature_class import build_features
+from doatools.check.levels import SILENT, Doubts
 from doatools.config.stored import parse_json
 from doatools.data import sound_input
+from doatools.data.audiofiles import ORDERS
 from doatools.errors import UserError
 from doatools.files import has_suffix
 from doatools.onnx_weights import not_finite
@@ -39,12 +41,11 @@ from doatools.spatial.arrays import channels_in, find_array
 from doatools.spatial.geometry import azimuth_elevation
 from doatools.track.rotated import RotatedCopies
 from doatools.track.rows import TRACK_ROWS
-from doatools.track.summary import COLUMNS, Spectrogram, doubts
+from doatools.track.summary import COLUMNS, Spectrogram
 from doatools.track.windows import Windows, merged
 from doatools.train import checkpoint
 from doatools.types import ACTIVE_ABOVE, Predictions, Scaler
 
-SILENT = 1e-5  # full scale; a label frame without any larger sample has no source, whatever the network predicts
 REMEDY = "export it again with: python3 export_doanet.py <checkpoint.pt>"
 CONFIRMED = 3  # frames in which a track must be seen before it is reported
 
@@ -135,7 +136,7 @@ class Frames(NamedTuple):
     """Consecutive label frames of sound."""
 
     features: np.ndarray  # (T', C*F), not normalised
-    sounding: np.ndarray  # (T,) bool, whether any sample is not silent
+    sounding: np.ndarray  # (T,) bool, whether any sample is not silent; else there is no source, whatever is predicted
 
 
 def label_frames(localizer, blocks, windows):
@@ -388,18 +389,30 @@ def _sound_of(localizer, audio, fs):
     return fitted(localizer, sound_input.Sound("audio", rate, audio.shape[1], iter([audio])))
 
 
-def fitted(localizer, sound, foa_order="acn"):
-    """A Sound with the sample rate and the order of channels that the localizer reads; UserError for a number of
-    channels that its array does not have."""
+def fitted(localizer, sound, foa_order=None):
+    """A Sound with the sample rate and the order of channels that the localizer reads.
+
+    Of ambisonics of a higher order, the first four channels are read. ``foa_order``: 'acn', 'fuma', or None for what
+    the file is marked as. UserError for a number of channels that the array does not have.
+    """
     array, whole = localizer.config.array, find_array("eigenmike")
     if sound.channels == whole.channels and (capsules := channels_in(array, whole)):
         sound = sound_input.picked(sound, capsules)
         sound.notes.append(f"of {whole.channels} channels, capsules {', '.join(str(one + 1) for one in capsules)} are "
                            "used")
+    if array.kind == "ambisonic" and sound.channels in ORDERS:
+        note = (f"of {sound.channels} channels, the first 4 are used, which are those of first order if this is "
+                f"ambisonics of order {ORDERS[sound.channels]}")
+        sound = sound_input.picked(sound, range(4))
+        sound.notes.append(note)
     if sound.channels != array.channels:
         raise UserError(f"{sound.name} has {sound.channels} channel(s); this model reads {array.describe()}")
     if foa_order == "fuma" and array.kind != "ambisonic":
         raise UserError(f"--foa-order is for ambisonics; this model reads {array.describe()}")
+    if sound.fuma and array.kind == "ambisonic":
+        foa_order = foa_order or "fuma"
+        sound.notes.append("it is marked as FuMa ambisonics (.amb)" + (
+            " and read as such" if foa_order == "fuma" else ", but read in ACN order as --foa-order says"))
     return sound_input.resampled(sound_input.reordered(sound, foa_order), localizer.features.fs)
 
 
@@ -414,7 +427,7 @@ class Recorded(NamedTuple):
     notes: list  # sentences for the user
 
 
-def track_file(localizer, path, foa_order="acn", threshold=ACTIVE_ABOVE, latency_s=None):
+def track_file(localizer, path, foa_order=None, threshold=ACTIVE_ABOVE, latency_s=None):
     """A recording of any length, format and sample rate → Recorded.
 
     Raises
@@ -426,33 +439,16 @@ def track_file(localizer, path, foa_order="acn", threshold=ACTIVE_ABOVE, latency
     return track_recording(localizer, sound_input.open_file(path), foa_order, threshold, latency_s)
 
 
-def track_recording(localizer, sound, foa_order="acn", threshold=ACTIVE_ABOVE, latency_s=None, columns=COLUMNS):
+def track_recording(localizer, sound, foa_order=None, threshold=ACTIVE_ABOVE, latency_s=None, columns=COLUMNS):
     """A Sound that ends → Recorded, with a spectrogram of at most ``columns``; one block is in memory at a time."""
     sound = fitted(localizer, sound, foa_order)
-    levels = _Levels(sound.channels)
-    measured = dataclasses.replace(sound, blocks=levels.measuring(sound.blocks))
+    doubts = Doubts(localizer.config.array, sound.rate)
+    watched = dataclasses.replace(sound, blocks=doubts.watched(sound.blocks))
     spectrogram = Spectrogram(sound.seconds / localizer.config.features.label_hop_len_s, columns)
     rows = []
-    for part in track_sound(localizer, measured, threshold, latency_s):
+    for part in track_sound(localizer, watched, threshold, latency_s):
         rows.append(part.rows)
         if len(part.spectrum):
             spectrogram.add(part.spectrum)
-    return Recorded(levels.samples / sound.rate, np.concatenate(rows), spectrogram.image(),
-                    sound.notes + levels.notes(localizer.config.array))
-
-
-class _Levels:
-    """Levels of a recording, measured while its blocks pass."""
-
-    def __init__(self, channels):
-        self.samples, self.loudest, self.energy = 0, 0.0, np.zeros(channels)
-
-    def measuring(self, blocks):
-        for block in blocks:
-            self.samples += len(block)
-            self.energy += np.einsum("tc,tc->c", block, block)
-            self.loudest = max(self.loudest, float(np.abs(block).max(initial=0)))
-            yield block
-
-    def notes(self, array):
-        return ["the recording is silent"] if self.loudest < SILENT else doubts(self.energy, array)
+    return Recorded(doubts.seconds, np.concatenate(rows), spectrogram.image(),
+                    sound.notes + list(doubts.sentences().values()))

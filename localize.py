@@ -12,6 +12,7 @@ from typing import NamedTuple
 from doatools.errors import UserError, exits_cleanly, explained
 
 FOA_ORDERS = ("acn", "fuma")
+JUDGED_EVERY_S = 30.0  # how often the levels of a stream are judged
 LOWEST_RATE, HIGHEST_RATE = 1000, 400_000  # Hz, of sound that is resampled to the rate of the model
 ACTIVE_ABOVE = 0.5  # that of doatools.types, which --help need not wait for
 
@@ -28,8 +29,9 @@ def build_parser():
                         help="best.pt of a training, or .onnx of export_doanet.py (default: the shipped model)")
     parser.add_argument("--array", metavar="NAME|FILE", help="the microphone array: foa, mic, or a YAML file such as "
                         "arrays/respeaker_6mic.yaml (default: that of the model, foa)")
-    parser.add_argument("--foa-order", choices=FOA_ORDERS, default="acn",
-                        help="ambisonic channels: acn (AmbiX: W, Y, Z, X) or fuma (W, X, Y, Z, W 3 dB lower)")
+    parser.add_argument("--foa-order", choices=FOA_ORDERS,
+                        help="ambisonic channels: acn (AmbiX: W, Y, Z, X) or fuma (W, X, Y, Z, W 3 dB lower); default: "
+                        "acn, for files marked as FuMa (.amb) fuma")
     parser.add_argument("--rotation", metavar="FILE", help="how the array stood (of check_dataset.py --rotation): "
                         "directions are reported in the axes of the room")
     parser.add_argument("--threshold", type=float, default=ACTIVE_ABOVE,
@@ -179,17 +181,16 @@ def localize(localizer, path, files, args):
     from doatools.data import sound_input
     from doatools.track.summary import COLUMNS, summary_lines
     from inference import track_recording
-    sound, config = sound_input.open_file(path), localizer.config
-    shown, hop_s = dataclasses.replace(sound, blocks=with_progress(sound, path.name)), config.features.label_hop_len_s
+    sound, hop_s = sound_input.open_file(path), localizer.config.features.label_hop_len_s
+    shown = dataclasses.replace(sound, blocks=with_progress(sound, path.name))
     page, columns = None, COLUMNS
     if files.page:
         from doatools.report import recording_page
-        reference = args.reference and recording_page.read_reference(args.reference, config)
+        reference = args.reference and recording_page.read_reference(args.reference, localizer.config)
         page, columns = recording_page.Writer(path.name, sound.rate, hop_s, reference), recording_page.COLUMNS
         shown.blocks = page.listening(shown.blocks)
     recorded = track_recording(localizer, shown, args.foa_order, args.threshold, args.latency, columns)
-    recorded = recorded._replace(rows=in_room(recorded.rows, args.rotation),
-                                 notes=recorded.notes + doubts_of_capsules(path, config.array))
+    recorded = recorded._replace(rows=in_room(recorded.rows, args.rotation))
     write_tracks(files.table, path.name, recorded, hop_s)
     if page:
         page.write(files.page, recorded, localizer.features.frequencies)
@@ -209,14 +210,6 @@ def in_room(rows, rotation):
         return rows
     from doatools.spatial.corrections import read_correction, rotated
     return rotated(rows, read_correction(rotation))
-
-
-def doubts_of_capsules(path, array):
-    """Sentences on channels that are not those of ``array``; [] for ambisonics."""
-    if array.kind == "ambisonic":
-        return []
-    from doatools.check import capsules
-    return capsules.doubts(path, array)
 
 
 def with_progress(sound, name):
@@ -243,6 +236,7 @@ def write_tracks(path, name, recorded, hop_s):
 
 def stream(localizer, args):
     """Standard input → a line per track and frame; the line of a frame without a source holds the time alone."""
+    from doatools.check.levels import Doubts
     from doatools.data import sound_input
     from doatools.track.rows import frame_lines
     from inference import fitted, stream_latency_s, track_sound
@@ -252,7 +246,17 @@ def stream(localizer, args):
     source = sound_input.open_stream(sys.stdin.buffer, rate, channels)
     sound = fitted(localizer, source, args.foa_order)
     latency, first = stream_latency_s(localizer, args.latency)
+    doubts, judged_s, told = Doubts(localizer.config.array, sound.rate), 0.0, set()
+    sound.blocks = doubts.watched(sound.blocks)
     parts = track_sound(localizer, sound, args.threshold, args.latency)
+
+    def tell_doubts():
+        """Print a note on each kind of doubt, once."""
+        for kind, text in doubts.sentences().items():
+            if kind not in told:
+                note(text)
+                told.add(kind)
+
     for text in sound.notes:
         note(text)
     note(f"{source.rate} Hz; a frame is reported at most {latency:.1f} s after its start (the first ones {first:.1f} "
@@ -266,12 +270,16 @@ def stream(localizer, args):
             for frame in range(frames, part.frames):
                 print(frame_lines(frame * hop_s, rows[rows["frame"] == frame], args.format), flush=True)
             frames = part.frames
+            if doubts.seconds - judged_s >= JUDGED_EVERY_S:
+                judged_s = doubts.seconds
+                tell_doubts()
     except BrokenPipeError:  # the reader has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
         note("stopped")
         return 130
+    tell_doubts()
     note(f"{frames * hop_s:.1f} s heard, {time.process_time() - started:.1f} s of computation")
     return 0
 

@@ -176,7 +176,7 @@ def with_nan(path):
     (truncate, "truncated: its header promises 38400 bytes of samples, it holds 37400"),
     (lambda path: path.write_bytes(b"RIFF"), "cannot be read as audio"),
     (lambda path: path.write_bytes(b""), "cannot be read as audio"),
-    (lambda path: None, "cannot be read as audio"),
+    (lambda path: None, "does not exist"),
 ])
 def test_unfit_audio(tmp_path, make, says):
     make(tmp_path / "bad.wav")

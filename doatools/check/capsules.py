@@ -1,58 +1,25 @@
 """Do the channels of a recording belong to the array that they are said to be of?
 
-Looked at are pairs of capsules: channels that are the same, of reversed polarity, that fall silent; and the delays
-between channels, whose sizes tell the distances of the capsules. Levels are judged in blocks of time, so that neither a
-spike nor a DC offset decides them.
+Looked at are pairs of capsules: channels that are the same, or of reversed polarity; and the delays between channels,
+whose sizes tell the distances of the capsules. Levels are judged in doatools/check/levels.py.
 
-M channels, P pairs, A attacks (see orientation), B blocks; audio is (samples, M).
+M channels, P pairs, A attacks (see orientation); audio is (samples, M).
 """
 
 import itertools
 
 import numpy as np
 import scipy.fft
-import soundfile
 from scipy.signal import butter, sosfilt
 
 from doatools.check import orientation
 from doatools.spatial.arrays import SPEED_OF_SOUND
 
-BLOCK_S = 0.1
-SILENT_DB = -50.0  # a channel that lies this far below the loudest is silent
-HEARD_DB = -40.0  # blocks this far below the loud ones are pauses
-DEAD_S = 1.0  # a channel that is silent for so long, up to the end, has died
 SAME = 0.9999  # correlation of channels that are one signal
 OPPOSITE = -0.5  # correlation of long waves at a channel of reversed polarity
 LONG_WAVES = 8  # times the distance of two capsules: a wave that both hear nearly alike
 FARTHER, FIT = 1.2, 0.85  # delays beyond this ratio disagree; their pattern must correlate so much to speak of a ratio
 FEWEST = 40  # attacks
-
-
-def block_levels(audio, fs):
-    """Levels (B, M) of blocks in dB, DC apart."""
-    size = max(2, round(BLOCK_S * fs))
-    count = max(1, len(audio) // size)
-    blocks = audio[: count * size].reshape(count, -1, audio.shape[1]) if len(audio) >= size else audio[None]
-    return 20 * np.log10(blocks.std(axis=1) + 1e-12)
-
-
-def silent_channels(levels):
-    """Channels silent in nearly all blocks of (B, M) in which another is heard, and {channel: block} of those that
-    die."""
-    loudest = levels.max(axis=1)
-    heard = loudest > max(-110.0, np.percentile(loudest, 90) + HEARD_DB)
-    if not heard.any():
-        return [], {}
-    quiet = levels < loudest[:, None] + SILENT_DB
-    silent = [channel for channel in range(levels.shape[1]) if quiet[heard, channel].mean() > 0.95]
-    dead = {}
-    for channel in set(range(levels.shape[1])) - set(silent):
-        alive = np.flatnonzero(heard & ~quiet[:, channel])
-        after = np.flatnonzero(heard)
-        after = after[after > (alive[-1] if len(alive) else -1)]
-        if len(after) * BLOCK_S >= DEAD_S:
-            dead[channel] = int(after[0])
-    return silent, dead
 
 
 def same_channels(audio):
@@ -153,19 +120,11 @@ def judge_delays(measured, labelled, fs, array):
     return ""
 
 
-def doubts(path, array, longest_s=300.0):
-    """Sentences on the channels of a file, of up to ``longest_s`` from its start: what can be told without labels."""
-    with soundfile.SoundFile(path) as file:
-        fs = file.samplerate
-        audio = file.read(round(longest_s * fs), dtype="float32", always_2d=True)
-    if len(audio) < fs or audio.shape[1] != array.channels or not np.ptp(audio):
+def doubts(audio, fs, array):
+    """Sentences on the waves in the channels of audio: what can be told without labels, by its first minutes."""
+    if len(audio) < fs or not np.ptp(audio):
         return []
-    silent, dead = silent_channels(block_levels(audio, fs))
-    sentences = [f"channel {channel + 1} falls silent at {block * BLOCK_S:.0f} s and stays so"
-                 for channel, block in dead.items()]
-    if silent or dead:
-        return sentences
-    sentences += [f"channels {one + 1} and {other + 1} hold the same signal" for one, other in same_channels(audio)]
+    sentences = [f"channels {one + 1} and {other + 1} hold the same signal" for one, other in same_channels(audio)]
     sentences += [f"channel {channel + 1} has the wrong polarity"
                   for channel in reversed_channels(audio, fs, array)]
     return sentences or [text for text in (too_far_apart(audio, fs, array),) if text]

@@ -15,9 +15,10 @@ import numpy as np
 from tqdm import tqdm
 
 from doatools.check import alignment, capsules, orientation
+from doatools.check.levels import BLOCK_S, block_levels, silent_channels
 from doatools.cluster import results_of
 from doatools.data.audiofiles import inspect_audio, read_audio
-from doatools.data.dcase import FRAME_S, TAU_NAME, find_recordings, is_mixture, number_events, read_dcase
+from doatools.data.dcase import FRAME_S, TAU_NAME, find_recordings, is_mixture, number_events, read_dcase, without_audio
 from doatools.data.readers import unlabelled
 from doatools.data.slots import count_overlap, rows_at
 from doatools.errors import UserError
@@ -155,7 +156,7 @@ def find_items(data, datasets, report):
             findings += [Finding(f"no recording of that name in {name}_{part}; add it or take the file away",
                                  _name(annotations[stem])) for stem in sorted(annotations.keys() - audio.keys())]
             if not audio:
-                findings.append(Finding("the folder holds no WAV file", f"{name}_{part}"))
+                findings.append(Finding(f"the folder {without_audio(root / f'{name}_{part}')}", f"{name}_{part}"))
         stems = sorted(set().union(*files.values()))
         items += [Item(stem, annotations.get(stem), {name: audio[stem] for name, audio in files.items()
                                                      if stem in audio}) for stem in stems]
@@ -247,8 +248,8 @@ def _rows_of_reader(data, array, recording, seconds):
 
 def read_loosely(path):
     """Lines of a CSV that are five or six numbers → EVENT_ROWS, angles in range or not."""
-    require_file(path)
     rows = []
+    require_file(path)
     for line in path.read_text(encoding="utf-8-sig", errors="replace").splitlines():
         try:
             numbers = [float(cell) for cell in line.split(",")]
@@ -286,16 +287,16 @@ def _refusal(path, error):
 
 def _silence(audio, fs, array, rows):
     """Silent, equal, reversed or failing channels of audio (samples, M), as a list of faults."""
-    levels = capsules.block_levels(audio, fs)
+    levels = block_levels(audio, fs)
     if levels.max() < -120:
         sounding = rows is not None and len(rows)
         return ["silent in all channels, though its CSV names sources"] if sounding else []
     names = dict(enumerate(f" ({name})" for name in "WYZX")) if array.kind == "ambisonic" else {}
-    silent, dead = capsules.silent_channels(levels)
+    silent, dead = silent_channels(levels)
     loudest = np.percentile(levels.max(axis=1), 90)
     faults = [f"channel {channel + 1}{names.get(channel, '')} is silent, the loudest is at {loudest:.0f} dB; "
               "check the cable or the export and make the file again" for channel in silent]
-    faults += [f"channel {channel + 1}{names.get(channel, '')} falls silent at {block * capsules.BLOCK_S:.1f} s and "
+    faults += [f"channel {channel + 1}{names.get(channel, '')} falls silent at {block * BLOCK_S:.1f} s and "
                "stays so; check the cable or the export and make the file again" for channel, block in dead.items()]
     same = capsules.same_channels(audio) if not silent else []
     if len(same) == audio.shape[1] * (audio.shape[1] - 1) // 2 and same:

@@ -3,14 +3,13 @@
 Audio is float32 (samples, channels); integer samples are scaled to [-1, 1).
 """
 
-import os
-import struct
-
 import numpy as np
 import soundfile
 
+from doatools.data.wav_headers import find_samples, readable
 from doatools.errors import UserError
 
+ORDERS = {(order + 1) ** 2: order for order in range(2, 8)}  # of ambisonics, by the number of channels
 SUBTYPES = ("PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")  # lossy and 8-bit samples distort phases
 
 
@@ -28,7 +27,7 @@ def inspect_audio(path, fs, channels, picked=(), file_fs=0):
     UserError
         Unreadable, empty or truncated file; wrong sample rate, channel count or sample format.
     """
-    return _resampled_length(_inspect(path, file_fs or fs, channels, picked).frames, file_fs or fs, fs)
+    return _resampled_length(_inspect(path, file_fs or fs, channels, picked)[0].frames, file_fs or fs, fs)
 
 
 def _resampled_length(frames, file_fs, fs):
@@ -36,8 +35,10 @@ def _resampled_length(frames, file_fs, fs):
 
 
 def _inspect(path, fs, channels, picked):
+    """The info of soundfile, and the Samples of a WAV file."""
     try:
-        info = soundfile.info(path)
+        samples = find_samples(path)
+        info = soundfile.info(readable(path, samples))
     except (soundfile.SoundFileError, OSError) as error:
         raise UserError(f"{path} cannot be read as audio ({error}); get or make the file again") from None
     if info.samplerate != fs:
@@ -47,14 +48,25 @@ def _inspect(path, fs, channels, picked):
         raise UserError(f"{path} has {info.channels} channel(s); channels {', '.join(str(c + 1) for c in picked)} are "
                         "to be read")
     if not picked and info.channels != channels:
-        raise UserError(f"{path} has {info.channels} channel(s), not {channels}")
+        raise UserError(f"{path} has {info.channels} channel(s), not {channels}{higher_order(info.channels, channels)}")
+    if samples and samples.header.fuma:
+        raise UserError(f"{path} is marked as FuMa ambisonics (.amb); datasets are AmbiX: reorder its channels and "
+                        "raise W by 3 dB (sox in.amb out.wav remix 1v1.4142 3 4 2)")
     if info.subtype not in SUBTYPES:
         raise UserError(f"{path} holds {info.subtype} samples; only {', '.join(SUBTYPES)} preserve levels and phases: "
                         "make it again from the uncompressed recording")
-    refuse_truncated(path)
     if info.frames == 0:
         raise UserError(f"{path} holds no samples; remove it or make it again")
-    return info
+    return info, samples
+
+
+def higher_order(found, wanted):
+    """What to do with ``found`` channels where ``wanted`` are read, if they may be ambisonics of a higher order; ''
+    otherwise."""
+    if wanted != 4 or found not in ORDERS:
+        return ""
+    return (f"; if this is ambisonics of order {ORDERS[found]} in ACN order, its first 4 channels are first order: sox "
+            "in.wav out.wav remix 1 2 3 4")
 
 
 def read_audio(path, fs, channels, max_samples=-1, picked=(), file_fs=0):
@@ -68,10 +80,10 @@ def read_audio(path, fs, channels, max_samples=-1, picked=(), file_fs=0):
         As for ``inspect_audio``; or a sample is NaN or infinite (the first one is named).
     """
     rate = file_fs or fs
-    info = _inspect(path, rate, channels, picked)
+    info, samples = _inspect(path, rate, channels, picked)
     length = _resampled_length(info.frames, rate, fs)
     length = length if max_samples < 0 else min(max_samples, length)
-    audio = _read(path, info, -(-length * rate // fs))
+    audio = _read(path, readable(path, samples), info, -(-length * rate // fs))
     if picked:
         audio = audio[:, list(picked)]
     if rate == fs:
@@ -81,10 +93,10 @@ def read_audio(path, fs, channels, max_samples=-1, picked=(), file_fs=0):
     return np.pad(audio, ((0, length - len(audio)), (0, 0)))
 
 
-def _read(path, info, frames):
+def _read(path, source, info, frames):
     whole, fs = info.subtype == "PCM_16", info.samplerate
     try:
-        audio, _ = soundfile.read(path, frames=frames, dtype="int16" if whole else "float32", always_2d=True)
+        audio, _ = soundfile.read(source, frames=frames, dtype="int16" if whole else "float32", always_2d=True)
     except soundfile.SoundFileError as error:
         raise UserError(f"{path} cannot be read as audio ({error}); get or make the file again") from None
     if whole:  # the same values as by libsndfile, in half the time
@@ -95,25 +107,3 @@ def _read(path, info, frames):
         raise UserError(f"{path}: sample {sample} ({sample / fs:.3f} s) of channel {channel + 1} is "
                         f"{audio[sample, channel]}; repair the recording or remove it")
     return audio
-
-
-def refuse_truncated(path):
-    """UserError for a WAV that is shorter than its header says; libsndfile would read it without complaint."""
-    with open(path, "rb") as file:
-        head = file.read(12)
-        if head[:4] not in (b"RIFF", b"RF64") or head[8:] != b"WAVE":
-            return  # not a WAV: no size to compare
-        large_size = None
-        while len(chunk := file.read(8)) == 8:
-            name, size = struct.unpack("<4sI", chunk)
-            if name == b"data":
-                promised = large_size if large_size is not None else size
-                held = os.fstat(file.fileno()).st_size - file.tell()
-                if promised > held:
-                    raise UserError(f"{path} is truncated: its header promises {promised} bytes of samples, it holds "
-                                    f"{held}; copy or download it again")
-                return
-            start = file.tell()
-            if name == b"ds64":  # where RF64, for files beyond 4 GiB, keeps the size
-                large_size = struct.unpack("<QQ", file.read(16))[1]
-            file.seek(start + size + size % 2)

@@ -3,8 +3,8 @@
 Audio is float32 (samples, channels), full scale ±1. Only one block is held at a time, so length costs no memory.
 """
 
+import dataclasses
 import queue
-import struct
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +13,8 @@ import numpy as np
 import soundfile
 import soxr
 
-from doatools.data.audiofiles import SUBTYPES, refuse_truncated
+from doatools.data.audiofiles import SUBTYPES
+from doatools.data.wav_headers import FORMS, find_samples, is_chunk_name, read_header, readable
 from doatools.errors import UserError
 
 BLOCK_S = 5.0  # length of a block that is read from a file
@@ -23,8 +24,15 @@ HELD_S = 10.0  # of the sound of a sound card that may wait to be processed; mor
 SILENT_CARD_S = 5.0  # without a block, after which a sound card is given up
 SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".w64", ".rf64", ".aif", ".aiff", ".caf")
 
-_PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE  # sample formats in the header of a WAV
-_SAMPLES = {(_PCM, 16): "<i2", (_PCM, 24): "s24", (_PCM, 32): "<i4", (_FLOAT, 32): "<f4", (_FLOAT, 64): "<f8"}
+_PCM, _FLOAT = 1, 3  # sample formats in the header of a WAV
+_SAMPLES = {(_PCM, 16): "i2", (_PCM, 24): "s24", (_PCM, 32): "i4", (_FLOAT, 32): "f4", (_FLOAT, 64): "f8"}
+# What other files begin with: (place, bytes, what it is).
+_SIGNATURES = (
+    (0, b"fLaC", "FLAC"), (0, b"OggS", "Ogg"), (0, b"riff\x2e\x91\xcf\x11", "Wave64"), (0, b"FORM", "AIFF"),
+    (0, b"caff", "CAF"), (0, b".snd", "AU"), (0, b"ID3", "MP3"), (4, b"ftyp", "MP4"), (0, b"\x1aE\xdf\xa3", "Matroska"),
+    (0, b"wvpk", "WavPack"), (0, b"MAC ", "Monkey's Audio"), (0, b"TTA1", "True Audio"), (0, b"#!AMR", "AMR"),
+    (0, b"NIST_1A", "SPHERE"), (0, b"Creative Voi", "VOC"), (0, b"FRM8", "DSDIFF"), (0, b"DSD ", "DSF"),
+    (0, b"\x30\x26\xb2\x75", "WMA"), (0, b"PK\x03\x04", "ZIP"), (0, b"RIFF", "RIFF, but not WAV"))
 
 
 @dataclass
@@ -38,30 +46,36 @@ class Sound:
     seconds: float | None = None  # None for a stream, whose length is unknown
     notes: list = field(default_factory=list)  # sentences for the user
     lost: int = 0  # samples that a live source could not hold
+    fuma: bool = False  # marked as ambisonics in FuMa order and gains
 
 
 def open_file(path):
     """A Sound of any file that libsndfile reads; UserError if it cannot be read."""
     try:
-        info = soundfile.info(path)
+        samples = find_samples(path)
+        cut = ""
+    except UserError as error:  # what there is of a cut file is read
+        samples, cut = None, f"{error}; the samples in the file are used"
+    except OSError:
+        samples, cut = None, ""
+    try:
+        info = soundfile.info(readable(path, samples))
     except (soundfile.SoundFileError, OSError) as error:
         raise UserError(f"{path} cannot be read as audio ({error}); use WAV, FLAC or OGG") from None
     if info.frames == 0:
         raise UserError(f"{path} holds no samples")
-    sound = Sound(str(path), info.samplerate, info.channels, _file_blocks(path, info.samplerate), info.duration)
+    sound = Sound(str(path), info.samplerate, info.channels, _file_blocks(path, samples, info.samplerate),
+                  info.duration, fuma=samples is not None and samples.header.fuma)
     if info.subtype not in SUBTYPES:
         sound.notes.append(f"its samples are {info.subtype}: lossy coding distorts levels and phases between channels, "
                            "which directions are estimated from")
-    try:
-        refuse_truncated(path)
-    except UserError as error:
-        sound.notes.append(f"{error}; the samples in the file are used")
+    sound.notes += [text for text in (cut, samples and samples.note) if text]
     return sound
 
 
-def _file_blocks(path, rate):
+def _file_blocks(path, samples, rate):
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(readable(path, samples)) as file:
             yield from _finite(file.blocks(round(BLOCK_S * rate), dtype="float32", always_2d=True), path, rate)
     except soundfile.SoundFileError as error:
         raise UserError(f"{path} cannot be read to its end ({error}); get or make the file again") from None
@@ -91,7 +105,7 @@ def paced(sound, clock=time.monotonic, sleep=time.sleep):
                 passed += len(part)
                 sleep(max(start + passed / sound.rate - clock(), 0))
                 yield part
-    return Sound(sound.name, sound.rate, sound.channels, blocks(), sound.seconds, sound.notes)
+    return dataclasses.replace(sound, blocks=blocks())
 
 
 def open_card(channels, rate, device=None, picked=None):
@@ -163,15 +177,35 @@ def open_stream(file, rate, channels, name="standard input"):
     """A Sound of a binary stream, buffered or not: WAV if it begins like one, else raw 16-bit little-endian PCM.
 
     ``rate`` and ``channels`` are those of raw PCM. Blocks are as long as what the stream has available.
+
+    Raises
+    ------
+    UserError
+        The stream begins like a file of another format, or with an incomplete header.
     """
-    start = _read(file, 4)
-    if start not in (b"RIFF", b"RF64"):
-        return Sound(name, rate, channels, _stream_blocks(file, start, "<i2", channels, None))
-    kind, channels, rate, bits, size = _read_wav_header(file, name)
-    if (kind, bits) not in _SAMPLES:
-        raise UserError(f"{name}: WAV samples of format {kind} with {bits} bits; send PCM of 16, 24, 32 bits or floats")
-    blocks = _stream_blocks(file, b"", _SAMPLES[kind, bits], channels, size)
-    return Sound(name, rate, channels, _finite(blocks, name, rate))
+    start = _read(file, 12)
+    if start[:4] in FORMS and start[8:] == b"WAVE":
+        return _wav_stream(file, start, name)
+    for place, signature, kind in _SIGNATURES:
+        if start[place:].startswith(signature):
+            raise UserError(f"{name} is {kind}; WAV or raw 16-bit PCM is read from a stream: convert it first (ffmpeg "
+                            "-i - -f wav -), or give the file without --stream")
+    return Sound(name, rate, channels, _stream_blocks(file, start, "<i2", channels, None))
+
+
+def _wav_stream(file, start, name):
+    def read(count):
+        nonlocal start
+        held, start = start[:count], start[count:]
+        return held + _read(file, count - len(held))
+
+    header = read_header(read, name)
+    sample = _SAMPLES.get((header.kind, header.bits))
+    if sample is None or not header.channels or not header.rate:
+        raise UserError(f"{name}: WAV samples of format {header.kind} with {header.bits} bits, {header.channels} "
+                        f"channels, {header.rate} Hz; send PCM of 16, 24, 32 bits or floats")
+    blocks = _stream_blocks(file, b"", header.order + sample, header.channels, header.size or None)
+    return Sound(name, header.rate, header.channels, _finite(blocks, name, header.rate), fuma=header.fuma)
 
 
 def _read(file, count):
@@ -183,34 +217,17 @@ def _read(file, count):
     return b"".join(parts)
 
 
-def _read_wav_header(file, name):
-    """After 'RIFF': (sample format, channels, rate, bits, bytes of samples or None if the header does not know)."""
-    _read(file, 8)
-    layout = None
-    while len(head := _read(file, 8)) == 8:
-        chunk, size = struct.unpack("<4sI", head)
-        if chunk == b"data":
-            if layout is None:
-                break
-            # Programs that write to a pipe do not know the size yet and write 0 or the largest number.
-            return *layout, None if size == 0 or size >= 0x7FFFFFF0 else size
-        content = _read(file, size + size % 2)
-        if chunk == b"fmt " and len(content) >= 16:
-            kind, channels, rate, _, _, bits = struct.unpack("<HHIIHH", content[:16])
-            if kind == _EXTENSIBLE and len(content) >= 26:
-                kind = struct.unpack("<H", content[24:26])[0]
-            layout = kind, channels, rate, bits
-    raise UserError(f"{name}: the WAV header is incomplete")
-
-
 def _stream_blocks(file, held, sample, channels, size):
-    """Samples as they arrive, beginning with the bytes ``held``, up to ``size`` bytes."""
-    width = channels * {"s24": 3}.get(sample, 0) or channels * np.dtype(sample).itemsize
+    """Samples as they arrive, beginning with the bytes ``held``, up to ``size`` bytes, or to the end if what follows
+    these is no other chunk: sizes beyond 4 GiB do not fit into a header."""
+    width = channels * (3 if sample[1:] == "s24" else np.dtype(sample).itemsize)
     read = getattr(file, "read1", file.read)
     left = np.inf if size is None else size
     while left > 0 and (part := read(int(min(65536, left)))):
         left -= len(part)
         held += part
+        if left <= 0 and (more := _read(file, 8)) and not is_chunk_name(more[:4]):
+            held, left = held + more, np.inf
         whole = len(held) - len(held) % width
         if whole:
             yield _as_float(held[:whole], sample).reshape(-1, channels)
@@ -218,9 +235,9 @@ def _stream_blocks(file, held, sample, channels, size):
 
 
 def _as_float(data, sample):
-    if sample == "s24":
+    if sample[1:] == "s24":
         padded = np.zeros((len(data) // 3, 4), np.uint8)
-        padded[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
+        padded[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)[:, :: 1 if sample[0] == "<" else -1]
         return (padded.view("<i4")[:, 0] / 2.0**31).astype(np.float32)
     values = np.frombuffer(data, sample)
     scale = 2.0 ** (8 * values.itemsize - 1) if values.dtype.kind == "i" else 1.0
@@ -234,7 +251,7 @@ def resampled(sound, rate):
     note = f"resampled from {sound.rate} to {rate} Hz"
     if sound.rate < rate:
         note += f"; the model was trained with sound above its {sound.rate / 2000:g} kHz: expect larger errors"
-    return Sound(sound.name, rate, sound.channels, _resample(sound, rate), sound.seconds, [*sound.notes, note])
+    return dataclasses.replace(sound, rate=rate, blocks=_resample(sound, rate), notes=[*sound.notes, note])
 
 
 def _resample(sound, rate):

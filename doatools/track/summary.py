@@ -1,4 +1,4 @@
-"""What is reported of a recording and its tracks (see rows): spectrogram, warnings, and a summary as text."""
+"""What is reported of a recording and its tracks (see rows): spectrogram, and a summary as text."""
 
 from typing import NamedTuple
 
@@ -33,22 +33,6 @@ class Spectrogram:
     def image(self):
         """The mean spectra, (columns, F)."""
         return self._sums / np.maximum(self._counts, 1)[:, None]
-
-
-def doubts(energy, array):
-    """Warnings about a recording whose channel energies (M,) are unlikely for the array."""
-    silent = np.flatnonzero(energy < 1e-8 * energy.max())
-    if len(silent):
-        return [f"channel {channel + 1} is silent: directions are wrong" for channel in silent]
-    if array.kind == "ambisonic":
-        ratio = energy[1:].sum() / energy[0]
-        return [] if ratio < 1.5 else [
-            f"channels 2 to 4 together have {ratio:.1f} times the energy of channel 1, where 1 or less is usual; 2 "
-            "suggests FuMa (--foa-order fuma), 3 suggests N3D gains or raw capsules: directions may be wrong"]
-    spread = 10 * np.log10(energy.max() / energy.min())
-    return [] if spread < 4 or array.axes.any() else [  # cardioids differ by where they point
-        f"the levels of the channels differ by up to {spread:.0f} dB, those of omnidirectional capsules by about 1 dB: "
-        "is this ambisonics, or do gains differ? Directions may be wrong"]
 
 
 class Summary(NamedTuple):
