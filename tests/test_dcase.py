@@ -278,5 +278,18 @@ def test_missing_and_unpaired_files(folder):
         find_recordings(folder, "foa")
     for path in (folder / "foa_dev").iterdir():
         path.unlink()
-    with pytest.raises(UserError, match="holds no WAV file"):
+    with pytest.raises(UserError, match=r"holds no WAV file$"):
         find_recordings(folder, "foa")
+    (folder / "foa_dev" / "dev-train-sony").mkdir()
+    (folder / "foa_dev" / "dev-train-sony" / "fold3.WAV").touch()
+    with pytest.raises(UserError, match=r"sub-folders hold 1 \(first: dev-train-sony/fold3\.WAV\): .*format=dcase2021"):
+        find_recordings(folder, "foa")
+
+
+def test_a_frame_far_beyond_any_recording_costs_no_memory(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("0,1,0,10,20\n999999,1,0,10,20\n")
+    assert len(read_dcase(path)) == 2
+    path.write_text("0,1,0,10,20\n1e9,1,0,10,20\n")
+    with pytest.raises(UserError, match=r"a\.csv, line 2: frame 1e\+09 is 27\.7778 hours or more after the start"):
+        read_dcase(path)

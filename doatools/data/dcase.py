@@ -23,6 +23,7 @@ from doatools.types import EVENT_ROWS, Recording
 
 FRAME_S = 0.1  # of the annotation format
 LONGEST = 1.5  # of a coordinate in results that state x, y, z
+MOST_FRAMES = 1_000_000  # of a recording: 28 hours; each frame costs memory, whether it has a source or not
 SHARED = 1000  # added to the track id of a source that shares it with another one in its frame
 # The splits of each role: the folds of TAU-NIGENS, or the words in a splits.csv.
 ROLES = {
@@ -171,6 +172,7 @@ def _faults(columns, n_frames):
     yield frame < 0, "frame {frame:g} is negative; frames count from 0"
     if n_frames is not None:
         yield frame >= n_frames, f"frame {{frame:g}} is beyond the end of the recording ({n_frames} frames)"
+    yield frame >= MOST_FRAMES, f"frame {{frame:g}} is {MOST_FRAMES * FRAME_S / 3600:g} hours or more after the start"
     for name, value, limit in zip(names[3:], angles, (180, 90)):  # NaN is outside as well
         yield ~(np.abs(value) <= limit), f"{name} {{{name}:g}} is outside [-{limit}, {limit}] degrees"
     yield distance < 0, "distance {distance:g} is negative; distances are in cm"
@@ -286,7 +288,7 @@ def pair_files(audio_dir, annotation_dir, is_left_out=lambda stem: False):
 def pair_by_stem(audio, annotations, audio_dir, annotation_dir):
     """The same of files found already, {stem: path} each."""
     if annotations and not audio:
-        raise UserError(f"{audio_dir} holds no WAV file")
+        raise UserError(f"{audio_dir} {without_audio(audio_dir)}")
     for files, partners, missing in ((audio, annotations, f"no annotation in {annotation_dir}"),
                                      (annotations, audio, f"no recording in {audio_dir}")):
         alone = sorted(files.keys() - partners.keys())
@@ -307,8 +309,17 @@ def _pairs(dataset_dir, array, part, mixtures):
                             "dataset_dir to its folder")
     pairs = pair_files(audio_dir, csv_dir, (lambda stem: False) if mixtures else is_mixture)
     if not pairs:
-        raise UserError(f"{audio_dir} holds no WAV file")
+        raise UserError(f"{audio_dir} {without_audio(audio_dir)}")
     return pairs
+
+
+def without_audio(folder):
+    """'holds no WAV file', and where there are some in its sub-folders, what to do."""
+    below = sorted(path for path in Path(folder).rglob("*") if has_suffix(path, ".wav"))
+    if not below:
+        return "holds no WAV file"
+    return (f"holds no WAV file; its sub-folders hold {len(below)} (first: {below[0].relative_to(folder)}): for "
+            "DCASE2021, STARSS22 and STARSS23 set format=dcase2021, starss22 or starss23, or else move the files up")
 
 
 def _from_name(audio, annotation):

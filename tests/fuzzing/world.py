@@ -23,6 +23,10 @@ def make(folder):
     from tut_helpers import make_tut
     folder = Path(folder)
     data = make_dataset(folder / "data", seconds=SECONDS)
+    for kind in ("foa", "mic", "metadata"):  # two recordings of a room, which augment_files.py mixes
+        suffix = ".csv" if kind == "metadata" else ".wav"
+        one = data / f"{kind}_dev" / f"fold3_room1_mix001_ov1{suffix}"
+        shutil.copy(one, one.with_name(f"fold3_room1_mix002_ov1{suffix}"))
     make_tut(folder / "tut" / "ansim", seconds=1.0, overlaps=(1,))
     _run("batch_feature_extraction", f"dataset_dir={data}", "--jobs", "1")
     _run("train_doanet", "1", "job", f"dataset_dir={data}", f"results_dir={folder / 'results'}", *SMALL)
