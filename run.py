@@ -131,6 +131,7 @@ def find_run(run, config):
     from doatools.train.runs import to_resume
     remove_leftovers(run.folder)
     if not run.last.is_file():
+        run.refuse_finished()
         return None
     saved = to_resume(run, config, "another --log_dir")
     print(f"continues after epoch {saved['epoch']}")

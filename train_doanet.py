@@ -68,6 +68,7 @@ def find_run(run, config, resume, overwrite):
     from doatools.train.runs import to_resume
     remove_leftovers(run.folder)
     if resume and not run.last.is_file():
+        run.refuse_finished()
         print(f"{run.folder} holds no finished epoch: the run starts from the beginning")
         return None
     if overwrite or not run.exists():

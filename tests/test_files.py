@@ -8,10 +8,11 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from doatools import files
-from doatools.data.cache import is_fresh, making
+from doatools.data.cache import is_fresh, making, stamp
 from doatools.errors import Terminated, UserError, exits_cleanly
 
 NOBODY = 4_194_999  # beyond the largest process id of Linux
@@ -86,6 +87,26 @@ def test_a_note_vouches_for_one_content(tmp_path):
     with pytest.raises(RuntimeError), making(path, {"hop": 240}) as temporary:
         raise RuntimeError
     assert path.exists() and not is_fresh(path, made_from) and not is_fresh(path, {"hop": 240})
+
+
+@pytest.mark.parametrize("size", [100, 1_000_000])
+def test_size_and_time_alone_do_not_vouch_for_a_file(size, tmp_path):
+    source, other, path = (tmp_path / name for name in ("a.wav", "b.wav", "a.npy"))
+    for number, file in enumerate((source, other)):
+        file.write_bytes(np.random.default_rng(number).bytes(size))
+        os.utime(file, (1_000_000, 1_000_000))
+    before = stamp(source)
+    with making(path, {"source": before}) as temporary:
+        temporary.write_bytes(source.read_bytes())
+    assert is_fresh(path, {"source": stamp(source)})
+    source.rename(tmp_path / "c")
+    other.rename(source)  # another file of the same size and time
+    assert stamp(source)[:2] == before[:2] and not is_fresh(path, {"source": stamp(source)})
+    assert is_fresh(path, {"source": before})
+    with open(path, "r+b") as file:  # as a file that was not written to its end before the power failed
+        file.seek(size // 2)
+        file.write(bytes(size - size // 2))
+    assert not is_fresh(path, {"source": before})
 
 
 @pytest.mark.parametrize("error, status, says", [

@@ -11,6 +11,7 @@ import torch
 import cls_metric
 import train_doanet
 from doanet_parameters import get_params
+from doatools.data.cache import making
 from doatools.files import alone_in
 from doatools.train import checkpoint
 from doatools.train.loop import LossWatch, make_fabric, make_schedule
@@ -94,6 +95,20 @@ def test_a_checkpoint_alone_rebuilds_its_model(tiny_data, tmp_path):
     assert list((folder / "tensorboard").iterdir())
 
 
+def test_a_finished_run_without_its_last_checkpoint_is_not_begun_anew(tiny_data, tmp_path, capsys):
+    assert train(tiny_data, tmp_path, "nb_epochs=1") == 0
+    folder = tmp_path / "1_first"
+    best = (folder / "best.pt").read_bytes()
+    (folder / "last.pt").unlink()
+    assert train(tiny_data, tmp_path, "nb_epochs=1", "--resume") == 2
+    error = capsys.readouterr().err
+    assert "best.pt is of epoch 1, and there is no last.pt to resume" in error and "--overwrite" in error
+    assert (folder / "best.pt").read_bytes() == best
+    (folder / "scores.json").unlink()  # as a kill in the first epoch leaves it, after best.pt and before last.pt
+    assert train(tiny_data, tmp_path, "nb_epochs=1", "--resume") == 0
+    assert (folder / "last.pt").exists() and "starts from the beginning" in capsys.readouterr().out
+
+
 def test_early_stopping_counts_from_the_last_better_epoch(tiny_data, tmp_path, monkeypatch):
     selected = iter([0.5, 0.6, 0.4, 0.45, 0.45, 0.1])
     monkeypatch.setattr(cls_metric, "selection_score", lambda scores: next(selected))
@@ -125,7 +140,9 @@ def test_a_loss_that_is_no_number_names_its_recordings(tiny_data, tmp_path, caps
     poisoned = next((data / "features" / "foa_dev_norm").glob("fold3*.npy"))
     values = np.load(poisoned)
     values[0] = np.nan
-    np.save(poisoned, values)  # copied files are as fresh as the originals only if their times are kept
+    made_from = json.loads(poisoned.with_suffix(".json").read_text())["made_from"]
+    with making(poisoned, made_from) as temporary:  # else it would count as out of date
+        np.save(temporary, values)
     assert train(data, tmp_path, "nb_epochs=1") == 2
     error = capsys.readouterr().err
     assert poisoned.stem in error and "no longer a finite number" in error

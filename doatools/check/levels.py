@@ -66,7 +66,7 @@ class Doubts:
         self._size = max(2, round(BLOCK_S * fs))
         self._levels, self._left_out = deque(maxlen=KEPT_BLOCKS), 0
         self._rest = np.zeros((0, array.channels), np.float32)  # samples of the next block
-        self._kept = []  # the first KEPT_S of sound from capsules
+        self._kept, self._of_kept = [], (0, {})  # the first KEPT_S of sound from capsules; what was said of so many
 
     @property
     def seconds(self):
@@ -130,7 +130,8 @@ class Doubts:
             "dB: is this ambisonics, or do gains differ? Directions may be wrong")}
 
     def _of_waves(self):
-        if not self._kept:
-            return {}
-        from doatools.check import capsules  # imports much of scipy
-        return {text: text for text in capsules.doubts(np.concatenate(self._kept), self.fs, self.array)}
+        if len(self._kept) > self._of_kept[0]:
+            from doatools.check import capsules  # imports much of scipy
+            texts = capsules.doubts(np.concatenate(self._kept), self.fs, self.array)
+            self._of_kept = len(self._kept), {text: text for text in texts}
+        return self._of_kept[1]

@@ -74,6 +74,20 @@ class Run:
     def exists(self):
         return self.last.is_file() or self.best.is_file()
 
+    def refuse_finished(self):
+        """UserError if there is no last.pt to resume, but a best.pt that is more than the first epoch of a stopped run.
+
+        A run that is killed in its first epoch may leave best.pt alone: that is repeated.
+        """
+        if self.last.is_file() or not self.best.is_file():
+            return
+        saved = checkpoint.load(self.best)
+        more = saved["epoch"] > 1 or len(self.history()) > 1 or (self.folder / "scores.json").exists()
+        if more and not saved["quick_test"]:
+            raise UserError(f"{self.best} is of epoch {saved['epoch']}, and there is no last.pt to resume; replace the "
+                            f"run by --overwrite, or start another job (with init_weights={self.best} from its "
+                            "weights)")
+
     def clear(self):
         """Remove the files of an earlier run, so that none describes a run that is gone."""
         for name in ("last.pt", "best.pt", "best.onnx", "log.jsonl", "scores.json", "evaluation.json", "report.html",
