@@ -78,16 +78,16 @@ class Pointers(nn.Module):
         for first in shape.vectors:
             vectors[:, [first, first + 1, first + 2], [1, 2, 0]] = 1.0
         self.vectors = nn.Parameter(vectors)
-        self.masks = nn.Conv2d(maps, POINTERS * self.ratio * BAND_STRIDE, 1)
+        self.masks = nn.Linear(maps, self.ratio * BAND_STRIDE * POINTERS)
 
     def forward(self, features, maps):
+        # Frames and bands are in the order of the maps, (F', R, 4), so that masks need not be copied into another one.
         vectors = torch.einsum("bctf,fcv->btfv", features, self.vectors)  # (B, T', F, 3)
-        batch, span = features.shape[0], self.ratio * features.shape[3]
-        vectors = vectors.reshape(batch, -1, span, 3)  # (B, T, R·F, 3)
-        masks = self.masks(maps).permute(0, 2, 3, 1)  # (B, T, F', P·R·4)
-        masks = masks.reshape(batch, -1, maps.shape[3], POINTERS, self.ratio, BAND_STRIDE)
-        masks = masks.permute(0, 1, 3, 4, 2, 5).reshape(batch, -1, POINTERS, span)  # (B, T, P, R·F)
-        return masks.softmax(-1) @ vectors
+        vectors = vectors.unflatten(2, (-1, BAND_STRIDE)).unflatten(1, (-1, self.ratio))  # (B, T, R, F', 4, 3)
+        vectors = vectors.transpose(2, 3).flatten(2, 4)  # (B, T, R·F, 3)
+        masks = self.masks(maps.permute(0, 2, 3, 1))  # (B, T, F', R·4·P)
+        masks = masks.unflatten(3, (-1, POINTERS)).flatten(2, 3)  # (B, T, R·F, P)
+        return masks.softmax(-2).transpose(-2, -1) @ vectors
 
 
 class Gather(nn.Module):

@@ -96,7 +96,7 @@ def bearing_parts(model, features):
     place, span = FRAMES * bands // stem.stride[1], frames // FRAMES * bands  # of maps; R·F
     given = channels_last(BATCH, maps, FRAMES, bands // stem.stride[1])
     states, pointers = learned(BATCH, FRAMES, model.gru.hidden_size), learned(BATCH, FRAMES, POINTERS, 3)
-    masking = maps * model.pointers.masks.out_channels * place + FRAMES * span * 3 * (channels + POINTERS)
+    masking = maps * model.pointers.masks.out_features * place + FRAMES * span * 3 * (channels + POINTERS)
     looking = (model.gather.query.weight.numel() + model.gather.key.weight.numel()
                + FRAMES * model.slots * POINTERS * (KEY_SIZE + 3))
     return {
