@@ -9,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from doatools.config.commandline import add_override_argument, parse_overrides
+from doatools.config.commandline import add_override_argument, add_threads_argument, parse_overrides, set_threads
 from doatools.errors import UserError, exits_cleanly
 from doatools.registry import READERS
 
@@ -27,12 +27,13 @@ def build_parser():
                         help="write how the array stood against the labels, for rotation=FILE of extraction and "
                              "evaluation and --rotation FILE of localize.py")
     parser.add_argument("--jobs", type=int, default=-1, metavar="N", help="processes (default: one per core)")
-    return parser
+    return add_threads_argument(parser, "matrix products, in each process")
 
 
 @exits_cleanly
 def main(argv=None):
     args = build_parser().parse_intermixed_args(argv)
+    set_threads(args.threads)
     from doanet_parameters import get_params
     overrides = parse_overrides(args.overrides)
     wanted = [overrides.pop(key) for key in ("dataset", "array") if key in overrides]

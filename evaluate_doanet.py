@@ -1,11 +1,11 @@
-"""Score a checkpoint, the CSVs of another program, or a classical baseline on the test recordings."""
+"""Score a checkpoint or exported network, CSVs of another program, or a classical baseline on the test recordings."""
 
 import argparse
 import shlex
 import sys
 from pathlib import Path
 
-from doatools.config.commandline import add_override_argument, split_words
+from doatools.config.commandline import add_override_argument, add_threads_argument, set_threads, split_words
 from doatools.errors import UserError, exits_cleanly
 from doatools.files import has_suffix, write_json
 from doatools.registry import BASELINES
@@ -17,7 +17,7 @@ OF_BASELINES = ("dataset_dir", "array", "rotation", "mode", "fs", "max_audio_len
 def build_parser():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage="%(prog)s [task-id job-id | checkpoint.pt | --predictions FOLDER | --baseline NAME] [key=value ...]",
+        usage="%(prog)s [task-id job-id | best.pt | best.onnx | --predictions DIR | --baseline NAME] [key=value ...]",
         epilog="examples: python3 evaluate_doanet.py 20 first --against 1_first\n"
                "          python3 evaluate_doanet.py --predictions theirs/ --references metadata_dev/\n"
                "          python3 evaluate_doanet.py --baseline music array=mic dataset_dir=datasets/simulated")
@@ -37,12 +37,13 @@ def build_parser():
     parser.add_argument("--out", metavar="FOLDER", help="folder for evaluation.json and report.html (default: that "
                         "of the run, or one in results_dir named after what is scored)")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes for a baseline (default 1)")
-    return parser
+    return add_threads_argument(parser, "the network and of matrix products")
 
 
 @exits_cleanly
 def main(argv=None):
     args = build_parser().parse_intermixed_args(argv)
+    set_threads(args.threads)
     refuse_contradictions(args)
     overrides = split_words(args.overrides, None, None)[1]
     own_identities = args.predictions and overrides.get("tracker", "off") == "off"
@@ -88,8 +89,11 @@ def find_system(args, own_identities):
     """The system to score → (name, list of Result, Config, folder for the report)."""
     if not (args.predictions or args.baseline):
         from doatools.train.runs import choose
-        path, overrides = choose(args.overrides)
-        from evaluation import by_checkpoint
+        path, overrides = choose(args.overrides, (".pt", ".onnx"))
+        from evaluation import by_checkpoint, by_exported
+        if has_suffix(path, ".onnx"):
+            found, config = by_exported(path, overrides)
+            return path.stem, found, config, Path(config.run.results_dir) / f"evaluation_{path.stem}"
         found, config = by_checkpoint(path, overrides)
         return path.parent.name, found, config, path.parent
     name = args.baseline or Path(args.predictions).resolve().name
@@ -129,7 +133,7 @@ def find_other(args, found, config, own_identities):
     """The Results of the system --against, on the recordings of ``found``."""
     from doatools.config.schema import checked
     from doatools.train.runs import CHANGEABLE, check_changeable
-    from evaluation import by_baseline, by_checkpoint, by_csvs, by_folder
+    from evaluation import by_baseline, by_checkpoint, by_csvs, by_exported, by_folder
     other, (_, overrides) = Path(args.against), split_words(args.overrides, None, None)
     if args.against in BASELINES:
         if not BASELINES[args.against].reads(config.array):
@@ -137,9 +141,9 @@ def find_other(args, found, config, own_identities):
         return by_baseline(args.against, config.replaced(tracker=checked("tracker", overrides["tracker"])), found,
                            args.jobs)
     for path in (other, other / "best.pt", Path(config.run.results_dir) / other / "best.pt"):
-        if has_suffix(path, ".pt") and path.is_file():
-            changed = {key: value for key, value in overrides.items() if key in CHANGEABLE}
-            return by_checkpoint(path, check_changeable(changed))[0]
+        if has_suffix(path, ".pt", ".onnx") and path.is_file():
+            changed = check_changeable({key: value for key, value in overrides.items() if key in CHANGEABLE})
+            return (by_checkpoint if has_suffix(path, ".pt") else by_exported)(path, changed)[0]
     if not other.is_dir():
         raise UserError(f"{other}: neither a run in {config.run.results_dir}, a checkpoint, a folder of CSVs nor one "
                         f"of {', '.join(BASELINES)}")

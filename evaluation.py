@@ -6,6 +6,7 @@ predictions, to which a system adds its own. For planar arrays, the elevations o
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import joblib
@@ -29,6 +30,9 @@ from doatools.track.identities import numbers_of
 from doatools.track.rows import TRACK_ROWS, at_frames
 from doatools.track.trackers import link
 from doatools.types import Predictions, Result
+
+TOGETHER = 8  # sequences that an exported network predicts at once
+
 
 # --- references ------------------------------------------------------------------------------------------------
 
@@ -82,6 +86,37 @@ def by_checkpoint(path, overrides):
     localizer, precision = open_checkpoint(path, overrides)
     results, _ = predict(localizer, precision)
     return [linked(result, localizer.config.tracker) for result in results], localizer.config
+
+
+def by_exported(path, overrides):
+    """The same of an exported network (.onnx), in ONNX Runtime: without PyTorch, and without extracted features."""
+    from inference import OnnxLocalizer
+    localizer = OnnxLocalizer(path)
+    config = localizer.config = localizer.config.replaced(**overrides)
+    files, made, results = FeatureFiles(config), localizer.features, []
+    references = references_of_dataset(config)
+    for recording, reference in zip(tqdm(recordings_for(config, "test"), unit="file", leave=False), references):
+        samples = made.inspect_audio(recording)
+        audio = made.read_audio(recording, files.samples_used(samples))
+        features = made.extract(made.padded(audio, files.label_frames(samples)))
+        found = _in_sequences(localizer, features).pooled(config.labels_per_score)
+        found = replace(found, doa=config.array.folded(found.doa))
+        found.refuse_not_finite()
+        results.append(linked(reference.replaced(predictions=found), config.tracker))
+    return results, config
+
+
+def _in_sequences(localizer, features):
+    """Features (T', C*F) of a recording → Predictions (T, N, ...), in sequences as long as those of training."""
+    made, length = localizer.features, localizer.config.batches.label_sequence_length
+    frames = len(features) // made.ratio
+    count = -(-frames // length)
+    padded = np.zeros((count * length * made.ratio, features.shape[1]), np.float32)
+    padded[: len(features)] = localizer.scaler.apply(features)
+    sequences = made.as_channels(padded.reshape(count, length * made.ratio, -1))
+    found = [localizer.predict(sequences[first : first + TOGETHER]) for first in range(0, count, TOGETHER)]
+    return Predictions.join(part.sequence(number) for part in found for number in range(len(part.doa))).frames(
+        slice(frames))
 
 
 def predict(localizer, precision):

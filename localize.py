@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from doatools.config.commandline import add_threads_argument, set_threads
 from doatools.errors import UserError, exits_cleanly, explained
 
 FOA_ORDERS = ("acn", "fuma")
@@ -49,7 +50,7 @@ def build_parser():
     parser.add_argument("--reference", type=Path, metavar="CSV", help="true directions, which the page compares with")
     parser.add_argument("--out", type=Path, help="folder for the results (default: next to each recording)")
     parser.add_argument("--overwrite", action="store_true", help="replace existing files")
-    parser.add_argument("--threads", type=int, metavar="N", help="threads of the network (default: one per core)")
+    add_threads_argument(parser)
     parser.add_argument("--stream", action="store_true", help="read WAV or raw 16-bit PCM from standard input")
     parser.add_argument("--rate", type=int, help="sample rate of raw PCM or the sound card, Hz (default: the model's)")
     live = parser.add_argument_group("live view (docs/live.md)")
@@ -72,8 +73,7 @@ def main(argv=None):
         raise UserError(f"--threshold is a probability from 0 to 1, not {args.threshold:g}")
     if args.rate is not None and not LOWEST_RATE <= args.rate <= HIGHEST_RATE:
         raise UserError(f"--rate is a sample rate from {LOWEST_RATE} to {HIGHEST_RATE} Hz, not {args.rate}")
-    if args.threads is not None:
-        set_threads(args.threads)
+    set_threads(args.threads)
     if bool(args.recordings) + args.stream + bool(args.live) != 1:
         raise UserError("give recordings, or --stream to read one from standard input, or --live (see --help)")
     if args.live:
@@ -82,6 +82,9 @@ def main(argv=None):
     outputs = plan(args) if args.recordings else {}
     if args.reference and (len(outputs) != 1 or not args.html):
         raise UserError("--reference compares one recording with its true directions, on a page: add --html")
+    if args.rotation:
+        from doatools.spatial.corrections import read_correction
+        read_correction(args.rotation)  # refused before any work is done
     localizer = open_localizer(args)
     if args.stream:
         return stream(localizer, args)
@@ -100,15 +103,6 @@ def main(argv=None):
     if failed and len(outputs) > 1:
         print(f"{len(failed)} of {len(outputs)} recordings not localized: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
-
-
-def set_threads(count):
-    """Threads of PyTorch and ONNX Runtime, neither of which is imported yet when this is a command."""
-    if count < 1:
-        raise UserError(f"--threads is a number from 1 on, not {count}")
-    os.environ["OMP_NUM_THREADS"] = str(count)
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(count)
 
 
 class Outputs(NamedTuple):
@@ -242,7 +236,7 @@ def stream(localizer, args):
     from inference import fitted, stream_latency_s, track_sound
     if sys.stdin.isatty():
         raise UserError("--stream reads sound from standard input: pipe it in (see --help)")
-    rate, channels = args.rate or localizer.features.fs, localizer.config.array.channels
+    rate, channels = localizer.features.fs if args.rate is None else args.rate, localizer.config.array.channels
     source = sound_input.open_stream(sys.stdin.buffer, rate, channels)
     sound = fitted(localizer, source, args.foa_order)
     latency, first = stream_latency_s(localizer, args.latency)

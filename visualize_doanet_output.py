@@ -7,6 +7,7 @@ import argparse
 import sys
 
 from doanet_parameters import add_override_argument
+from doatools.config.commandline import add_threads_argument, set_threads
 from doatools.errors import UserError, exits_cleanly
 
 
@@ -19,12 +20,13 @@ def build_parser():
     add_override_argument(parser)
     parser.add_argument("--count", type=int, default=4, help="number of recordings to draw (default 4)")
     parser.add_argument("--plot-format", choices=("png", "svg", "pdf"), default="png", help="(default png)")
-    return parser
+    return add_threads_argument(parser)
 
 
 @exits_cleanly
 def main(argv=None):
     args = build_parser().parse_intermixed_args(argv)
+    set_threads(args.threads)
     if args.count < 1:
         raise UserError(f"--count is a number of recordings, 1 or more, not {args.count}")
     from doatools.train.runs import choose

@@ -12,6 +12,7 @@ from test_metric import drawn, referenced
 from test_scripts import SMALL, fails
 
 import evaluate_doanet
+import export_doanet
 import train_doanet
 from cls_metric import all_figures, figures
 from doatools.data.dcase import write_dcase
@@ -43,6 +44,24 @@ def test_a_checkpoint_is_scored_as_its_training_did(run, capsys):
     assert {name: found["figures"][name]["value"] for name in trained} == pytest.approx(trained)
     assert set(found["figures"]) == set(all_figures())
     assert found["parameters"]["nb_cnn2d_filt"] == 8 and "1 job" in found["command"]
+
+
+def test_an_exported_network_scores_as_its_checkpoint(run, tmp_path, capsys, monkeypatch):
+    """Also where features are not extracted; with --threads, and compared with itself."""
+    results, words = run
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert export_doanet.main([str(results / "1_job" / "best.pt"), "--out", str(tmp_path / "mine.onnx")]) == 0
+    assert evaluate_doanet.main(["1", "job", *words]) == 0
+    again = [str(tmp_path / "mine.onnx"), words[0], f"feat_label_dir={tmp_path / 'none'}", f"results_dir={tmp_path}"]
+    assert evaluate_doanet.main([*again, "--threads", "1", "--against", str(tmp_path / "mine.onnx")]) == 0
+    ours = read(tmp_path / "evaluation_mine" / "evaluation.json")["figures"]
+    theirs = read(results / "1_job" / "evaluation.json")["figures"]
+    assert ours.keys() == theirs.keys()
+    for name, interval in theirs.items():
+        assert ours[name]["value"] == (interval["value"] and pytest.approx(interval["value"], rel=1e-3)), name
+    capsys.readouterr()
+    assert evaluate_doanet.main([*again, "--threads", "0"]) == 2
+    assert "--threads is a number from 1 on" in capsys.readouterr().err
 
 
 def test_predictions_written_as_csvs_score_the_same(run, tmp_path, tiny_data):

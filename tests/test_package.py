@@ -100,7 +100,10 @@ def test_csvs_are_scored_and_a_dataset_is_checked_without_pytorch(site, tmp_path
     soundfile.write(tmp_path / "foa_dev" / "fold1_room1_mix001_ov1.wav", np.full((48000, 4), 0.1), 24000)
     (tmp_path / "metadata_dev" / "fold1_room1_mix001_ov1.csv").write_text("0,0,0,10,0\n")
     code = command("check_dataset").replace("sys.exit(main())", "print(main())")
-    assert run(site, code, "dataset_dir=.", "--jobs", 1, folder=tmp_path).splitlines()[-1] in "01"
+    assert run(site, code, "dataset_dir=.", "--jobs", 1, "--threads", 1, folder=tmp_path).splitlines()[-1] in "01"
+    out = run(site, command("evaluate_doanet"), site / "doanet" / "models" / "doanet_foa.onnx", "dataset_dir=.",
+              "--threads", 1, folder=tmp_path)
+    assert "doanet_foa: 1 recordings" in out and (tmp_path / "results" / "evaluation_doanet_foa").is_dir()
 
 
 def test_what_needs_pytorch_says_so_in_one_line(site, tmp_path):

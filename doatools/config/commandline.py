@@ -1,6 +1,8 @@
 """Command lines of the scripts: positional words, and parameters as ``key=value``."""
 
 import ast
+import os
+import sys
 
 from doatools.errors import UserError
 
@@ -37,3 +39,20 @@ def add_override_argument(parser):
     parser.add_argument("overrides", nargs="*", metavar="key=value",
                         help="parameters to override (python3 doanet_parameters.py lists them all)")
     return parser
+
+
+def add_threads_argument(parser, of="the network"):
+    """Add ``--threads`` to a script's parser; the script calls ``set_threads`` before it imports what computes."""
+    parser.add_argument("--threads", type=int, metavar="N", help=f"threads of {of} (default: one per core)")
+    return parser
+
+
+def set_threads(count):
+    """Threads of PyTorch, ONNX Runtime and BLAS, which are not imported yet when a command starts; None: as usual."""
+    if count is None:
+        return
+    if count < 1:
+        raise UserError(f"--threads is a number from 1 on, not {count}")
+    os.environ["OMP_NUM_THREADS"] = str(count)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(count)

@@ -23,7 +23,8 @@ from doatools.spatial.geometry import angular_distance, azimuth_elevation, unit_
 from doatools.types import EVENT_ROWS
 
 # Purposes of random streams, the last element of a seed: streams for different purposes are independent.
-COMPOSITION, ROOM, EVENT, AMBIENCE, INTERFERENCE = range(1, 6)
+COMPOSITION, ROOM, EVENT, AMBIENCE = range(1, 5)
+INTERFERENCE = 6  # 5 is that of sensors
 DURATION_S = (0.8, 8.0)  # of an event, drawn on a logarithmic scale
 GAP_S = (0.2, 1.4)  # between two events of a track; the shortest one still contains a silent label frame
 SPEED_DEG_S = (12.0, 50.0)  # of a moving event

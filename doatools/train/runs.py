@@ -170,12 +170,15 @@ def check_changeable(overrides):
     return values
 
 
-def choose(words):
-    """The words of a command line (task or YAML, job | checkpoint.pt | nothing, key=value ...) → (path, overrides)."""
+def choose(words, suffixes=(".pt",)):
+    """The words of a command line (task or YAML, job | file | nothing, key=value ...) → (path, overrides).
+
+    ``suffixes``: those of files; '.onnx' for exported networks.
+    """
     plain, overrides = split_words(words, None, None)
     overrides = check_changeable(overrides)
     results_dir = overrides.get("results_dir", defaults()["results_dir"])
-    if plain[0] and has_suffix(plain[0], ".pt"):
+    if plain[0] and has_suffix(plain[0], *suffixes):
         return Path(plain[0]), overrides
     if plain[0] and not plain[1]:
         raise UserError("give a task id and a job id (1 first), the path of a checkpoint, or nothing to use the newest "
