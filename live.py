@@ -55,7 +55,7 @@ def live_frames_of(localizer, source, args):
 
 def live_source(args, localizer):
     """The Sound of --live."""
-    channels, rate = localizer.config.array.channels, args.rate or localizer.features.fs
+    channels, rate = localizer.config.array.channels, localizer.features.fs if args.rate is None else args.rate
     if args.live == "card":
         return sound_input.open_card(channels, rate, args.device, picked_channels(args.channels, channels))
     if args.device or args.channels:

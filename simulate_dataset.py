@@ -121,8 +121,8 @@ def _open_sounds(directories, with_generated, config):
         skipped = [str(path.relative_to(directory)) for path in banks[-1].skipped]
         if skipped:
             names = ", ".join(skipped[:5]) + ", ..." * (len(skipped) > 5)
-            print(f"{directory}: left out {len(skipped)} sounds that are silent, too short or unreadable: {names}",
-                  file=sys.stderr)
+            print(f"{directory}: left out {len(skipped)} sounds that are silent, too short, unreadable or beyond any "
+                  f"level: {names}", file=sys.stderr)
     return SoundsTogether(banks) if len(banks) > 1 else banks[0]
 
 

@@ -218,3 +218,18 @@ def test_faults_of_capsules_are_found_in_blocks():
     audio = WAVES["mic"](noise(5)[:, 0], 50, 20)
     assert "channels 2 and 3 hold the same signal" in sentences(audio[:, [0, 1, 1, 3]], MIC)
     assert "channel 3 has the wrong polarity" in sentences(audio * [1, 1, -1, 1], MIC)
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.inf, 1e30])
+def test_samples_that_are_no_sound(value, tmp_path):
+    audio = noise(6, 4).astype(np.float32)
+    audio[FS, 2] = audio[5 * FS + 7, 1] = value
+    for first, says in ((0, rf"sample {FS} \(1\.000 s\) of channel 3 is {value:g}".replace("+", r"\+")),
+                        (FS + 1, rf"sample {4 * FS + 6} .* of channel 2")):
+        soundfile.write(tmp_path / "a.wav", audio[first:], FS, subtype="FLOAT")
+        with pytest.raises(UserError, match=rf"a\.wav: {says}"):
+            read_audio(tmp_path / "a.wav", FS, 4)
+        with pytest.raises(UserError, match=says):
+            list(sound_input.open_file(tmp_path / "a.wav").blocks)
+        with pytest.raises(UserError, match=says):
+            list(sound_input.open_stream(io.BytesIO((tmp_path / "a.wav").read_bytes()), 1, 1).blocks)

@@ -181,6 +181,7 @@ def sound_folder(tmp_path):
         soundfile.write(path, sound, rate)
     soundfile.write(tmp_path / "sounds/bells/silent.wav", np.zeros(8000), 8000)
     (tmp_path / "sounds/bells/broken.wav").write_bytes(b"not audio")
+    soundfile.write(tmp_path / "sounds/bells/huge.wav", np.full(8000, 1e30), 8000, subtype="FLOAT")
     shutil.copy(tmp_path / "sounds/bells/7.flac", tmp_path / "sounds/dogs/copy_of_7.flac")
     return tmp_path / "sounds"
 
@@ -188,13 +189,24 @@ def sound_folder(tmp_path):
 def test_folder_is_dealt_to_folds_without_sharing(sound_folder):
     sounds = FolderSounds(sound_folder, 1, FS, 6)
     assert sounds.names == ("bells", "dogs")
-    assert sorted(path.name for path in sounds.skipped) == ["broken.wav", "silent.wav"]
+    assert sorted(path.name for path in sounds.skipped) == ["broken.wav", "huge.wav", "silent.wav"]
     dealt = [path for hand in sounds.files.values() for files in hand.values() for path in files]
     assert len(dealt) == len(set(dealt)) == 10  # the copy counts once
     for fold in range(1, 7):
         for class_id in sounds.classes(fold):
             sound = sounds.draw(fold, class_id, 1.7, np.random.default_rng(0))
             assert len(sound) == round(1.7 * FS) and np.std(sound) > 0.5
+
+
+def test_a_sound_that_is_too_large_late_in_its_file_is_an_error_and_no_clipped_recording(tmp_path):
+    sound = np.random.default_rng(0).standard_normal(8000 * 31)
+    sound[-8000:] = 1e30
+    for number in range(2):
+        sound[0] = number
+        soundfile.write(tmp_path / f"{number}.wav", sound, 8000, subtype="FLOAT")
+    sounds = FolderSounds(tmp_path, 1, FS, 2)
+    with pytest.raises(UserError, match=r"\.wav: sample 240000 \(30\.000 s\) of channel 1 is 1e\+30"):
+        sounds.draw(1, 0, 31, np.random.default_rng(0))
 
 
 def test_one_folder_takes_classes_from_names(tmp_path):
@@ -426,5 +438,5 @@ def test_generated_and_users_sounds_together(sound_folder, tmp_path, capsys):
 def test_users_sounds_make_a_dataset(sound_folder, tmp_path, capsys):
     assert simulate(tmp_path / "mine", "--sounds", str(sound_folder), "--jobs", "1") == 0
     told = capsys.readouterr()
-    assert "left out 2 sounds" in told.err and "of 2 classes" in told.out
+    assert "left out 3 sounds" in told.err and "of 2 classes" in told.out
     assert "python3 batch_feature_extraction.py" in told.out

@@ -10,6 +10,7 @@ from doatools.data.wav_headers import find_samples, readable
 from doatools.errors import UserError
 
 ORDERS = {(order + 1) ** 2: order for order in range(2, 8)}  # of ambisonics, by the number of channels
+LOUDEST = 1e10  # full scale 1; integers of 32 bits stored as floats are below, and their energies can be summed
 SUBTYPES = ("PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")  # lossy and 8-bit samples distort phases
 
 
@@ -77,7 +78,7 @@ def read_audio(path, fs, channels, max_samples=-1, picked=(), file_fs=0):
     Raises
     ------
     UserError
-        As for ``inspect_audio``; or a sample is NaN or infinite (the first one is named).
+        As for ``inspect_audio``; or a sample is NaN, infinite or beyond LOUDEST (the first one is named).
     """
     rate = file_fs or fs
     info, samples = _inspect(path, rate, channels, picked)
@@ -101,9 +102,15 @@ def _read(path, source, info, frames):
         raise UserError(f"{path} cannot be read as audio ({error}); get or make the file again") from None
     if whole:  # the same values as by libsndfile, in half the time
         return audio * np.float32(2**-15)
-    finite = np.isfinite(audio)
-    if not finite.all():
-        sample, channel = np.argwhere(~finite)[0]
-        raise UserError(f"{path}: sample {sample} ({sample / fs:.3f} s) of channel {channel + 1} is "
-                        f"{audio[sample, channel]}; repair the recording or remove it")
+    refuse_no_sound(audio, path, fs)
     return audio
+
+
+def refuse_no_sound(audio, name, fs, before=0):
+    """UserError that names the first sample of audio (samples, channels) that is NaN, infinite or beyond LOUDEST;
+    ``before``: samples that come before."""
+    sound = np.abs(audio) <= LOUDEST  # NaN is not
+    if not sound.all():
+        sample, channel = np.argwhere(~sound)[0]
+        raise UserError(f"{name}: sample {before + sample} ({(before + sample) / fs:.3f} s) of channel {channel + 1} "
+                        f"is {audio[sample, channel]:g}; repair the recording or remove it")

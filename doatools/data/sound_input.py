@@ -13,9 +13,10 @@ import numpy as np
 import soundfile
 import soxr
 
-from doatools.data.audiofiles import SUBTYPES
+from doatools.data.audiofiles import SUBTYPES, refuse_no_sound
 from doatools.data.wav_headers import FORMS, find_samples, is_chunk_name, read_header, readable
 from doatools.errors import UserError
+from doatools.files import require_file
 
 BLOCK_S = 5.0  # length of a block that is read from a file
 LIVE_BLOCK_S = 0.1  # the same of a file that is played in real time
@@ -51,13 +52,12 @@ class Sound:
 
 def open_file(path):
     """A Sound of any file that libsndfile reads; UserError if it cannot be read."""
+    require_file(path)
     try:
         samples = find_samples(path)
         cut = ""
     except UserError as error:  # what there is of a cut file is read
         samples, cut = None, f"{error}; the samples in the file are used"
-    except OSError:
-        samples, cut = None, ""
     try:
         info = soundfile.info(readable(path, samples))
     except (soundfile.SoundFileError, OSError) as error:
@@ -76,20 +76,16 @@ def open_file(path):
 def _file_blocks(path, samples, rate):
     try:
         with soundfile.SoundFile(readable(path, samples)) as file:
-            yield from _finite(file.blocks(round(BLOCK_S * rate), dtype="float32", always_2d=True), path, rate)
+            yield from _sounding(file.blocks(round(BLOCK_S * rate), dtype="float32", always_2d=True), path, rate)
     except soundfile.SoundFileError as error:
         raise UserError(f"{path} cannot be read to its end ({error}); get or make the file again") from None
 
 
-def _finite(blocks, name, rate):
-    """The blocks, unchanged; UserError at the first sample that is NaN or infinite."""
+def _sounding(blocks, name, rate):
+    """The blocks, unchanged; UserError at the first sample that is no sound."""
     before = 0
     for block in blocks:
-        finite = np.isfinite(block)
-        if not finite.all():
-            sample, channel = np.argwhere(~finite)[0]
-            raise UserError(f"{name}: sample {before + sample} ({(before + sample) / rate:.3f} s) of channel "
-                            f"{channel + 1} is {block[sample, channel]}; repair the recording")
+        refuse_no_sound(block, name, rate, before)
         before += len(block)
         yield block
 
@@ -205,7 +201,7 @@ def _wav_stream(file, start, name):
         raise UserError(f"{name}: WAV samples of format {header.kind} with {header.bits} bits, {header.channels} "
                         f"channels, {header.rate} Hz; send PCM of 16, 24, 32 bits or floats")
     blocks = _stream_blocks(file, b"", header.order + sample, header.channels, header.size or None)
-    return Sound(name, header.rate, header.channels, _finite(blocks, name, header.rate), fuma=header.fuma)
+    return Sound(name, header.rate, header.channels, _sounding(blocks, name, header.rate), fuma=header.fuma)
 
 
 def _read(file, count):

@@ -15,6 +15,7 @@ import soundfile
 import soxr
 from scipy.signal import lfilter
 
+from doatools.data.audiofiles import LOUDEST, refuse_no_sound
 from doatools.errors import UserError
 from doatools.files import encodable, has_suffix
 
@@ -294,8 +295,8 @@ class FolderSounds:
 
     The class of a file is its folder or, if there is only one folder, the beginning of its name up to the first
     character that is not a letter. If there are more than MAX_CLASSES classes, some share an id. Channels are averaged,
-    the rate is converted, copies of a sound count once; ``skipped`` lists files that are silent, too short or
-    unreadable.
+    the rate is converted, copies of a sound count once; ``skipped`` lists files that are silent, too short,
+    unreadable or beyond any level.
 
     Raises
     ------
@@ -386,14 +387,15 @@ def _labels(files, directory):
 
 
 def _content_digest(path):
-    """Digest of the samples in the first 30 s of a file; '' if it is silent, shorter than 20 ms or unreadable."""
+    """Digest of the samples in the first 30 s of a file; '' if it is silent, shorter than 20 ms, unreadable or no
+    sound."""
     try:
         with soundfile.SoundFile(encodable(path)) as file:
             rate = file.samplerate
             sound = file.read(30 * rate, dtype="float32", always_2d=True).mean(axis=1)
     except (soundfile.SoundFileError, OSError):
         return ""
-    if len(sound) < 0.02 * rate or not np.isfinite(sound).all() or np.abs(sound).max() < 1e-4:
+    if len(sound) < 0.02 * rate or not 1e-4 <= np.abs(sound).max() <= LOUDEST:  # nor is NaN
         return ""
     return hashlib.sha256(sound.tobytes()).hexdigest()
 
@@ -404,7 +406,9 @@ def _read(path, fs, longest_s, rng):
         length = round(longest_s * file.samplerate)
         for start in (int(rng.integers(max(1, file.frames - length + 1))), 0):
             file.seek(start)
-            sound = file.read(length, dtype="float32", always_2d=True).mean(axis=1)
+            sound = file.read(length, dtype="float32", always_2d=True)
+            refuse_no_sound(sound, path, file.samplerate, start)
+            sound = sound.mean(axis=1)
             if np.abs(sound).max() >= 1e-4:
                 break
         return soxr.resample(sound, file.samplerate, fs)
