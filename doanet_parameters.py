@@ -27,12 +27,12 @@ FOA_TASKS = {
     "6": {"augmented": True},
     "12": {"activity": False, "augmented": True, "dmota_weight": 0.0, "ids_weight": 0.0},
     "14": {"augmented": True, "dmota_weight": 0.0, "ids_weight": 0.0},
-    # Ours, recommended: the best in our comparison of losses (docs/losses.md).
+    # Ours: the best in our comparison of losses (docs/losses.md).
     "20": {"loss": "pit", "pit_distance": "plain", "pit_distance_weight": 50.0, "pit_level": "track",
            "switch_cost": 30.0, "activity_gate_deg": 60.0, "rotation_augment": True, "optimizer": "adamw",
            "lr_schedule": "onecycle", "gradient_clip": 1.0, "batch_size": 32},
     # Ours, recommended: more accuracy for the same time of training (docs/networks.md).
-    "22": {"model": "bearing", "nb_cnn2d_filt": 32, "dropout_rate": 0.2,
+    "22": {"model": "bearing", "features": "vectors", "nb_cnn2d_filt": 32, "dropout_rate": 0.2,
            "loss": "pit", "pit_distance": "plain", "pit_distance_weight": 50.0, "pit_level": "track",
            "switch_cost": 30.0, "activity_gate_deg": 60.0, "rotation_augment": True, "spec_augment": True,
            "mix_augment": 0.4, "optimizer": "muon", "learning_rate": 2e-3, "weight_decay": 0.05,
@@ -43,11 +43,10 @@ FOA_TASKS = {
 SAME_TASKS = {"4": "1", "13": "5", "15": "6"}
 # The same for the microphone array: task → ambisonic task.
 MIC_TASKS = {"7": "2", "8": "3", "9": "4", "10": "5", "11": "6", "16": "12", "17": "13", "18": "14", "19": "15",
-             "21": "20"}
+             "21": "20", "23": "22"}
 
 TASKS = FOA_TASKS | {alias: FOA_TASKS[task] for alias, task in SAME_TASKS.items()}
 TASKS |= {mic: TASKS[foa] | {"array": "mic"} for mic, foa in MIC_TASKS.items()}
-TASKS["23"] = TASKS["22"] | {"array": "mic", "features": "vectors"}
 
 
 def get_params(task_id="1", **overrides):

@@ -80,7 +80,7 @@ def test_gradient_vectors_follow_rotations(array):
 
 def test_features_without_vectors_are_refused():
     with pytest.raises(ValueError, match="features that hold vectors"):
-        build_model(get_params("22", array="mic"))
+        build_model(get_params("22", array="mic", features="mic"))
     with pytest.raises(ValueError, match="multiple of 4 bands"):
         build_model(get_params("22", nb_mel_bins=62))
 

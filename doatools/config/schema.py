@@ -54,7 +54,8 @@ class DataConfig(Section):
 
 
 class FeatureConfig(Section):
-    features: str = parameter("", "feature set; '' stands for foa (ambisonics) or mic (capsules)",
+    features: str = parameter("", "feature set; '' stands for foa (ambisonics) or mic (capsules); vectors are foa for "
+                              "ambisonics",
                               choices=OrEmpty(FEATURES))
     fs: int = parameter(24000, "sample rate of the recordings", unit="Hz", within=(1000, 400_000))
     hop_len_s: float = parameter(0.02, "hop of feature frames; windows are two hops long", unit="s", within=(1e-4, 10))
@@ -158,8 +159,8 @@ class TrainConfig(Section):
     optimizer: str = parameter("adam", "optimizer: adam, adamw, or muon for inner weights and adamw for the rest",
                                choices=("adam", "adamw", "muon"))
     learning_rate: float = parameter(1e-3, "learning rate; the peak of a schedule", within=(0, 100))
-    lr_schedule: str = parameter("constant", "learning rate over time: constant, onecycle, linear (up in 5 % of the steps, then "
-                                 "down to 0), warmup (ADRENALINE's)",
+    lr_schedule: str = parameter("constant", "learning rate over time: constant, onecycle, linear (up in 5 % of the "
+                                 "steps, then down to 0), warmup (ADRENALINE's)",
                                  choices=("constant", "onecycle", "linear", "warmup"))
     num_epochs_warmup: int = parameter(5, "warmup: epochs of rising learning rate", within=(1, 1_000_000))
     weight_decay: float = parameter(0.0, "weight decay", within=(0, 100))
@@ -375,8 +376,9 @@ class Config:
 
     @property
     def features_name(self):
-        """The feature set: the given one, or that of the array."""
-        return self.features.features or self.array_features
+        """The feature set: the given one, or that of the array. Vectors of ambisonics are intensities."""
+        name = self.features.features or self.array_features
+        return "foa" if name == "vectors" and self.array.kind == "ambisonic" else name
 
     @functools.cached_property
     def score_hop_s(self):
