@@ -101,7 +101,7 @@ def replacing(path, sync=True):
                 os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None or Path(os.fsdecode(error.filename)) == temporary:
             error.filename = str(path)
         raise
     finally:

@@ -139,6 +139,14 @@ def test_our_own_errors_keep_their_traceback():
         main()
 
 
+@pytest.mark.parametrize("closed, status", [("<&-", 0), (">&-", 0), ("2>&-", 0), (">/dev/full", 2)])
+def test_closed_streams_are_empty_ones(closed, status):
+    root = Path(files.__file__).resolve().parents[1]
+    done = subprocess.run(f"{sys.executable} doanet_parameters.py {closed}", shell=True, cwd=root, capture_output=True,
+                          text=True)
+    assert done.returncode == status and "Traceback" not in done.stderr and done.stderr.count("\n") == (status == 2)
+
+
 def test_a_reader_that_has_seen_enough_is_no_error():
     root = Path(files.__file__).resolve().parents[1]
     process = subprocess.Popen([sys.executable, "-c", "import doanet_parameters\nfor _ in range(9): "

@@ -35,7 +35,7 @@ WRONG = {
     "silence": ("raise SystemExit(2)", "without an error message"),
     "another file": ("import sys; print('error: b is damaged', file=sys.stderr); sys.exit(2)", "names none of a.wav"),
     "a hang": ("import time; time.sleep(60)", "runs for more than"),
-    "memory": ("import numpy; numpy.ones(150 << 20, 'u1')", "of memory"),
+    "memory": ("import numpy; numpy.ones(150 << 20, 'u1')", "emory"),
     "leftovers": ("open('.a.partial-x-1.csv', 'w')", "leaves in/.a.partial-x-1.csv"),
     "a signal": ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "ended by SIGSEGV"),
     "a novel": ("import sys; print('error: a.wav', 'x' * 9999, file=sys.stderr); sys.exit(2)", "a message of"),

@@ -98,6 +98,16 @@ def test_killed_extraction(data, tmp_path):
     assert whole == killed and len(whole) > 36
 
 
+def test_two_extractions_at_once(data, tmp_path):
+    words = [sys.executable, "batch_feature_extraction.py", f"dataset_dir={data}", "--jobs", "1"]
+    run(*words[1:], f"feat_label_dir={tmp_path / 'alone'}")
+    both = [subprocess.Popen([*words, f"feat_label_dir={tmp_path / 'both'}"], cwd=ROOT, stdout=subprocess.DEVNULL,
+                             stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    for process in both:
+        assert process.wait() == 0, process.stderr.read()
+    assert digests(tmp_path / "alone") == digests(tmp_path / "both")
+
+
 def test_killed_training(data, tmp_path):
     run("batch_feature_extraction.py", f"dataset_dir={data}", "max_audio_len_s=12", "--jobs", "2")
 

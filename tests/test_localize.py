@@ -199,6 +199,13 @@ def test_windows_are_cross_faded():
     assert rest.probability[:, 0].tolist() == [0.9, 0.9]
 
 
+@pytest.mark.parametrize("latency", [float("nan"), float("inf"), -1.0, 1.5, 4.4])
+def test_the_range_of_latencies_in_a_message_is_the_one_that_holds(latency):
+    with pytest.raises(UserError, match=r"allow latencies from 1\.6 to 4\.3 s, not"):
+        Windows(50, 0.1, latency, held_s=0.2)
+    assert [Windows(50, 0.1, least, held_s=0.2).latency_s for least in (1.6, 4.3)] == pytest.approx([1.6, 4.3])
+
+
 def test_an_impossible_latency_is_refused():
     with pytest.raises(UserError, match="allow latencies from"):
         Windows(50, 0.1, 0.5)

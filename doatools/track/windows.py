@@ -52,7 +52,10 @@ class Windows:
         used = self.margin + self.fade
         least, most = used + max(self.fade, 1), length - used
         self.least_latency_s = least * hop_s + held_s
-        frames = used + max(length // 2, 1) if latency_s is None else int((latency_s - held_s) / hop_s + 1e-6)
+        if latency_s is None:
+            frames = used + max(length // 2, 1)
+        else:  # NaN and what is far too long are out of range
+            frames = int((latency_s - held_s) / hop_s + 1e-6) if abs(latency_s) < 1e6 else -1
         if latency_s is not None and not least <= frames <= most:
             raise UserError(f"the windows of this model ({length * hop_s:g} s) allow latencies from "
                             f"{least * hop_s + held_s:g} to {most * hop_s + held_s:g} s, not {latency_s:g} s")
