@@ -62,7 +62,7 @@ def main(argv=None):
         if not args.dry_run and subprocess.run([sys.executable, HERE / command[1], *command[2:]]).returncode:
             raise UserError(f"stopped in: {shlex.join(command)}; when that is mended, the same command goes on from "
                             "there")
-    text = table(args, results)
+    text = table(results)
     if text:
         print(f"\n{text}")
         with replacing(results / "reproduction.md") as temporary:
@@ -102,15 +102,15 @@ def finished(results, task, quick):
     return (folder / "scores.json").is_file() and read_scores(folder).quick_test == quick
 
 
-def table(args, results):
-    """The rows that are finished as a Markdown table, with 95 % intervals; '' where there is none."""
+def table(results):
+    """All rows that are finished as a Markdown table, with 95 % intervals; '' where there is none."""
     from cls_metric import all_figures
     from doatools.report.intervals import Interval
     from doatools.report.tables import with_interval
     from doatools.train.runs import read_evaluation, read_scores
     lines = []
-    for name in args.rows:
-        for array in args.arrays:
+    for name in ROWS:
+        for array in ARRAYS:
             folder = folder_of(results, ROWS[name][ARRAYS.index(array)])
             if (folder / "evaluation.json").is_file():
                 figures = read_evaluation(folder).figures
