@@ -27,7 +27,7 @@ from scipy.optimize import linear_sum_assignment
 from doatools.match.assignment import Scene, chosen, most_similar
 from doatools.metrics.family import GATE_DEG, SEGMENT_FRAMES, Family, Figure, ratio
 from doatools.registry import METRICS
-from doatools.track.identities import separated
+from doatools.track.identities import identified
 
 COUNTED = 8  # the confusion matrix of source counts is this large; higher counts are clipped
 ALPHAS = np.arange(0.05, 0.99, 0.05)  # similarity thresholds of HOTA
@@ -419,10 +419,9 @@ class Scores:
     def update_result(self, result):
         """The same for a Result, whose identities are split where a number was used again for another source, on both
         sides alike (doatools/track/identities.py)."""
-        names = np.arange(result.active.shape[1]) if result.pred_id is None else result.pred_id
-        pred_id = separated(np.where(result.active, names, -1), result.doa, 1 / self.segment_frames)
-        ref_id = separated(result.ref_id, result.ref_doa, 1 / self.segment_frames)
-        self.update(result.doa, result.active, result.ref_doa, ref_id, pred_id, result.ref_class, result.pred_class)
+        result = identified(result, 1 / self.segment_frames)
+        self.update(result.doa, result.active, result.ref_doa, result.ref_id, result.pred_id, result.ref_class,
+                    result.pred_class)
 
     def add(self, counts):
         """Add the counts of other recordings."""

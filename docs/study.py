@@ -51,10 +51,11 @@ def tested_run(run):
 
         from cls_metric import Scores
         from doatools.report.breakdowns import moving_events
+        from doatools.track.identities import identified
         from evaluation import by_checkpoint
-        results, _ = by_checkpoint(best, {})
+        results, config = by_checkpoint(best, {})
         parts = {part: Scores() for part in PARTS}
-        for result in results:
+        for result in (identified(result, config.score_hop_s) for result in results):
             moving, there = moving_events(result).any(1), (result.ref_id >= 0).any(1)
             for part, frames in (("all", np.ones_like(there)), ("moving", moving), ("static", there & ~moving)):
                 parts[part].update(result.doa, result.active & frames[:, None], result.ref_doa,

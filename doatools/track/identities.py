@@ -26,6 +26,14 @@ def numbers_of(rows, event):
     return number[event]
 
 
+def identified(result, hop_s):
+    """A Result with frames of ``hop_s``, with its references and predictions (slots, if there are no others)
+    ``separated``."""
+    names = np.arange(result.active.shape[1]) if result.pred_id is None else result.pred_id
+    return result.replaced(ref_id=separated(result.ref_id, result.ref_doa, hop_s),
+                           pred_id=separated(np.where(result.active, names, -1), result.doa, hop_s))
+
+
 def separated(ids, doa, hop_s):
     """Identities (T, N) with directions (T, N, 3) in frames of ``hop_s``, split where one is used again for another
     source; numbered from 0."""
