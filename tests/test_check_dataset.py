@@ -88,6 +88,13 @@ def test_nothing_is_found_in_tiny_free_fields(options, tmp_path, capsys):
     assert ("not compared" in report) == ("folds" in options or "overlap" in options)  # too little to compare
 
 
+def test_folds_that_cannot_train_are_noted(tmp_path, capsys):
+    code, report = checked(capsys, make_dataset(tmp_path, formats=["foa"], seconds=2.0, folds=[1, 3]))
+    assert code == 0 and "note: no recording is for val in mode=dev" in report and "splits.csv" in report
+    code, report = checked(capsys, make_dataset(tmp_path, formats=["foa"], seconds=2.0, folds=[2]))
+    assert code == 0 and "no recording is for" not in report
+
+
 def test_one_healthy_recording_is_enough(data, capsys):
     for path in data.glob("*_dev/fold[2-6]*"):
         path.unlink()

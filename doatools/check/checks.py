@@ -102,6 +102,8 @@ def check(data, fs, arrays, jobs=1):
     """Check the folder of a DataConfig, with recordings at ``fs`` Hz of ``arrays`` {name: Array} → Report."""
     report, datasets = Report(fs=fs), list(arrays)
     items = find_items(data, datasets, report) if data.format == "dcase" else items_of_readers(data, arrays, report)
+    if items and not report.findings:
+        _note_missing_roles(data, arrays, report)
     spread = set(np.linspace(0, len(items) - 1, min(len(items), ALIGNED)).round().astype(int).tolist())
     work = results_of((joblib.delayed(examine)(item, data, fs, arrays, number in spread)
                        for number, item in enumerate(items)), jobs)
@@ -126,6 +128,17 @@ def check(data, fs, arrays, jobs=1):
     _judge_angles(examined, suspects, report)
     _judge_times(examined, datasets, FRAME_S, report)
     return report
+
+
+def _note_missing_roles(data, arrays, report):
+    """A note where no recording validates or tests, without which training is impossible."""
+    reader = READERS[data.format](data, next(iter(arrays.values())))
+    found = reader.find()
+    missing = [role for role in ("train", "val", "test") if not reader.select(found, role)]
+    if missing:
+        report.notes.append(f"no recording is for {' or '.join(missing)} in {reader.setting}: training takes all of "
+                            f"train, val and test; assign roles with {Path(data.dataset_dir, 'splits.csv')} "
+                            "(columns file,split; docs/data.md)")
 
 
 # --- layout ----------------------------------------------------------------------------------------------
