@@ -53,7 +53,7 @@ def main(argv=None):
     if training.fabric.is_global_zero:
         announce(config, run, training)
     history, best = training.fit(summary_scores, lambda scores, terms: selection_score(scores))
-    scores = summary_scores(training.test(best))
+    scores = summary_scores(training.test(best)) if "test" in training.datasets else {}
     if training.fabric.is_global_zero:
         if history:
             plots.training_curve(history, run.folder / "training_curve.png", run.folder.name)
@@ -103,19 +103,24 @@ def announce(config, run, training):
 
 
 def report(scores, config, run, best):
-    """Print the table of test scores and write it to scores.json."""
+    """Print the table of test scores and write it to scores.json; no scores: test recordings have no labels."""
     from cls_metric import format_score
+    from doatools.data.readers import reader_of, unlabelled_note
     write_json(run.folder / "scores.json", {
         "task": config.task_id, "run": run.folder.name, "epoch": best["epoch"], "precision": best["precision"],
         "quick_test": config.run.quick_test, "validation": best["scores"], "test": scores})
-    print(f"\ntest fold, weights of epoch {best['epoch']} (the best on validation):")
-    widths = [max(10, len(name)) for name in scores]
-    print("  ".join(f"{name:>{width}}" for name, width in zip(scores, widths)))
-    print("  ".join(f"{format_score(name, value):>{width}}" for (name, value), width in zip(scores.items(), widths)))
+    if scores:
+        print(f"\ntest fold, weights of epoch {best['epoch']} (the best on validation):")
+        widths = [max(10, len(name)) for name in scores]
+        print("  ".join(f"{name:>{width}}" for name, width in zip(scores, widths)))
+        print("  ".join(f"{format_score(name, scores[name]):>{width}}" for name, width in zip(scores, widths)))
+    else:
+        print(f"\nno test scores: {unlabelled_note(reader_of(config), config)} --checkpoint {run.best}")
     print(f"\ncheckpoint  {run.best}\nscores      {run.folder}/scores.json")
     print(f"curve       {run.folder}/training_curve.png")
     elsewhere = "" if config.run.results_dir == defaults()["results_dir"] else f" results_dir={config.run.results_dir}"
-    print(f"next: python3 visualize_doanet_output.py {run.folder.name.replace('_', ' ', 1)}{elsewhere}")
+    if scores:
+        print(f"next: python3 visualize_doanet_output.py {run.folder.name.replace('_', ' ', 1)}{elsewhere}")
 
 
 if __name__ == "__main__":

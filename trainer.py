@@ -8,6 +8,7 @@ from lightning_fabric import seed_everything
 from cls_data_generator import SequenceDataset, make_loader
 from doatools.data.augmentation import build_augmentation
 from doatools.data.fresh_mixtures import FreshMixtures
+from doatools.data.readers import is_tested
 from doatools.errors import UserError
 from doatools.files import alone_in
 from doatools.train.loop import compiled, evaluate, fit, make_fabric
@@ -36,7 +37,7 @@ class Training:
     Attributes
     ----------
     fabric, precision
-    datasets, loaders : dicts of 'train', 'val' and 'test'
+    datasets, loaders : dicts of 'train', 'val' and, where the test recordings have labels, 'test'
     localizer : Localizer
 
     Raises
@@ -47,7 +48,8 @@ class Training:
 
     def __init__(self, config, run, saved=None):
         self.config, self.run, self.resumed = config, run, saved is not None
-        self.datasets = {role: SequenceDataset(config, role) for role in ("train", "val", "test")}
+        roles = ("train", "val", "test") if is_tested(config) else ("train", "val")
+        self.datasets = {role: SequenceDataset(config, role) for role in roles}
         if saved:
             check_same_data(run.folder, saved, self.datasets["train"])
         self.fabric = make_fabric(config.device, saved and saved["precision"])

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -195,6 +196,11 @@ def test_an_evaluation_set_without_labels(dataset, tmp_path, capsys):
         recordings_for(get_params(**dict(word.split("=") for word in words)), "test")
     assert check_dataset.main([*words, "--jobs", "1"]) == 0
     assert "has no labels" in capsys.readouterr().out
+    if name == "starss23":  # trained, and localized as the last lines say
+        assert train_doanet.main(["20", "job", *words, f"results_dir={tmp_path / 'runs'}", *SMALL]) == 0
+        command = re.search(r"no test scores: .* python3 (.*)", capsys.readouterr().out)[1].split()
+        assert localize.main([*command[1:], "--no-plot", "--out", str(tmp_path / "tracks")]) == 0
+        assert (tmp_path / "tracks" / "mix001.csv").is_file()
 
 
 def test_more_sources_than_slots_are_counted(dataset, tmp_path, capsys):

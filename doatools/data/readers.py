@@ -224,6 +224,12 @@ def unlabelled_note(reader, config):
             f"extracted; localize them with: python3 localize.py {folder}{array}")
 
 
+def is_tested(config):
+    """Whether a training can be scored on the test recordings: False for an evaluation set without labels."""
+    reader = reader_of(config)
+    return bool(reader.select(reader.find(), "test")) or not unlabelled(reader)
+
+
 def recordings_for(config, role):
     """The recordings with a role; UserError if there is none."""
     reader, data = reader_of(config), config.data
