@@ -24,6 +24,7 @@ from doatools.types import EVENT_ROWS, Recording
 FRAME_S = 0.1  # of the annotation format
 LONGEST = 1.5  # of a coordinate in results that state x, y, z
 MOST_FRAMES = 1_000_000  # of a recording: 28 hours; each frame costs memory, whether it has a source or not
+LARGEST = 2**30  # of a class or track id: those of two recordings can be added in 32 bits
 SHARED = 1000  # added to the track id of a source that shares it with another one in its frame
 # The splits of each role: the folds of TAU-NIGENS, or the words in a splits.csv.
 ROLES = {
@@ -167,7 +168,7 @@ def _faults(columns, n_frames):
     """Checks of the numbers of one line, or of all lines: pairs (whether something is wrong, the message)."""
     names = ("frame", "class", "track", "azimuth", "elevation")
     for name, value in zip(names[:3], columns):
-        yield (value != np.floor(value)) | (np.abs(value) >= 2**31), f"{name} {{{name}:g}} is not a whole number"
+        yield (value != np.floor(value)) | (np.abs(value) >= LARGEST), f"{name} {{{name}:g}} is not a whole number"
     frame, _, _, *angles, distance = columns
     yield frame < 0, "frame {frame:g} is negative; frames count from 0"
     if n_frames is not None:

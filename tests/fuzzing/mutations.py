@@ -101,7 +101,8 @@ def rows(rng, text):
         lines[at], lines[other] = lines[other], lines[at]
     else:
         lines[at] = rng.choice(["", ",,,,", "#", "x" * 100_000, "\x00", "0,0,0,0,0", "1000000000,1,0,10,20",
-                                "2147483647,1,0,10,20", "0,2147483647,2147483647,0,0", "nan,nan,nan,nan,nan"])
+                                "2147483647,1,0,10,20", "0,2147483647,2147483647,0,0",
+                                "0,1,1073741823,0,0", "nan,nan,nan,nan,nan"])
     return "\n".join(lines)
 
 
