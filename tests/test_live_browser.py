@@ -11,7 +11,7 @@ from recording_page_helpers import EVIL
 pytest.importorskip("aiohttp")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not chromium.find(), reason="needs Chromium")]
 
-LIVE = "document.getElementById('status').dataset.state === 'live'"
+LIVE = "document.getElementById('status')?.dataset.state === 'live'"
 STATE = "document.getElementById('state').textContent"
 SUM_OF_PIXELS = """(() => { const canvas = document.getElementById('%s'), context = canvas.getContext('2d');
     return context.getImageData(0, 0, canvas.width, canvas.height).data.reduce((a, b) => a + b, 0) })()"""
@@ -168,10 +168,10 @@ def test_memory_of_the_page_is_bounded(browser):
             yield frame
             if frame.number % 50 == 0:
                 time.sleep(0.01)  # a viewer that is given too many at once has holes, which is right but not the point
-        done.wait(60)
+        done.wait(300)
     with serving(frames()) as (address, _):
         page = browser.open(f"http://{address}/")
-        page.wait(f"{LIVE} && parseFloat({STATE}.split(':').pop()) >= 0 && {STATE}.includes('59:5')", 60)
+        page.wait(f"{LIVE} && {STATE}.includes('1:00:00')", 200)  # a busy machine takes a minute and more
         time.sleep(6)
         heap = page.evaluate("performance.memory.usedJSHeapSize")
         assert heap < 60e6

@@ -10,7 +10,7 @@ from doatools.report import recording_page
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not chromium.find(), reason="needs Chromium")]
 
-READY = "document.getElementById('audio').readyState > 0"
+READY = "document.getElementById('audio')?.readyState > 0"
 CLOCK = "parseFloat(document.getElementById('clock').textContent)"
 SUM_OF_PIXELS = """(() => { const canvas = document.getElementById('%s'), context = canvas.getContext('2d');
     return context.getImageData(0, 0, canvas.width, canvas.height).data.reduce((a, b) => a + b, 0) })()"""
