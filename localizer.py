@@ -53,7 +53,7 @@ class Localizer:
     def load_weights(self, path):
         """Load the weights of a checkpoint, or of a published DOAnet state dict with its authors' names."""
         content = checkpoint.read(path)
-        state = content["model"] if checkpoint.is_ours(content) else from_published(content)
+        state = checkpoint.load(path)["model"] if checkpoint.is_ours(content) else from_published(content)
         checkpoint.load_weights(self.model, state, path)
 
     def for_inference(self):

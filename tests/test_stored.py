@@ -12,6 +12,8 @@ import torch
 import compare_runs
 import localize
 from doatools.config.stored import Stored, parse_json, read_json
+from doatools.data.cache import is_fresh
+from doatools.data.sound_input import Sound, resampled
 from doatools.errors import UserError, shown
 from doatools.files import encodable, read_text, replacing, require_file
 from doatools.npy import inspect_npy, read_npy, read_npz
@@ -172,6 +174,24 @@ def test_only_files_are_read_as_files(tmp_path):
         require_file(tmp_path / "large", "a test", 99)
 
 
+def test_odd_things_are_no_fresh_files(tmp_path):
+    path = tmp_path / "a.npy"
+    for make in (lambda: os.mkfifo(path), lambda: path.symlink_to("/dev/zero"), lambda: path.mkdir()):
+        make()
+        (tmp_path / "a.json").write_text(json.dumps({"made_from": {}, "bytes": 0, "content": ""}))
+        assert not is_fresh(path, {})
+        path.rmdir() if path.is_dir() else path.unlink()
+    (tmp_path / "a.json").write_text("[" * 100_000)
+    assert not is_fresh(path, {})
+
+
+def test_a_run_removes_what_stands_in_place_of_its_folders(tmp_path):
+    os.mkfifo(tmp_path / "tensorboard")
+    (tmp_path / "pictures").symlink_to(tmp_path)
+    Run(tmp_path).clear()
+    assert not list(tmp_path.iterdir())
+
+
 def test_long_and_odd_names_are_written(tmp_path):
     for name in ("x" * 251 + ".csv", "ü" * 125 + ".csv", os.fsdecode(b"\xff\xfe.csv"), "a$b.csv"):
         with replacing(tmp_path / name) as temporary:
@@ -179,6 +199,12 @@ def test_long_and_odd_names_are_written(tmp_path):
         assert (tmp_path / name).read_text() == "content"
     assert len(list(tmp_path.iterdir())) == 4
     assert encodable("ü.wav") == "ü.wav" and encodable(os.fsdecode(b"\xff.wav")) == b"\xff.wav"
+
+
+@pytest.mark.parametrize("rate", [0, 1, 4_000_000_000])
+def test_rates_that_sound_is_not_recorded_at_are_refused(rate):
+    with pytest.raises(UserError, match=f"a.wav: its sample rate is {rate} Hz; 1000 to 400000 Hz"):
+        resampled(Sound("a.wav", rate, 4, iter(())), 24000)
 
 
 def test_values_in_messages_are_short():

@@ -12,6 +12,7 @@ import functools
 import hashlib
 import json
 import os
+import stat
 from pathlib import Path
 
 from doatools.files import replacing
@@ -26,6 +27,8 @@ def stamp(path):
 
 
 def _content(path, status):
+    if not stat.S_ISREG(status.st_mode):  # a pipe would wait for its writer
+        return None
     return _hash_of_pieces(os.path.abspath(path), status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
 
 
@@ -35,7 +38,7 @@ def _hash_of_pieces(path, size, *_):
     summed = hashlib.sha256()
     with open(path, "rb", buffering=0) as file:
         if size <= PIECES * PIECE:
-            summed.update(file.read())
+            summed.update(file.read(size))
         else:
             for number in range(PIECES):
                 file.seek(number * (size - PIECE) // (PIECES - 1))
@@ -52,7 +55,7 @@ def is_fresh(path, made_from):
     """Whether ``path`` exists and was made from exactly this (a dict of plain types)."""
     try:
         return json.loads(_note(path).read_text()) == _description(path, made_from)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
 
 

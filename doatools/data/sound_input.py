@@ -18,6 +18,7 @@ from doatools.data.wav_headers import FORMS, find_samples, is_chunk_name, read_h
 from doatools.errors import UserError
 from doatools.files import require_file
 
+LOWEST_RATE, HIGHEST_RATE = 1000, 400_000  # Hz, of sound that is resampled
 BLOCK_S = 5.0  # length of a block that is read from a file
 LIVE_BLOCK_S = 0.1  # the same of a file that is played in real time
 CARD_BLOCK_S = 0.05  # the same of a sound card
@@ -241,9 +242,15 @@ def _as_float(data, sample):
 
 
 def resampled(sound, rate):
-    """The Sound at another rate, with a note on it; the same samples for blocks of any size."""
+    """The Sound at another rate, with a note on it; the same samples for blocks of any size.
+
+    UserError for a rate that sound is not recorded at: each second of 1 Hz would become 24,000 samples.
+    """
     if sound.rate == rate:
         return sound
+    if not LOWEST_RATE <= sound.rate <= HIGHEST_RATE:
+        raise UserError(f"{sound.name}: its sample rate is {sound.rate} Hz; {LOWEST_RATE} to {HIGHEST_RATE} Hz can be "
+                        "resampled")
     note = f"resampled from {sound.rate} to {rate} Hz"
     if sound.rate < rate:
         note += f"; the model was trained with sound above its {sound.rate / 2000:g} kHz: expect larger errors"

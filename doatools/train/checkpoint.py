@@ -213,6 +213,7 @@ def load_weights(model, state, origin):
 
 def compare_weights(model, state, origin):
     """UserError unless a state dict fits a model in names and shapes."""
+    conforming(state, dict[str, Tensor], origin, REMEDY)
     own = model.state_dict()
     wrong = [f"{name} has shape {tuple(state[name].shape)}, the model needs {tuple(value.shape)}"
              for name, value in own.items() if name in state and state[name].shape != value.shape]

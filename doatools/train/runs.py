@@ -94,7 +94,10 @@ class Run:
                      "training_curve.png"):
             (self.folder / name).unlink(missing_ok=True)
         for name in ("tensorboard", "pictures"):
-            shutil.rmtree(self.folder / name, ignore_errors=True)
+            if (self.folder / name).is_dir() and not (self.folder / name).is_symlink():
+                shutil.rmtree(self.folder / name, ignore_errors=True)
+            else:
+                (self.folder / name).unlink(missing_ok=True)
 
     def history(self):
         """The logged epochs, as dicts; UserError for a line that is none."""
