@@ -148,7 +148,8 @@ def _prepare(root, writer, manifest, overwrite):
         hop_s = found.pop("label_hop_len_s", writer.hop_s)  # the first edition wrote frames of any length
         if found != manifest or hop_s != writer.hop_s:
             if found.get("format") != manifest["format"]:
-                raise UserError(f"{root} was simulated as {found.get('format')} (see {note}); choose another dataset_dir")
+                raise UserError(f"{root} was simulated as {found.get('format')} (see {note}); choose another "
+                                "dataset_dir")
             if not overwrite:
                 raise UserError(f"{root} was simulated with other settings (see {note}); choose another dataset_dir, "
                                 "or replace it by --overwrite")

@@ -6,7 +6,6 @@ import yaml
 from cls_feature_class import build_features
 from doanet_parameters import get_params
 from doatools.config.experiments import datasets_of, name_of
-from doatools.config.yaml_files import LARGEST
 from doatools.errors import UserError
 from doatools.spatial.arrays import read_array
 

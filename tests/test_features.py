@@ -286,7 +286,7 @@ def test_no_training_recordings_keeps_features_as_extracted(folder, capsys):
     config = get_params(dataset_dir=str(folder), **SETTINGS)
     found = find_recordings(folder, "foa")
     check_up_to_date(config, found, normalised=False)
-    with pytest.raises(UserError, match="is for .train"):
+    with pytest.raises(UserError, match=r"is for .train"):
         check_up_to_date(config, found)
 
 
