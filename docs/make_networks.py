@@ -18,40 +18,27 @@ from doatools.train.runs import Run
 DOCS = ROOT / "docs"
 RESULTS = "results/networks"
 DATA = "dataset_dir=datasets/networks"
-RECORDED = "dataset_dir=datasets/networks_recorded"
 PREPARE = (f"python3 simulate_dataset.py {DATA} sim_recordings_per_fold=12",
            f"python3 batch_feature_extraction.py 22 {DATA}",
-           f"python3 batch_feature_extraction.py 23 {DATA}",
-           f"python3 simulate_dataset.py {RECORDED} --sounds sounds sim_recordings_per_fold=12",
-           f"python3 batch_feature_extraction.py 22 {RECORDED}")
+           f"python3 batch_feature_extraction.py 23 {DATA}")
 COMMON = f"results_dir={RESULTS} --full precision=32-true"
 VALIDATED = ("LE", "LR", "LP", "LF", "F20", "MOTA@20", "ID switches")
 
-# name → (task, epochs, overrides, what it is), all on generated sounds, seed 1, in about the same CPU time.
+# name → (task, epochs, overrides, what it is), seed 1, in about the same CPU time.
 CANDIDATES = {
     "base": (22, 18, "", "task 22"),
     "nomix": (22, 20, "mix_augment=0", "without mixtures"),
     "noreg": (22, 18, "spec_augment=False dropout_rate=0 weight_decay=0",
               "without masks, dropout and weight decay"),
     "adamw": (22, 20, "optimizer=adamw learning_rate=1e-3", "AdamW instead of Muon"),
-    "onecycle": (22, 18, "lr_schedule=onecycle", "one-cycle schedule (30 % of the steps rise)"),
-    "peak4": (22, 18, "learning_rate=4e-3", "peak learning rate 4e-3"),
     "switch100": (22, 18, "switch_cost=100", "cost of a slot change 100"),
-    "gru1": (22, 22, "nb_rnn_layers=1", "one recurrent layer"),
-    "narrow": (22, 22, "nb_cnn2d_filt=16", "16 maps"),
-    "wide": (22, 11, "nb_cnn2d_filt=64", "64 maps"),
-    "doanet": (20, 5, "", "task 20"),
-    "doanet32": (20, 11, "nb_cnn2d_filt=32 optimizer=muon learning_rate=2e-3 weight_decay=0.05 lr_schedule=linear "
-                 "dropout_rate=0.2 spec_augment=True mix_augment=0.4", "DOAnet of 32 maps, with the recipe of task 22"),
+    "switch1000": (22, 18, "switch_cost=1000", "cost of a slot change 1000"),
 }
-# name → (task, epochs, data, seeds, what it is): the comparison with task 20.
+# name → (task, epochs, seeds, what it is): the comparison with task 20.
 FINALISTS = {
-    "reference": (20, 40, DATA, SEEDS[:1], "task 20"),
-    "third": (22, 55, DATA, SEEDS, "task 22, a third of the time"),
-    "equal": (22, 160, DATA, SEEDS[:1], "task 22, the same time"),
-    "mic": (23, 55, DATA, SEEDS[:1], "task 23 (capsules), a third of the time"),
-    "recorded20": (20, 13, RECORDED, SEEDS[:1], "task 20, recorded sounds"),
-    "recorded22": (22, 55, RECORDED, SEEDS[:1], "task 22, recorded sounds, the same time"),
+    "reference": (20, 40, SEEDS[:1], "task 20"),
+    "third": (22, 55, SEEDS, "task 22"),
+    "mic": (23, 30, SEEDS[:1], "task 23 (capsules)"),
 }
 
 
@@ -66,14 +53,14 @@ def main(argv=None):
     if build_parser().parse_args(argv).commands:
         print("\n".join(commands()))
         return 0
-    runs = {name: [folder(task, name, seed) for seed in seeds] for name, (task, _, _, seeds, _) in FINALISTS.items()}
+    runs = {name: [folder(task, name, seed) for seed in seeds] for name, (task, _, seeds, _) in FINALISTS.items()}
     runs |= {name: [folder(task, name, SEEDS[0])] for name, (task, *_) in CANDIDATES.items()}
     missing = [run.name for group in runs.values() for run in group if not study.finished(run)]
     if missing:
         raise UserError(f"{RESULTS} lacks the runs {', '.join(missing)}; see python3 docs/make_networks.py --commands")
     study.write_page(DOCS, "networks", {
         "COMMANDS": "\n".join([
-            *PREPARE, f"# each run: python3 train_doanet.py TASK NAME_SEED DATA {COMMON} nb_epochs=EPOCHS seed=SEED "
+            *PREPARE, f"# each run: python3 train_doanet.py TASK NAME_SEED {DATA} {COMMON} nb_epochs=EPOCHS seed=SEED "
             "OVERRIDES", "python3 docs/make_networks.py --commands | sh"]),
         "CANDIDATES": candidate_table(runs),
         "VALIDATION": finalist_table(runs, lambda run: study.validated(run)),
@@ -87,14 +74,14 @@ def commands():
     """Shell commands of all runs."""
     yield from PREPARE
     for name, (task, epochs, words, _) in CANDIDATES.items():
-        yield command(task, name, SEEDS[0], epochs, DATA, words)
-    for name, (task, epochs, data, seeds, _) in FINALISTS.items():
+        yield command(task, name, SEEDS[0], epochs, words)
+    for name, (task, epochs, seeds, _) in FINALISTS.items():
         for seed in seeds:
-            yield command(task, name, seed, epochs, data, "")
+            yield command(task, name, seed, epochs, "")
 
 
-def command(task, name, seed, epochs, data, words):
-    run = ["python3", "train_doanet.py", str(task), f"{name}_{seed}", data, *COMMON.split(), f"nb_epochs={epochs}",
+def command(task, name, seed, epochs, words):
+    run = ["python3", "train_doanet.py", str(task), f"{name}_{seed}", DATA, *COMMON.split(), f"nb_epochs={epochs}",
            f"seed={seed}", *words.split(), "--overwrite"]
     return f"test -f {RESULTS}/{task}_{name}_{seed}/scores.json || OMP_NUM_THREADS=1 {shlex.join(run)}"
 
@@ -128,7 +115,7 @@ def candidate_table(runs):
 
 def finalist_table(runs, figures_of):
     rows = study.header("run", "weights", "epochs", "CPU time", *VALIDATED)
-    for name, (_, epochs, _, seeds, title) in FINALISTS.items():
+    for name, (_, epochs, seeds, title) in FINALISTS.items():
         own = [figures_of(run) for run in runs[name]]
         if len(seeds) > 1:
             spread = {key: [statistics.mean(found[key] for found in own), statistics.stdev(found[key] for found in own)]
@@ -142,11 +129,11 @@ def finalist_table(runs, figures_of):
 
 
 def draw(runs, path):
-    """Validation scores against the CPU time spent so far, of the runs on generated sounds."""
+    """Validation scores against the CPU time spent so far."""
     from doatools.report import plots
     with plots.figure(path, 1, 2, figsize=(10, 3.8)) as (_, axes):
         for axis, key, label in ((axes[0], "LE", "localization error (°)"), (axes[1], "F20", "F20 (%)")):
-            for name, colour in (("reference", "C3"), ("third", "C0"), ("equal", "C2")):
+            for name, colour in (("reference", "C3"), ("third", "C0")):
                 for number, run in enumerate(runs[name]):
                     history, spent, times = Run(run).history(), 0, []
                     for entry in history:
