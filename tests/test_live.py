@@ -224,7 +224,7 @@ def test_an_occupied_port_is_one_line(capsys):
 @pytest.mark.parametrize(("words", "told"), [
     (["--live", "a.wav", "--device", "1"], "--device and --channels are of a sound card"),
     (["--live", "a.wav", "--stream"], "give recordings, or --stream"),
-    (["--live", "nothing.wav"], "nothing.wav cannot be read as audio"),
+    (["--live", "nothing.wav"], "nothing.wav does not exist"),
     (["--live", "--channels", "1,2,3"], "--channels takes 4 different numbers"),
     (["--live", "--host", "no.such.name.invalid"], "no.such.name.invalid: no such address"),
 ])
