@@ -137,7 +137,7 @@ def _aligned(response, direction, fs, array, what):
     What the channels make of such a sound from ``direction`` (3,) follows from the array.
     """
     power = _power(response, array)
-    if not np.isfinite(power).all() or power.max() < 1e-20:
+    if not np.isfinite(response).all() or power.max() < 1e-20:
         raise UserError(f"{what} is silent or not a number")
     ideal = fft.irfft(array.response(direction[None], np.fft.rfftfreq(512, 1 / fs))[:, 0], 512)
     expected = _power(np.roll(ideal, 256, axis=1), array)

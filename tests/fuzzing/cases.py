@@ -417,8 +417,9 @@ def checkpoint(rng, world):
         ("train_doanet", "w.pt", ["1", "new", DATA, *SMALL, "init_weights=w.pt"], ["data", f"{run}/best.pt:w.pt"]),
     ])
     mutated = [*mutations.BYTES, *[_checkpoint_content] * 8, _nan_weights]
+    # A parameter that is missing has its default: datasets/simulated is then the dataset.
     return one(rng, "checkpoint", script, words, copying(world, *names), target, mutated,
-               named=(Path(target).name, "1_job", "results"))
+               named=(Path(target).name, "1_job", "results", "datasets/simulated"))
 
 
 @kind(60)

@@ -200,7 +200,7 @@ def faults(case, outcome):
         found.append("needs more memory than there is")
     if outcome.bytes > MOST_BYTES:
         found.append(f"{outcome.bytes / 2**30:.1f} GiB of memory")
-    given = max(map(len, case.words), default=0)  # argparse repeats a word as a whole
+    given = 2 * max(map(len, case.words), default=0)  # argparse and others repeat a word as a whole
     if max(map(len, lines), default=0) > LONGEST_MESSAGE + given:
         found.append(f"a message of {max(map(len, lines))} characters")
     if outcome.leftovers:
