@@ -28,8 +28,6 @@ VALIDATED = ("LE", "LR", "LP", "LF", "F20", "MOTA@20", "ID switches")
 CANDIDATES = {
     "base": (22, 18, "", "task 22"),
     "nomix": (22, 20, "mix_augment=0", "without mixtures"),
-    "noreg": (22, 18, "spec_augment=False dropout_rate=0 weight_decay=0",
-              "without masks, dropout and weight decay"),
     "adamw": (22, 20, "optimizer=adamw learning_rate=1e-3", "AdamW instead of Muon"),
     "switch100": (22, 18, "switch_cost=100", "cost of a slot change 100"),
     "switch1000": (22, 18, "switch_cost=1000", "cost of a slot change 1000"),
@@ -63,8 +61,7 @@ def main(argv=None):
             *PREPARE, f"# each run: python3 train_doanet.py TASK NAME_SEED {DATA} {COMMON} nb_epochs=EPOCHS seed=SEED "
             "OVERRIDES", "python3 docs/make_networks.py --commands | sh"]),
         "CANDIDATES": candidate_table(runs),
-        "VALIDATION": finalist_table(runs, lambda run: study.validated(run)),
-        "TEST": finalist_table(runs, lambda run: study.tested_run(run)["all"])})
+        "VALIDATION": finalist_table(runs, "validation"), "TEST": finalist_table(runs, "test")})
     draw(runs, DOCS / "networks.png")
     print("docs/networks.md and docs/networks.png written")
     return 0
@@ -113,10 +110,10 @@ def candidate_table(runs):
     return "\n".join(rows)
 
 
-def finalist_table(runs, figures_of):
+def finalist_table(runs, fold):
     rows = study.header("run", "weights", "epochs", "CPU time", *VALIDATED)
     for name, (_, epochs, seeds, title) in FINALISTS.items():
-        own = [figures_of(run) for run in runs[name]]
+        own = [study.load(run / "scores.json")[fold] for run in runs[name]]
         if len(seeds) > 1:
             spread = {key: [statistics.mean(found[key] for found in own), statistics.stdev(found[key] for found in own)]
                       for key in VALIDATED}
