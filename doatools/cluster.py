@@ -9,6 +9,7 @@ import time
 from doatools.errors import UserError
 
 TIMEOUT_S = 10  # for a scheduler to answer
+MOST_JOBS = 1024  # processes of one script
 WATCH_S = 0.5  # between looks of a worker at its parent
 _active = []  # addresses of ``on``
 
@@ -58,6 +59,8 @@ def results_of(tasks, jobs, **options):
 
     Processes of this machine leave Ctrl-C to this process, and end when it has ended in any way.
     """
+    if not -MOST_JOBS <= jobs <= MOST_JOBS:
+        raise UserError(f"--jobs takes a number of processes up to {MOST_JOBS}, or -1 for one per core, not {jobs}")
     import joblib
     if not _active:
         options |= {"backend": "loky", "initializer": _follow, "initargs": (os.getpid(),)}

@@ -3,12 +3,14 @@
 Interrupted (Ctrl-C) and terminated (SIGTERM) scripts also end in one line, with exit status 130 and 143.
 """
 
+import contextlib
 import difflib
 import errno
 import functools
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 
 
@@ -42,6 +44,9 @@ _REMEDIES |= {errno.ENOENT: "create it, or correct the name", errno.ELOOP: "remo
 # Packages that training needs and localization does not; what each extra of pyproject.toml installs.
 _TRAINING = {"torch", "lightning_fabric", "tensorboard", "sklearn", "pyroomacoustics", "pooch"}
 AGAIN = "run the same command again"
+END_S = 3.0  # within which an interrupted script must have ended by itself
+_ending = []  # the timer of an interrupted script
+UNFINISHED = set()  # temporary files that are being written, which a process that ends at once must remove
 
 
 class Terminated(BaseException):
@@ -84,13 +89,15 @@ def exits_cleanly(main=None, *, again=AGAIN):
     if main is None:
         return functools.partial(exits_cleanly, again=again)
 
+    stopped, terminated = (f"{word}; what was finished stays valid, {again}" for word in ("stopped", "terminated"))
+
     @functools.wraps(main)
     def wrapped(argv=None):
         _make_streams_usable()
         alone = argv is None and _is_script()  # rather than a function of another program
         if alone:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            signal.signal(signal.SIGTERM, _terminate)
+            signal.signal(signal.SIGINT, _interrupt(KeyboardInterrupt, 130, stopped))
+            signal.signal(signal.SIGTERM, _interrupt(Terminated, 128 + signal.SIGTERM, terminated))
         try:
             status = main(argv)
             sys.stdout.flush()  # an error at exit could not be explained any more
@@ -99,10 +106,10 @@ def exits_cleanly(main=None, *, again=AGAIN):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at exit
             return 1
         except KeyboardInterrupt:
-            _say(f"stopped; what was finished stays valid, {again}")
+            _say(stopped)
             return 130
         except Terminated:
-            _say(f"terminated; what was finished stays valid, {again}")
+            _say(terminated)
             return 128 + signal.SIGTERM
         except Exception as error:
             text = explained(error)
@@ -111,6 +118,8 @@ def exits_cleanly(main=None, *, again=AGAIN):
             _say(f"error: {text}")
             return 2
         finally:
+            while _ending:
+                _ending.pop().cancel()
             if alone:
                 signal.signal(signal.SIGINT, _leave)
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -119,7 +128,11 @@ def exits_cleanly(main=None, *, again=AGAIN):
 
 
 def _say(text):
-    print(text, file=sys.stderr, flush=True)
+    """Print a line to stderr, in place of the progress bars that are there."""
+    if "tqdm" in sys.modules:
+        sys.modules["tqdm"].tqdm.write(text, file=sys.stderr)
+    else:
+        print(text, file=sys.stderr, flush=True)
 
 
 def _make_streams_usable():
@@ -132,8 +145,31 @@ def _make_streams_usable():
             stream.reconfigure(errors="backslashreplace")
 
 
-def _terminate(*_):
-    raise Terminated
+def _interrupt(kind, status, text):
+    """A handler of a signal that raises ``kind``.
+
+    Where that does not end the process, it ends at once: within an import, an exception can be lost or reach C++, which
+    aborts the process; and libraries that call back from C print and forget it.
+    """
+    def end():
+        for path in list(UNFINISHED):
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+        os.write(2, f"{text}\n".encode())
+        os._exit(status)
+
+    def handler(_, frame):
+        while frame is not None:
+            if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+                end()
+            frame = frame.f_back
+        if not _ending:
+            _ending.append(threading.Timer(END_S, end))
+            _ending[0].daemon = True
+            _ending[0].start()
+        raise kind
+
+    return handler
 
 
 def _stop_importing(*_):

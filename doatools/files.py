@@ -11,7 +11,7 @@ import stat
 import time
 from pathlib import Path
 
-from doatools.errors import UserError
+from doatools.errors import UNFINISHED, UserError
 
 LARGEST_TEXT = 500_000_000  # bytes
 LONGEST_NAME = 255  # bytes of a file name that file systems permit
@@ -94,6 +94,7 @@ def replacing(path, sync=True):
     path.parent.mkdir(parents=True, exist_ok=True)
     _tidy(path.parent)
     temporary = path.with_name(_temporary_name(path))
+    UNFINISHED.add(temporary)
     try:
         yield temporary
         if sync:
@@ -106,6 +107,7 @@ def replacing(path, sync=True):
         raise
     finally:
         temporary.unlink(missing_ok=True)
+        UNFINISHED.discard(temporary)
 
 
 def _temporary_name(path):

@@ -591,7 +591,8 @@ def odd_outputs(rng, world):
             os.mkfifo(path)
         else:
             path.symlink_to({"a dangling link": "/nowhere/x", "a circular link": path.name}.get(what, what))
-    return Case("odd_outputs", script, words, then(copying(world, *names), place), tuple(Path(target).parts),
+    named = *Path(target).parts, "no correction written"
+    return Case("odd_outputs", script, words, then(copying(world, *names), place), named,
                 about=f"{target}: {what}")
 
 
