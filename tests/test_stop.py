@@ -88,6 +88,21 @@ def test_workers_of_a_pool_leave_ctrl_c_to_their_parent_and_end_with_it(number, 
     assert len(lines) <= 1 and all("run the same command again" in line for line in lines), lines
 
 
+@pytest.mark.parametrize("where", ["lost", "import lost"])
+def test_a_stop_that_a_library_loses_ends_the_process_all_the_same(where, tmp_path):
+    (tmp_path / "lost.py").write_text("import signal, time\n"
+                                      "try:\n    signal.raise_signal(signal.SIGINT)\nexcept BaseException:\n    pass\n"
+                                      "time.sleep(60)\n")
+    (tmp_path / "half").write_text("half")
+    program = ("import runpy, signal, sys; from doatools import errors\n"
+               "errors.END_S = 0.2; errors.UNFINISHED.add('half'); sys.path.insert(0, '.')\n"
+               "signal.signal(signal.SIGINT, errors._interrupt(KeyboardInterrupt, 130, 'stopped'))\n"
+               + ("import lost" if where != "lost" else "exec(open('lost.py').read())"))
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=ENVIRONMENT | {"PYTHONPATH": str(ROOT)},
+                          capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stderr) == (130, "stopped\n") and not (tmp_path / "half").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", STATUS)
 @pytest.mark.parametrize("script", SCRIPTS)
