@@ -74,16 +74,28 @@ def _holding_interrupts():
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    from multiprocessing import resource_tracker
-
-    from joblib.externals.loky.backend import resource_tracker as tracker_of_joblib
-    for tracker in (resource_tracker, tracker_of_joblib):
-        tracker.ensure_running()  # now, as its start would let Ctrl-C through again
+    _start_trackers()  # now, as their start would let Ctrl-C through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _start_trackers():
+    """Start the processes that remove what a killed script leaves in shared memory; they do so without a word."""
+    from multiprocessing import resource_tracker
+
+    from joblib.externals.loky.backend import resource_tracker as tracker_of_joblib
+    before = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, (before, "ignore:resource_tracker")))
+    try:
+        for tracker in (resource_tracker, tracker_of_joblib):
+            tracker.ensure_running()
+    finally:
+        del os.environ["PYTHONWARNINGS"]
+        if before is not None:
+            os.environ["PYTHONWARNINGS"] = before
 
 
 def _follow(parent):

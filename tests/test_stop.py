@@ -1,6 +1,7 @@
 """Ctrl-C and SIGTERM at any time: one line, exit status 130 and 143, no process and no temporary file left."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from helpers import make_dataset
 ROOT = Path(__file__).resolve().parent.parent
 GONE_S = 5.0  # within which all processes of a script end
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
+PROGRESS = re.compile(r"\d%\||\|.* left|^note: ")
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 128 + signal.SIGTERM}
 TRAIN = ["quick_test=False", "nb_epochs=60", "label_sequence_length=10", "batch_size=8", "nb_cnn2d_filt=8",
          "rnn_size=8", "fnn_size=8", "device=cpu", "num_workers=2"]
@@ -61,8 +63,7 @@ def stopped(script, number, folders, when):
     assert not left, f"{script}: processes {left} are left after {GONE_S} s"
     assert not list(Path(folders["out"]).rglob("*.partial-*"))
     lines = [line for line in text.replace("\r", "\n").split("\n") if line.strip()]
-    progress = ("it/s]", "?it", "note:", "file/s", "?file", "recording/s", "?recording", "s left", "? left", "batch")
-    return None if ended else process.returncode, [line for line in lines if not any(one in line for one in progress)]
+    return None if ended else process.returncode, [line for line in lines if not PROGRESS.search(line)]
 
 
 def members(session):
