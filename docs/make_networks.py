@@ -29,6 +29,9 @@ CANDIDATES = {
     "base": (22, 18, "", "task 22"),
     "nomix": (22, 20, "mix_augment=0", "without mixtures"),
     "adamw": (22, 20, "optimizer=adamw learning_rate=1e-3", "AdamW instead of Muon"),
+    "gru1": (22, 22, "nb_rnn_layers=1", "one recurrent layer"),
+    "doanet32": (20, 21, "nb_cnn2d_filt=32 optimizer=muon learning_rate=2e-3 weight_decay=0.05 lr_schedule=linear "
+                 "dropout_rate=0.2 spec_augment=True mix_augment=0.4", "DOAnet of 32 maps, with the recipe of task 22"),
     "switch100": (22, 18, "switch_cost=100", "cost of a slot change 100"),
     "switch1000": (22, 18, "switch_cost=1000", "cost of a slot change 1000"),
 }
