@@ -23,6 +23,7 @@ from doatools.data.slots import assign_slots, classes_and_distances, count_overl
 from doatools.errors import UserError
 from doatools.npy import inspect_npy, read_npy
 from doatools.track.identities import numbers_of
+from doatools.train.processes import begin_loading
 from doatools.types import Predictions, Result
 
 
@@ -256,7 +257,7 @@ def make_loader(dataset, config, train, rank=0, world=1, max_batches=None):
     sampler = EpochSampler(len(dataset), config.batches.batch_size, train, config.run.seed,
                            rank, world, max_batches)
     return DataLoader(dataset, batch_sampler=sampler, collate_fn=_as_it_is, num_workers=config.batches.num_workers,
-                      persistent_workers=config.batches.num_workers > 0,
+                      persistent_workers=config.batches.num_workers > 0, worker_init_fn=begin_loading,
                       pin_memory=torch.cuda.is_available() and config.device.device in ("auto", "cuda"),
                       generator=torch.Generator())  # its own, so that iterating does not change the global one
 

@@ -122,7 +122,7 @@ def exits_cleanly(main=None, *, again=AGAIN):
                 _ending.pop().cancel()
             if alone:
                 signal.signal(signal.SIGINT, _leave)
-                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                signal.signal(signal.SIGTERM, _leave)
 
     return wrapped
 
@@ -178,9 +178,9 @@ def _stop_importing(*_):
     os._exit(130)
 
 
-def _leave(*_):
-    """Ctrl-C after ``main`` has run and said how it ended."""
-    os._exit(130)
+def _leave(number, _):
+    """A signal after ``main`` has run and said how it ended."""
+    os._exit(128 + number)
 
 
 def _is_script():

@@ -1,9 +1,16 @@
 """Sums and lists over the processes of ``torchrun``; in a plain ``python3`` there is one process."""
 
 import atexit
+import signal
 
 import torch
 from torch import distributed
+
+
+def begin_loading(_=None):
+    """At the start of a process that loads data: stops are for the process that trains, which ends this one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def world():
