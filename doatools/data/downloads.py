@@ -105,7 +105,7 @@ def read_record(number, server=ZENODO):
             licence = about.get("license") or {}
             licence = licence if isinstance(licence, str) else licence.get("id")
             return Record(about["title"], licence or "not named", page, {file.name: file for file in files})
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise UserError(f"{response.url}: this is not the listing of a Zenodo record; try again later, or download "
                             f"the files by hand from {page}") from None
 
