@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 
 from doatools.errors import UserError
 
@@ -64,6 +65,7 @@ def results_of(tasks, jobs, **options):
     import joblib
     if not _active:
         options |= {"backend": "loky", "initializer": _follow, "initargs": (os.getpid(),)}
+    warnings.filterwarnings("ignore", message=".*limit unnecessary computation", category=UserWarning)  # after a stop
     with _holding_interrupts():
         return joblib.Parallel(n_jobs=jobs, **{"return_as": "generator", **options})(tasks)
 

@@ -15,7 +15,7 @@ import os
 import stat
 from pathlib import Path
 
-from doatools.files import replacing
+from doatools.files import read_text, replacing
 
 PIECES, PIECE = 4, 4096  # how many, and bytes of each
 
@@ -54,7 +54,7 @@ def digest(made_from):
 def is_fresh(path, made_from):
     """Whether ``path`` exists and was made from exactly this (a dict of plain types)."""
     try:
-        return json.loads(_note(path).read_text()) == _description(path, made_from)
+        return json.loads(read_text(_note(path), "a note", "a JSON file")) == _description(path, made_from)
     except (OSError, ValueError, RecursionError):
         return False
 

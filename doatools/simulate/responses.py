@@ -29,7 +29,7 @@ from scipy import fft
 from scipy.signal import oaconvolve
 
 from doatools.errors import UserError
-from doatools.files import encodable, has_suffix, list_files, read_text
+from doatools.files import encodable, has_suffix, list_files, read_text, require_file
 from doatools.simulate import realism, sensors
 from doatools.simulate.rooms import HOP_S, Renderer
 from doatools.spatial.geometry import angular_distance, azimuth_elevation, unit_vectors
@@ -190,6 +190,7 @@ def _read_table(path, array, foa_order):
 
 
 def _read_audio(path, array, foa_order):
+    require_file(path)
     try:
         audio, rate = soundfile.read(encodable(path), dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, OSError) as error:

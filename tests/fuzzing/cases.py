@@ -504,7 +504,7 @@ def parameter(rng, world):
     names = {"doanet_parameters": [], "simulate_dataset": [], "run": []}.get(script, ["data", "results/1_job",
                                                                                    "predictions"])
     words = [*BROAD[script], f"{name}={value}"]
-    named = name, name.replace("_dir", ""), "data", value, "tut"
+    named = name, name.replace("_dir", ""), "data", value[:100], "tut"
     return Case("parameter", script, words, copying(world, *names), named, about=f"{name}={value:.40}")
 
 
