@@ -182,7 +182,7 @@ def test_sofa_receivers_are_compared_with_the_array(tmp_path):
     (lambda folder: (folder / "directions.csv").write_text("file,azimuth,elevation\n0.wav,x,3\n"), "line 2"),
     (lambda folder: (folder / "directions.csv").write_text("file,azimuth,elevation\n0.wav,0,95\n"), "out of range"),
     (lambda folder: (folder / "directions.csv").write_text("file,azimuth,elevation\n9.wav,0,5\n"),
-     "9.wav cannot be read"),
+     "9.wav does not exist"),
     (lambda folder: soundfile.write(folder / "0.wav", np.zeros((99, 4)), FS), "silent"),
     (lambda folder: soundfile.write(folder / "0.wav", np.ones((99, 3)), FS), "3 channel"),
     (lambda folder: soundfile.write(folder / "0.wav", np.ones((99, 4)), 8000), "different sample rates"),
