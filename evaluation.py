@@ -247,7 +247,10 @@ def write_csvs(folder, results, hop_s):
 def counts_of(result, has_activity=True, hop_s=0.1, only=None):
     """Counts of one Result with frames of hop_s."""
     scores = Scores(has_activity, only=only, segment_frames=max(1, round(1 / hop_s)))
-    scores.update_result(result)
+    try:
+        scores.update_result(result)
+    except UserError as error:
+        raise UserError(f"{result.stem}: {error}") from None
     return scores.counts
 
 

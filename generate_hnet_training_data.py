@@ -8,6 +8,7 @@ import argparse
 import sys
 import time
 
+from doatools.config.commandline import seed
 from doatools.errors import UserError, exits_cleanly
 
 EXAMPLES_PER_CELL = 45000  # with the nine cells of N = 2, the 405,000 of the published data
@@ -27,7 +28,7 @@ def build_parser():
                         help="cells: every (n_ref, n_pred) equally often; pairs: every number of associated "
                              "pairs equally often, as published")
     parser.add_argument("--examples", type=int, help=f"number of pairs (default {EXAMPLES_PER_CELL} per cell)")
-    parser.add_argument("--seed", type=int, default=1234, help="the pairs follow from it (default 1234)")
+    parser.add_argument("--seed", type=seed, default=1234, help="the pairs follow from it (default 1234)")
     parser.add_argument("--out", help="file to write (default datasets/hnet/hnet_N_CASE_DIRECTIONS.npz)")
     return parser
 

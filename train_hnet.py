@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+from doatools.config.commandline import seed
 from doatools.errors import UserError, exits_cleanly
 from doatools.files import write_json
 from doatools.registry import HNETS
@@ -37,7 +38,7 @@ def build_parser():
     add("--patience", type=int, default=0, help="stop after this many of the 20 validations without a better one "
         "(default: never)")
     add("--held-out", type=int, default=40500, help="pairs for validation, and for each test (default 40500)")
-    add("--seed", type=int, default=1234, help="weights and pairs follow from it (default 1234)")
+    add("--seed", type=seed, default=1234, help="weights and pairs follow from it (default 1234)")
     add("--out", help="file of the weights (default models/hnet_N.pt)")
     add("--results", help="folder for the curve and scores (default results/hnet_N)")
     return parser

@@ -9,6 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from doatools.config.commandline import seed
 from doatools.errors import UserError, exits_cleanly
 
 
@@ -19,7 +20,7 @@ def build_parser():
     parser.add_argument("--model", help="weights (default models/hnet_N.pt)")
     parser.add_argument("--data", help=".npz of generate_hnet_training_data.py (default: new pairs)")
     parser.add_argument("--examples", type=int, default=50000, help="pairs to draw (default 50000)")
-    parser.add_argument("--seed", type=int, default=99, help="the pairs follow from it (default 99)")
+    parser.add_argument("--seed", type=seed, default=99, help="the pairs follow from it (default 99)")
     parser.add_argument("--results", help="folder for the plots (default results/hnet_N)")
     return parser
 

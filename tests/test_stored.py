@@ -1,6 +1,7 @@
 """What is read again is checked: JSON, NumPy files, checkpoints and metadata against their schemas, files for what they
 are."""
 
+import argparse
 import io
 import json
 import os
@@ -11,6 +12,7 @@ import torch
 
 import compare_runs
 import localize
+from doatools.config.commandline import seed
 from doatools.config.stored import Stored, parse_json, read_json
 from doatools.data.cache import is_fresh
 from doatools.data.sound_input import Sound, resampled
@@ -205,6 +207,13 @@ def test_long_and_odd_names_are_written(tmp_path):
 def test_rates_that_sound_is_not_recorded_at_are_refused(rate):
     with pytest.raises(UserError, match=f"a.wav: its sample rate is {rate} Hz; 1000 to 400000 Hz"):
         resampled(Sound("a.wav", rate, 4, iter(())), 24000)
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1.5", "x", "9" * 5000, str(2**32)])
+def test_seeds_out_of_range_are_refused(text):
+    assert seed("1234") == 1234
+    with pytest.raises(argparse.ArgumentTypeError, match="a seed is a whole number from 0 to 4294966296"):
+        seed(text)
 
 
 def test_values_in_messages_are_short():

@@ -1,11 +1,13 @@
 """Command lines of the scripts: positional words, and parameters as ``key=value``."""
 
+import argparse
 import ast
 import os
 import sys
 
 from doatools.errors import UserError
 
+LARGEST_SEED = 2**32 - 1000
 LONGEST = 10_000  # characters of a value that is read as a Python literal; longer ones are words
 
 
@@ -39,6 +41,13 @@ def add_override_argument(parser):
     parser.add_argument("overrides", nargs="*", metavar="key=value",
                         help="parameters to override (python3 doanet_parameters.py lists them all)")
     return parser
+
+
+def seed(text):
+    """A seed of a command line → int; an ArgumentTypeError, which argparse reports, outside of the range of seeds."""
+    if not text.isdecimal() or len(text) > 10 or int(text) > LARGEST_SEED:
+        raise argparse.ArgumentTypeError(f"a seed is a whole number from 0 to {LARGEST_SEED}, not '{text:.40}'")
+    return int(text)
 
 
 def add_threads_argument(parser, of="the network"):

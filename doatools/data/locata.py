@@ -195,7 +195,7 @@ def read_table(path, needed):
     try:
         values = np.loadtxt(lines[1:], delimiter="," if "," in lines[0] else None, ndmin=2)
     except ValueError as error:
-        raise UserError(f"{path}: not a table of numbers ({error})") from None
+        raise UserError(f"{path}: not a table of numbers ({error!s:.100})") from None
     if values.shape[1:] != (len(names),):
         raise UserError(f"{path}: {len(names)} columns in its header, and {values.shape[1]} below")
     return Table(path, names, values)
@@ -295,7 +295,7 @@ def _activity(path, n_frames):
     try:
         active = np.array(lines[1:], dtype=float) if lines else np.zeros(0)
     except ValueError as error:
-        raise UserError(f"{path}: not a column of 0 and 1 below a header ({error})") from None
+        raise UserError(f"{path}: not a column of 0 and 1 below a header ({error!s:.100})") from None
     size = round(FS * FRAME_S)
     active = np.pad(active, (0, max(0, n_frames * size - len(active))))[: n_frames * size]
     return active.reshape(n_frames, size).mean(1) >= 0.5

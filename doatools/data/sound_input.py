@@ -237,8 +237,10 @@ def _as_float(data, sample):
         padded[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)[:, :: 1 if sample[0] == "<" else -1]
         return (padded.view("<i4")[:, 0] / 2.0**31).astype(np.float32)
     values = np.frombuffer(data, sample)
-    scale = 2.0 ** (8 * values.itemsize - 1) if values.dtype.kind == "i" else 1.0
-    return (values / scale).astype(np.float32)
+    if values.dtype.kind == "i":
+        return (values / 2.0 ** (8 * values.itemsize - 1)).astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is no sound is refused by the caller
+        return values.astype(np.float32)
 
 
 def resampled(sound, rate):

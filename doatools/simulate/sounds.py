@@ -308,7 +308,8 @@ class FolderSounds:
         self.directory, self.fs = Path(directory), fs
         if not self.directory.is_dir():
             raise UserError(f"{directory}: no such folder of sounds")
-        found = sorted(path for path in self.directory.rglob("*") if has_suffix(path, ".wav", ".flac", ".ogg"))
+        found = sorted(path for path in self.directory.rglob("*")
+                       if has_suffix(path, ".wav", ".flac", ".ogg") and path.is_file())
         with ThreadPoolExecutor() as pool:
             digests = list(pool.map(_content_digest, found))
         self.skipped = [path for path, digest in zip(found, digests) if not digest]

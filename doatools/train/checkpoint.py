@@ -13,6 +13,7 @@ that no longer exist, on recordings padded to one length.
 """
 
 import hashlib
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -83,7 +84,9 @@ def read(path):
         raise UserError(f"{path}: no such checkpoint; train one with: python3 train_doanet.py <task-id> <job-id>")
     import torch
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about files that are refused anyway
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged files raise nearly anything, among it OSErrors without a name
         if isinstance(error, OSError) and error.filename is not None:
             raise
