@@ -44,6 +44,8 @@ _REMEDIES |= {errno.ENOENT: "create it, or correct the name", errno.ELOOP: "remo
 # Packages that training needs and localization does not; what each extra of pyproject.toml installs.
 _TRAINING = {"torch", "lightning_fabric", "tensorboard", "sklearn", "pyroomacoustics", "pooch"}
 AGAIN = "run the same command again"
+# Functions that are called back where an exception is lost: by weak references, and by libsndfile for files in memory.
+CALLBACKS = {"_remove", "__del__", "vio_get_filelen", "vio_seek", "vio_read", "vio_write", "vio_tell"}
 END_S = 3.0  # within which an interrupted script must have ended by itself
 _ending = []  # the timer of an interrupted script
 UNFINISHED = set()  # temporary files that are being written, which a process that ends at once must remove
@@ -148,8 +150,8 @@ def _make_streams_usable():
 def _interrupt(kind, status, text):
     """A handler of a signal that raises ``kind``.
 
-    Where that does not end the process, it ends at once: within an import, an exception can be lost or reach C++, which
-    aborts the process; and libraries that call back from C print and forget it.
+    Within an import, where an exception can be lost or reach C++, which aborts the process, the process ends at once.
+    Callbacks, which print and forget exceptions, return first.
     """
     def end():
         for path in list(UNFINISHED):
@@ -158,11 +160,15 @@ def _interrupt(kind, status, text):
         os.write(2, f"{text}\n".encode())
         os._exit(status)
 
-    def handler(_, frame):
-        while frame is not None:
-            if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
-                end()
-            frame = frame.f_back
+    def handler(number, frame):
+        codes = list(_codes(frame))
+        if any(code.co_filename == "<frozen importlib._bootstrap>" for code in codes):
+            end()
+        if any(code.co_name in CALLBACKS for code in codes):
+            again = threading.Timer(0.02, os.kill, (os.getpid(), number))
+            again.daemon = True
+            again.start()
+            return
         if not _ending:
             _ending.append(threading.Timer(END_S, end))
             _ending[0].daemon = True
@@ -170,6 +176,13 @@ def _interrupt(kind, status, text):
         raise kind
 
     return handler
+
+
+def _codes(frame):
+    """The code of a frame and of those that called it."""
+    while frame is not None:
+        yield frame.f_code
+        frame = frame.f_back
 
 
 def _stop_importing(*_):

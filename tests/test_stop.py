@@ -89,6 +89,17 @@ def test_workers_of_a_pool_leave_ctrl_c_to_their_parent_and_end_with_it(number, 
     assert len(lines) <= 1 and all("run the same command again" in line for line in lines), lines
 
 
+def test_a_stop_waits_for_callbacks_to_return():
+    program = ("import signal, time; from doatools import errors\n"
+               "signal.signal(signal.SIGINT, errors._interrupt(KeyboardInterrupt, 130, 'stopped'))\n"
+               "class Callback:\n    def __del__(self):\n        signal.raise_signal(signal.SIGINT)\n"
+               "try:\n    Callback()\n    print('passed', flush=True)\n    time.sleep(60)\n"
+               "except KeyboardInterrupt:\n    print('raised')")
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True,
+                          timeout=30)
+    assert (done.stdout, done.stderr) == ("passed\nraised\n", "")
+
+
 @pytest.mark.parametrize("where", ["lost", "import lost"])
 def test_a_stop_that_a_library_loses_ends_the_process_all_the_same(where, tmp_path):
     (tmp_path / "lost.py").write_text("import signal, time\n"
