@@ -134,6 +134,17 @@ def test_self_noise_and_low_cut():
     assert np.std(sensor.record(tone, FS, None)[:, FS:]) == pytest.approx(0.5, rel=0.03)  # -3 dB at the corner
 
 
+def test_wind_is_low_and_not_shared_by_capsules():
+    silent = np.zeros((4, 10 * FS), np.float32)
+    windy = [sensor for sensor in (drawn(seed=seed, wind=0.3) for seed in range(12)) if sensor.wind]
+    assert 1 <= len(windy) < 12 and all(0.03 <= sensor.wind / sensors.LEVEL <= 0.3 for sensor in windy)
+    heard = windy[0].record(silent, FS, np.random.default_rng(0))
+    assert np.std(heard) == pytest.approx(windy[0].wind, rel=0.01)
+    assert np.abs(np.corrcoef(heard) - np.eye(4)).max() < 0.2
+    power = np.abs(np.fft.rfft(heard)) ** 2
+    assert power[:, : 10 * 500].sum() / power.sum() > 0.98  # below 500 Hz
+
+
 def test_dipoles_are_louder_by_what_is_asked():
     sensor = drawn(dipole_db=[1.0, 1.0])
     noise = np.random.default_rng(0).standard_normal((4, FS)).astype(np.float32)

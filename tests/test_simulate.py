@@ -181,6 +181,7 @@ def sound_folder(tmp_path):
         soundfile.write(path, sound, rate)
     soundfile.write(tmp_path / "sounds/bells/silent.wav", np.zeros(8000), 8000)
     (tmp_path / "sounds/bells/broken.wav").write_bytes(b"not audio")
+    os.mkfifo(tmp_path / "sounds/bells/pipe.wav")
     soundfile.write(tmp_path / "sounds/bells/huge.wav", np.full(8000, 1e30), 8000, subtype="FLOAT")
     shutil.copy(tmp_path / "sounds/bells/7.flac", tmp_path / "sounds/dogs/copy_of_7.flac")
     return tmp_path / "sounds"
@@ -189,7 +190,7 @@ def sound_folder(tmp_path):
 def test_folder_is_dealt_to_folds_without_sharing(sound_folder):
     sounds = FolderSounds(sound_folder, 1, FS, 6)
     assert sounds.names == ("bells", "dogs")
-    assert sorted(path.name for path in sounds.skipped) == ["broken.wav", "huge.wav", "silent.wav"]
+    assert sorted(path.name for path in sounds.skipped) == ["broken.wav", "huge.wav", "pipe.wav", "silent.wav"]
     dealt = [path for hand in sounds.files.values() for files in hand.values() for path in files]
     assert len(dealt) == len(set(dealt)) == 10  # the copy counts once
     for fold in range(1, 7):
@@ -293,6 +294,14 @@ def test_a_scene_depends_on_nothing_but_its_key():
     scene = compose(rules_of(config), 2, 1, range(13))
     assert scene == compose(rules_of(config.replaced(sim_recordings_per_fold=9)), 2, 1, range(13))
     assert scene != compose(rules_of(config), 3, 1, range(13))
+
+
+def test_share_of_recordings_without_a_source():
+    rules = rules_of(get_params(sim_recording_len_s=10.0, sim_empty=0.5))
+    scenes = [compose(rules, 3, index, range(13)) for index in range(24)]
+    assert 6 <= sum(not scene.events for scene in scenes) <= 18
+    full = compose(rules_of(get_params(sim_recording_len_s=10.0)), 3, 0, range(13))
+    assert any(scene == full for scene in scenes)  # the others are as without it
 
 
 def test_labels_agree_with_the_audio(renderer):
@@ -438,5 +447,5 @@ def test_generated_and_users_sounds_together(sound_folder, tmp_path, capsys):
 def test_users_sounds_make_a_dataset(sound_folder, tmp_path, capsys):
     assert simulate(tmp_path / "mine", "--sounds", str(sound_folder), "--jobs", "1") == 0
     told = capsys.readouterr()
-    assert "left out 3 sounds" in told.err and "of 2 classes" in told.out
+    assert "left out 4 sounds" in told.err and "of 2 classes" in told.out
     assert "python3 batch_feature_extraction.py" in told.out

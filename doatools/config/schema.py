@@ -188,6 +188,7 @@ class SimulationConfig(Section):
                                      name="sim_elevation_deg")
     moving: float = parameter(0.4, "share of events that move", within=(0, 1), name="sim_moving")
     rooms_per_fold: int = parameter(4, "rooms per fold", within=(1, 100_000), name="sim_rooms_per_fold")
+    empty: float = parameter(0.0, "share of recordings that hold noise alone", within=(0, 1), name="sim_empty")
     room_m: tuple[float, float, float, float, float, float] = parameter(
         (5.0, 4.5, 2.9, 13.0, 10.0, 4.8), "length, width and height of the smallest room, then of the largest",
         unit="m", within=(1.5, 100), name="sim_room_m")
@@ -212,6 +213,8 @@ class SimulationConfig(Section):
                                    within=(0, 20), name="sim_position_mm")
     self_noise: float = parameter(0.0, "r.m.s. of a capsule's own noise over the nominal level of a sound, at most "
                                   "(0.01 is -40 dB)", within=(0, 1), name="sim_self_noise")
+    wind: float = parameter(0.0, "r.m.s. of wind at a capsule in a third of the recordings, over the nominal level of "
+                            "a sound, at most", within=(0, 10), name="sim_wind")
     dc: float = parameter(0.0, "DC offset of a channel, up to ± this share of full scale", within=(0, 0.5),
                           name="sim_dc")
     encoder_mm: tuple[float, float] = parameter(

@@ -8,13 +8,13 @@ from doatools.config.schema import SimulationConfig
 from doatools.errors import UserError
 
 # Parameters that only shape a scene; rooms.Renderer renders them as it is.
-COMPOSED = ("room_m", "offset", "distance_m")
+COMPOSED = ("empty", "room_m", "offset", "distance_m")
 # Parameters that take frequency-dependent walls, directional sources or noise from one side (live_rooms).
 ROOMS = ("margin_m", "surface_contrast", "decay_tilt", "directivity", "directional_noise")
 # Faults that depend on the direction of a wave, so that measured responses cannot have them.
 CAPSULES = ("position_mm", "encoder_mm", "encoder_corrected", "stand_deg")
 # Faults of channels and of the recorder, whatever was recorded.
-CHANNELS = ("gain_db", "phase_deg", "self_noise", "dc", "dipole_db", "clipping_db", "low_cut_hz")
+CHANNELS = ("gain_db", "phase_deg", "self_noise", "wind", "dc", "dipole_db", "clipping_db", "low_cut_hz")
 
 # What --realistic sets. Ranges of sensors are those of docs/real_rooms.md.
 REALISTIC = {
@@ -22,7 +22,7 @@ REALISTIC = {
     "sim_room_m": [3.0, 2.5, 2.3, 15.0, 12.0, 5.5], "sim_offset": 0.25, "sim_distance_m": [0.5, 6.0],
     "sim_margin_m": 0.1,
     "sim_surface_contrast": 1.2, "sim_decay_tilt": 0.5, "sim_directivity": 0.5, "sim_directional_noise": 0.5,
-    "sim_gain_db": 1.0, "sim_phase_deg": 5.0, "sim_position_mm": 1.0, "sim_self_noise": 0.01, "sim_dc": 0.002,
+    "sim_gain_db": 1.0, "sim_phase_deg": 5.0, "sim_position_mm": 1.0, "sim_self_noise": 0.01, "sim_wind": 0.3, "sim_dc": 0.002,
     "sim_encoder_mm": [12.0, 15.0], "sim_encoder_corrected": 0.4, "sim_dipole_db": [-0.5, 1.5], "sim_stand_deg": 2.0,
     "sim_clipping_db": 3.0, "sim_low_cut_hz": 80.0,
 }

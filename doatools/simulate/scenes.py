@@ -24,7 +24,7 @@ from doatools.types import EVENT_ROWS
 
 # Purposes of random streams, the last element of a seed: streams for different purposes are independent.
 COMPOSITION, ROOM, EVENT, AMBIENCE = range(1, 5)
-INTERFERENCE = 6  # 5 is that of sensors
+INTERFERENCE, EMPTY = 6, 7  # 5 is that of sensors
 DURATION_S = (0.8, 8.0)  # of an event, drawn on a logarithmic scale
 GAP_S = (0.2, 1.4)  # between two events of a track; the shortest one still contains a silent label frame
 SPEED_DEG_S = (12.0, 50.0)  # of a moving event
@@ -143,7 +143,7 @@ def compose(rules, fold, index, classes):
     room = draw_room(rules, fold, room_number(rules, index))
     shift = rng.uniform(-rules.simulation.offset, rules.simulation.offset, 3) * room.size_m
     room = replace(room, sensor_m=tuple((room.sensor_m + shift).tolist()))
-    spans = sorted(span for track in range(n_tracks(rules, index)) for span in _spans(track, length, rng))
+    spans = _all_spans(rules, key, length, rng)
     n_moving = int(rules.simulation.moving * len(spans) + rng.random())
     moving = set(rng.choice(len(spans), n_moving, replace=False).tolist())
     events = []
@@ -177,7 +177,7 @@ def compose_measured(rules, fold, index, room, classes):
     """Scene ``index`` of a fold, of sources at the positions of a ``responses.MeasuredRoom``."""
     key, length = (rules.seed, fold, index), rules.simulation.recording_len_s
     rng = _stream(COMPOSITION, *key)
-    spans = sorted(span for track in range(n_tracks(rules, index)) for span in _spans(track, length, rng))
+    spans = _all_spans(rules, key, length, rng)
     n_moving = int(rules.simulation.moving * len(spans) + rng.random())
     moving = set(rng.choice(len(spans), n_moving, replace=False).tolist())
     events = []
@@ -188,6 +188,13 @@ def compose_measured(rules, fold, index, room, classes):
         events.append(Event(int(rng.choice(list(classes))), track, onset, duration,
                             float(rng.uniform(*LEVEL_DB)), course))
     return Scene(key, room, length, float(rng.uniform(*rules.simulation.snr_db)), tuple(events))
+
+
+def _all_spans(rules, key, length_s, rng):
+    """(onset, duration, track) of all events of scene ``key``, by onset; none where it holds noise alone."""
+    if _stream(EMPTY, *key).random() < rules.simulation.empty:
+        return []
+    return sorted(span for track in range(n_tracks(rules, key[2])) for span in _spans(track, length_s, rng))
 
 
 def with_interferers(scene, rules, classes):

@@ -28,6 +28,7 @@ STREAM = 5  # purpose of a random stream, after those of scenes
 LEVEL = 0.03  # r.m.s. that self-noise refers to: scenes.NOMINAL_RMS
 TAPS = 512  # of the filters between capsules and channels
 BLOCK = 4096  # of the FFTs that apply them
+WINDY, GUST_S = 1 / 3, 0.7  # share of recordings with wind; time between the nodes of its level
 LARGEST_GAIN_DB = 12.0  # of a correction filter
 NODES_HZ = 125.0 * 2.0 ** np.arange(7)  # mismatches are drawn here and run smoothly between
 TETRAHEDRON_DEG = ((45.0, 35.264), (-45.0, -35.264), (135.0, -35.264), (-135.0, 35.264))  # FLU, FRD, BLD, BRU
@@ -44,6 +45,7 @@ class Sensor:
     filters: np.ndarray | None = None
     self_noise: float = 0.0  # r.m.s. per capsule
     low_cut_hz: float = 0.0
+    wind: float = 0.0  # r.m.s. per capsule
     stand: np.ndarray | None = None  # (3, 3): a direction in the room → the same in the array's own axes
 
     def heard(self, directions):
@@ -54,6 +56,8 @@ class Sensor:
         """Signals at the capsules (M, n) → channels (C, n) float32, before the recorder's limits."""
         if self.self_noise:
             signals = signals + np.float32(self.self_noise) * rng.standard_normal(signals.shape, dtype=np.float32)
+        if self.wind:
+            signals = signals + np.float32(self.wind) * wind(signals.shape, fs, rng)
         if self.filters is not None:
             signals = filtered(signals, self.filters)
         if self.low_cut_hz:
@@ -75,6 +79,7 @@ def draw(array, simulation, fs, rng):
     noise = LEVEL * simulation.self_noise * 10 ** -rng.uniform(0, 1)
     low_cut = simulation.low_cut_hz * 10 ** -rng.uniform(0, 1)
     angles = rng.uniform(-simulation.stand_deg, simulation.stand_deg, 3)
+    wind_level = LEVEL * simulation.wind * 10 ** -rng.uniform(0, 1) * (rng.random() < WINDY)
     filters = None
     if encoded:
         filters = encoder(frequencies, radius if corrected else 0.0) * mismatch
@@ -82,7 +87,20 @@ def draw(array, simulation, fs, rng):
         filters = np.eye(array.channels)[..., None] * mismatch
     if array.kind == "ambisonic" and filters is not None:
         filters = filters * np.array([1, dipole, dipole, dipole])[:, None, None]
-    return Sensor(array, capsules, filters, noise, low_cut, rotation(*angles) if simulation.stand_deg else None)
+    return Sensor(array, capsules, filters, noise, low_cut, wind_level,
+                  rotation(*angles) if simulation.stand_deg else None)
+
+
+def wind(shape, fs, rng):
+    """Wind at capsules (M, n), r.m.s. 1: turbulence, which capsules do not share, below a few hundred Hz, in gusts."""
+    corner = 2 * np.pi * rng.uniform(40, 150) / fs
+    pole = np.exp(-corner)
+    noise = rng.standard_normal(shape, dtype=np.float32)
+    for _ in range(2):
+        noise = lfilter(np.array([1 - pole], np.float32), np.array([1, -pole], np.float32), noise, axis=1)
+    gusts = np.exp(rng.normal(0, 0.7, max(2, round(shape[1] / fs / GUST_S) + 1)))
+    noise *= np.interp(np.arange(shape[1]), np.linspace(0, shape[1], len(gusts)), gusts).astype(np.float32)
+    return noise / np.float32(np.sqrt(np.mean(noise**2)) + 1e-20)
 
 
 def of_scene(arrays, simulation, fs, key):
