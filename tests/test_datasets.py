@@ -423,6 +423,7 @@ def test_tables_of_locata_that_are_broken(corpus, tmp_path):
     text = source.read_text()
     for broken, says in ((text.replace("\tx\t", "\tq\t", 1), "no column 'x'"),
                          (text + "a\tb\n", "not a table of numbers"),
+                         (text + "a" * 100_000, "not a table of numbers .{,130}$"),
                          (text.splitlines()[0], "no rows")):
         source.write_text(broken)
         with pytest.raises(UserError, match=says):

@@ -67,7 +67,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif listing and self.server.faults.get("listing"):
             self.send_error(self.server.faults["listing"].pop(0))
         elif listing:
-            self.answer(200, json.dumps(self.server.listing(int(number))).encode())
+            found = self.server.listing(int(number))
+            self.answer(200, found if isinstance(found, bytes) else json.dumps(found).encode())
         else:
             self.send_file(name, self.server.records[int(number)][name])
 
@@ -482,8 +483,10 @@ def test_no_such_record_no_server_no_listing(zenodo, tau, tmp_path, capsys, monk
     assert "404" in fails(capsys, zenodo, tmp_path, "resim")
     zenodo.faults["foa_dev.z01"] = [404]
     assert "404" in fails(capsys, zenodo, tmp_path)
-    monkeypatch.setattr(zenodo, "listing", lambda number: ["something else"])
-    assert "not the listing" in fails(capsys, zenodo, tmp_path)
+    for other in (b'["something else"]', b"[" * 100_000, b"{"):
+        monkeypatch.setattr(zenodo, "listing", lambda number, other=other: other)
+        assert f"{zenodo.url}/api/records/" in (message := fails(capsys, zenodo, tmp_path))
+        assert "not the listing" in message
     monkeypatch.setattr(zenodo, "url", "http://127.0.0.1:1")
     assert "cannot be reached" in fails(capsys, zenodo, tmp_path)
 

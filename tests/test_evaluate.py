@@ -294,6 +294,7 @@ def test_scores_survive_a_report_that_cannot_be_drawn(folders, monkeypatch):
     (lambda f: (f / "truth" / "silent.csv").write_text("60,0,0,0,0\n"), "silent.csv, line 1: frame 60 is beyond"),
     (lambda f: (f / "theirs" / "silent.csv").write_text("3,0,1,0,0\n3,0,1,9,0\n"), "silent.csv, line 2: source"),
     (lambda f: (f / "theirs" / "silent.csv").write_text("3,0,1,0\n"), "silent.csv, line 1: 4 columns"),
+    (lambda f: (f / "theirs" / "silent.csv").write_text("3,100,1,0,0\n"), "silent: class 100: scores by class take"),
     (lambda f: shutil.rmtree(f / "theirs"), "theirs: no such folder"),
     (lambda f: [p.unlink() for p in (f / "truth").iterdir()], "truth holds no CSV"),
 ])

@@ -1,6 +1,7 @@
 """Measured impulse responses: reading folders and SOFA files, and scenes that equal those of the simulator."""
 
 import json
+import os
 
 import h5py
 import numpy as np
@@ -176,6 +177,22 @@ def test_sofa_receivers_are_compared_with_the_array(tmp_path):
 
 # --- what is refused -------------------------------------------------------------------------------------------
 
+def replaced_by_pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+def short_sofa(folder, shape=None, **more):
+    """A SOFA file in place of the table, with another content in one of its variables; or with a response of a shape
+    that is stated but not there."""
+    (folder / "directions.csv").unlink()
+    path = write_sofa(folder / "bad.sofa", [np.ones((4, 99))] * 4, [(0, 0, 1)] * 4, **more)
+    if shape:
+        with h5py.File(path, "r+") as file:
+            del file["Data.IR"]
+            file.create_dataset("Data.IR", shape, "f8", chunks=(1, 4, 1000))
+
+
 @pytest.mark.parametrize("spoil, told", [
     (lambda folder: (folder / "directions.csv").unlink(), "holds no impulse responses"),
     (lambda folder: (folder / "directions.csv").write_text("file,azimuth\n0.wav,3\n"), "no column 'elevation'"),
@@ -186,7 +203,15 @@ def test_sofa_receivers_are_compared_with_the_array(tmp_path):
     (lambda folder: soundfile.write(folder / "0.wav", np.zeros((99, 4)), FS), "silent"),
     (lambda folder: soundfile.write(folder / "0.wav", np.ones((99, 3)), FS), "3 channel"),
     (lambda folder: soundfile.write(folder / "0.wav", np.ones((99, 4)), 8000), "different sample rates"),
+    (lambda folder: replaced_by_pipe(folder / "0.wav"), "0.wav is not a regular file"),
     (lambda folder: (folder / "bad.sofa").write_bytes(b"no"), "bad.sofa cannot be read as SOFA"),
+    (lambda folder: os.mkfifo(folder / "bad.sofa"), "bad.sofa is not a regular file"),
+    (lambda folder: short_sofa(folder, Data_IR=(np.zeros(3), "")), "not that of a SOFA file of impulse responses"),
+    (lambda folder: short_sofa(folder, Data_SamplingRate=([b"x"], "")), "not that of a SOFA file"),
+    (lambda folder: short_sofa(folder, Data_SamplingRate=([np.nan], "")), "its sample rate is nan Hz"),
+    (lambda folder: short_sofa(folder, Data_Delay=([[np.nan] * 4], "")), "'Data.Delay' holds more than delays"),
+    (lambda folder: short_sofa(folder, SourcePosition=(np.full((4, 3), np.nan), "")), "state no direction"),
+    (lambda folder: short_sofa(folder, shape=(10**9, 4, 10**6)), "'Data.IR' states 3.* bytes, more than the file holds"),
 ])
 def test_damaged_folders_are_refused_in_one_line(tmp_path, spoil, told):
     folder = write_folder(tmp_path / "hall", FOA)

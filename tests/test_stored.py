@@ -14,7 +14,7 @@ import compare_runs
 import localize
 from doatools.config.commandline import seed
 from doatools.config.stored import Stored, parse_json, read_json
-from doatools.data.cache import is_fresh
+from doatools.data.cache import is_fresh, making
 from doatools.data.sound_input import Sound, resampled
 from doatools.errors import UserError, shown
 from doatools.files import encodable, read_text, replacing, require_file
@@ -167,11 +167,13 @@ def test_only_files_are_read_as_files(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to("nowhere")
     (tmp_path / "large").write_bytes(b"x" * 100)
-    for path, says in ((tmp_path / "pipe", "not a regular file"), ("/dev/zero", "not a regular file"),
+    for path, says in ((tmp_path / "pipe", "is not a regular file"), ("/dev/zero", "is not a regular file"),
                        (tmp_path, "is a folder"), (tmp_path / "link", "is a link to nothing"),
                        (tmp_path / "none", "does not exist")):
-        with pytest.raises(UserError, match=says):
+        with pytest.raises(UserError, match=f"^{path} {says}$"):
             read_text(path, "this", "a text")
+        with pytest.raises(UserError, match=f"^{path} {says}; write it again$"):
+            read_json(path, Row, "write it again")
     with pytest.raises(UserError, match="has more than 99 bytes, too many for a test"):
         require_file(tmp_path / "large", "a test", 99)
 
@@ -183,8 +185,14 @@ def test_odd_things_are_no_fresh_files(tmp_path):
         (tmp_path / "a.json").write_text(json.dumps({"made_from": {}, "bytes": 0, "content": ""}))
         assert not is_fresh(path, {})
         path.rmdir() if path.is_dir() else path.unlink()
-    (tmp_path / "a.json").write_text("[" * 100_000)
-    assert not is_fresh(path, {})
+    with making(path, {}) as temporary:
+        temporary.write_bytes(GOOD)
+    assert is_fresh(path, {})
+    note = tmp_path / "a.json"
+    for make in (lambda: note.write_text("[" * 100_000), lambda: os.mkfifo(note), lambda: note.symlink_to("/dev/zero")):
+        note.unlink()
+        make()
+        assert not is_fresh(path, {})
 
 
 def test_a_run_removes_what_stands_in_place_of_its_folders(tmp_path):

@@ -28,6 +28,8 @@ import soxr
 from scipy import fft
 from scipy.signal import oaconvolve
 
+from doatools.data.audiofiles import ORDERS
+from doatools.data.sound_input import HIGHEST_RATE, LOWEST_RATE
 from doatools.errors import UserError
 from doatools.files import encodable, has_suffix, list_files, read_text, require_file
 from doatools.simulate import realism, sensors
@@ -42,8 +44,8 @@ ONSET_DB = -15.0  # the direct sound is the first peak that comes this near to t
 DENSE_DEG = 10.0  # positions of a moving source are at most this far apart
 PLACED_M = 0.005  # receivers of a SOFA file lie this near to the array's capsules
 DOUBT_HZ = (300.0, 2000.0)  # where ambisonic microphones are what they should be
+MOST_COMPRESSED = 1100  # times, by the methods of HDF5
 DOUBTFUL_DEG, DOUBTFUL_DB = 25.0, 2.0  # deviations of direct sounds that are worth a note
-ORDERS = ("acn", "fuma")
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def digest(folder):
     """Of the contents of all files of responses in a folder."""
     total = hashlib.sha256()
     for path in sorted(Path(folder).rglob("*")):
-        if has_suffix(path, ".wav", ".flac", ".sofa", ".csv"):
+        if has_suffix(path, ".wav", ".flac", ".sofa", ".csv") and path.is_file():
             total.update(str(path.relative_to(folder)).encode() + hashlib.sha256(path.read_bytes()).digest())
     return total.hexdigest()[:16]
 
@@ -124,6 +126,8 @@ def _places(folder):
 
 def _room(name, directions, distances, responses, rate, array, fs):
     """A MeasuredRoom of raw responses, K of (C, samples) at ``rate`` Hz."""
+    if not LOWEST_RATE <= rate <= HIGHEST_RATE:  # nor is NaN
+        raise UserError(f"{name}: its sample rate is {rate:g} Hz; {LOWEST_RATE} to {HIGHEST_RATE} Hz are used")
     aligned = [_aligned(soxr.resample(one.T, rate, fs).T if rate != fs else one, direction, fs, array,
                         f"{name}, response {number}")
                for number, (one, direction) in enumerate(zip(responses, directions), 1)]
@@ -201,7 +205,7 @@ def _read_audio(path, array, foa_order):
 def _as_array(response, array, foa_order, path):
     """Channels (C', samples) of a file as those of the array; of higher-order ambisonics the first four."""
     count, wanted = len(response), array.channels
-    higher = array.kind == "ambisonic" and foa_order == "acn" and count in (9, 16, 25, 36, 49)
+    higher = array.kind == "ambisonic" and foa_order == "acn" and count in ORDERS
     if count != wanted and not higher:
         raise UserError(f"{path} has {count} channel(s); array '{array.name}' is {array.describe()}")
     response = response[:wanted]
@@ -213,17 +217,26 @@ def _as_array(response, array, foa_order, path):
 def _read_sofa(path, array, foa_order):
     """A SOFA file → directions (K, 3), distances (K,), responses, Hz."""
     import h5py
+    require_file(path)
     try:
-        with h5py.File(path) as file:
+        with h5py.File(encodable(path)) as file:
             return _of_sofa(file, array, foa_order, path)
+    except UserError:
+        raise
     except OSError as error:
-        raise UserError(f"{path} cannot be read as SOFA ({error})") from None
+        raise UserError(f"{path} cannot be read as SOFA ({error!s:.200})") from None
     except KeyError as error:
-        raise UserError(f"{path} lacks what a SOFA file of impulse responses holds: {error}") from None
+        raise UserError(f"{path} lacks what a SOFA file of impulse responses holds: {error!s:.200}") from None
+    except (ValueError, TypeError, IndexError, AttributeError) as error:  # names that hold other things, other shapes
+        raise UserError(f"{path}: its content is not that of a SOFA file of impulse responses ({error!s:.200})"
+                        ) from None
 
 
 def _of_sofa(file, array, foa_order, path):
-    impulses, rate = file["Data.IR"][()], float(np.ravel(file["Data.SamplingRate"][()])[0])
+    stored = file["Data.IR"]
+    if stored.nbytes > MOST_COMPRESSED * stored.id.get_storage_size():
+        raise UserError(f"{path}: 'Data.IR' states {stored.nbytes} bytes, more than the file holds")
+    impulses, rate = stored[()], float(np.ravel(file["Data.SamplingRate"][()])[0])
     if impulses.ndim == 4:  # (M, R, N, E) or, of older files, (M, R, E, N): each emitter is a source
         impulses = impulses if impulses.shape[3] == len(file["EmitterPosition"]) else impulses.swapaxes(2, 3)
         impulses = impulses.transpose(0, 3, 1, 2)  # (M, E, R, N)
@@ -232,7 +245,7 @@ def _of_sofa(file, array, foa_order, path):
     measurements, emitters = impulses.shape[:2]
     vectors = _sofa_directions(file, measurements, emitters).reshape(-1, 3)
     distances = np.linalg.norm(vectors, axis=1)
-    if distances.min() < 1e-6:
+    if not len(distances) or not (distances >= 1e-6).all():  # nor is NaN
         raise UserError(f"{path}: a source is at the listener's place; SourcePosition and ListenerPosition state no "
                         "direction")
     harmonic = _kind(file, "ReceiverPosition").startswith("spherical harmonic")
@@ -242,6 +255,8 @@ def _of_sofa(file, array, foa_order, path):
         _check_receivers(file, array, path)
     delays = np.broadcast_to(np.reshape(file["Data.Delay"][()], (-1, *file["Data.Delay"].shape[1:]))
                              if "Data.Delay" in file else np.zeros((1, 1)), _delay_shape(file, impulses))
+    if not np.ptp(delays) <= HIGHEST_RATE:  # nor is NaN
+        raise UserError(f"{path}: 'Data.Delay' holds more than delays in samples")
     responses = []
     for number, response in enumerate(impulses.reshape(-1, *impulses.shape[2:]).astype(np.float32)):
         response = _delayed(response, delays.reshape(len(delays), -1)[number // emitters][: len(response)])

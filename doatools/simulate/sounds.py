@@ -17,7 +17,7 @@ from scipy.signal import lfilter
 
 from doatools.data.audiofiles import LOUDEST, refuse_no_sound
 from doatools.errors import UserError
-from doatools.files import encodable, has_suffix
+from doatools.files import encodable, has_suffix, require_file
 
 MAX_CLASSES = 14
 VOICES = 6  # of each class in each fold
@@ -309,7 +309,7 @@ class FolderSounds:
         if not self.directory.is_dir():
             raise UserError(f"{directory}: no such folder of sounds")
         found = sorted(path for path in self.directory.rglob("*")
-                       if has_suffix(path, ".wav", ".flac", ".ogg") and path.is_file())
+                       if has_suffix(path, ".wav", ".flac", ".ogg") and not path.is_dir())
         with ThreadPoolExecutor() as pool:
             digests = list(pool.map(_content_digest, found))
         self.skipped = [path for path, digest in zip(found, digests) if not digest]
@@ -391,10 +391,11 @@ def _content_digest(path):
     """Digest of the samples in the first 30 s of a file; '' if it is silent, shorter than 20 ms, unreadable or no
     sound."""
     try:
+        require_file(path)
         with soundfile.SoundFile(encodable(path)) as file:
             rate = file.samplerate
             sound = file.read(30 * rate, dtype="float32", always_2d=True).mean(axis=1)
-    except (soundfile.SoundFileError, OSError):
+    except (soundfile.SoundFileError, OSError, UserError):
         return ""
     if len(sound) < 0.02 * rate or not 1e-4 <= np.abs(sound).max() <= LOUDEST:  # nor is NaN
         return ""
