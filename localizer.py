@@ -18,7 +18,7 @@ def build_model(config):
     """The untrained network of a Config."""
     features = build_features(config)
     shape = Shape(features.nb_feature_channels, features.nb_bands, features.ratio, config.batches.label_sequence_length,
-                  config.data.max_sources, config.predicts_activity, features.kind.vectors)
+                  config.data.max_sources, config.predicts_activity, config.predicts_radius, features.kind.vectors)
     return MODELS[config.model.model](shape, config.model)
 
 

@@ -67,6 +67,7 @@ class Shape(NamedTuple):
     frames: int  # T of a training sequence
     slots: int  # N
     activity: bool  # whether it predicts which slots are active
+    radius: bool = False  # whether it estimates the error of its directions
     vectors: tuple = ()  # first channel of each triple (y, z, x) of features that points at sources
 
 
@@ -75,7 +76,9 @@ class Localization(NamedTuple):
 
     doa: Tensor  # (B, T, N, 3) unit vectors
     activity_logits: Tensor | None = None  # (B, T, N); None for a model without an activity branch
-    others: dict | None = None  # {name: (B, T, N)}, further outputs per slot; they become Predictions.others
+    # {name: (B, T, N)}, further outputs per slot; they become Predictions.others. 'radius' (degrees) holds the true
+    # direction in 90 % of the cases in which the prediction is correct.
+    others: dict | None = None
     extras: dict | None = None  # {name: tensor} for plots (attention maps, for example); no loss or metric reads them
 
 

@@ -109,6 +109,7 @@ class ModelConfig(Section):
     nb_fnn_layers: int = parameter(2, "hidden layers of each output branch", within=(0, 32))
     fnn_size: int = parameter(128, "units of each hidden layer", within=(1, 8192))
     dropout_rate: float = parameter(0.0, "dropout", within=(0, 0.95))
+    causal: bool = parameter(False, "bearing: hear no frame after the next one, for live sound with little delay")
     activity: bool = parameter(
         True, "predict which slots are active; without it every slot counts (loss=mse: always without)")
 
@@ -371,6 +372,11 @@ class Config:
     def predicts_activity(self):
         """Whether the network has an activity branch."""
         return self.model.activity and self.loss.loss != "mse"
+
+    @property
+    def predicts_radius(self):
+        """Whether the network may estimate its error, which only this loss trains."""
+        return self.loss.loss == "pit"
 
     @property
     def array_features(self):

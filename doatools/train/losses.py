@@ -35,6 +35,8 @@ from doatools.match.associations import (
 from doatools.registry import ASSOCIATIONS, LOSSES
 from doatools.train.processes import count, total
 
+RADIUS_QUANTILE = 0.9
+CORRECT_DEG = 20.0  # a direction this close is correct, as in F20
 EPSILON = 1.19e-7  # float32 machine epsilon, keeps the count ratio of dMOTa finite
 
 
@@ -194,9 +196,10 @@ def activity_entropy(localization, wanted):
     return functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none") / cells
 
 
-def summed_in_order(pair_terms, weights, active, level, switch_cost):
+def summed_in_order(pair_terms, weights, active, level, switch_cost, more_terms=None):
     """Terms (B, T, N, N) of assigning reference j to slot i → their sums under one order of the slots, and ``loss``.
 
+    ``more_terms`` are summed as well, but have no say in the order.
     ``level``: ``fixed``, slot i has reference i; otherwise the permutations of least weighted cost, see PITLoss.
     ``switch_cost`` is in units of the loss of a frame.
     """
@@ -212,8 +215,15 @@ def summed_in_order(pair_terms, weights, active, level, switch_cost):
         else:
             best = (cost.sum(1, keepdim=True).expand_as(cost) if level == "sequence" else cost).argmin(-1)
         columns = orders[best]  # (B, T, N)
-    terms = {name: total(pair.gather(-1, columns.unsqueeze(-1))) for name, pair in pair_terms.items()}
+    terms = {name: total(pair.gather(-1, columns.unsqueeze(-1)))
+             for name, pair in {**pair_terms, **(more_terms or {})}.items()}
     return weighted(terms, weights)
+
+
+def quantile_loss(errors, quantile):
+    """Its mean is least where ``errors`` (actual - predicted) are negative in a share of ``quantile`` (Koenker and
+    Bassett, "Regression quantiles", Econometrica 1978)."""
+    return torch.maximum(quantile * errors, (quantile - 1) * errors)
 
 
 class PITLoss(nn.Module):
@@ -223,13 +233,16 @@ class PITLoss(nn.Module):
     ``track``: one per frame, where each change of the slot of a reference that continues costs ``switch_cost`` as
     well. At a cost of 0 the last is the first; at a large one each source keeps its slot for life. As in CLEAR MOT,
     births and ends cost nothing. Without activity logits only the distance counts; it is 0 if no reference is active.
+
+    A model's ``radius`` (degrees) is trained to be the RADIUS_QUANTILE of the error, in radians, of the pairs that are
+    at most CORRECT_DEG apart.
     """
 
     def __init__(self, config, slots):
         super().__init__()
         check_orders(slots, f"loss={config.loss} pit_level={config.pit_level}", over_time=config.pit_level == "track")
         self.config = config
-        self.weights = {"distance": config.pit_distance_weight, "activity": config.activity_weight}
+        self.weights = {"distance": config.pit_distance_weight, "activity": config.activity_weight, "radius": 1.0}
 
     def forward(self, localization, target):
         config, active = self.config, target.activity
@@ -239,7 +252,19 @@ class PITLoss(nn.Module):
         if localization.activity_logits is not None:
             within = gaps.detach() <= chord(config.activity_gate_deg)
             pair_terms["activity"] = activity_entropy(localization, active.unsqueeze(-2) * within)
-        return summed_in_order(pair_terms, self.weights, active, config.pit_level, config.switch_cost)
+        more_terms = {}
+        if "radius" in (localization.others or {}):
+            more_terms["radius"] = self._radius_terms(localization, gaps.detach(), active)
+        return summed_in_order(pair_terms, self.weights, active, config.pit_level, config.switch_cost, more_terms)
+
+    @staticmethod
+    def _radius_terms(localization, gaps, active):
+        """What a pair adds to the mean quantile loss of the radius, (B, T, N, N); ``gaps``: its distances."""
+        correct = (gaps <= chord(CORRECT_DEG)) * active.unsqueeze(-2)
+        angles = 2 * torch.asin((gaps / 2).clamp(max=1))
+        radius = torch.deg2rad(localization.others["radius"].float()).unsqueeze(-1)
+        # A reference is in one pair, so their number is about that of the references with a correct slot.
+        return quantile_loss(angles - radius, RADIUS_QUANTILE) * correct / total(correct.amax(-2)).clamp(min=1)
 
 
 class SELLoss(nn.Module):
