@@ -10,9 +10,9 @@ rather than hours.
 It estimates its own error as well: the radius of a slot is the angle that holds the true direction in 90 % of the cases
 (doatools.train.losses, PITLoss). The radius learns from the state of the network, which does not learn from the radius.
 
-With ``causal=True`` no layer reaches ahead, and a label frame is predicted DELAY frames later. What a layer needs of the
-past is kept in a Memory, so that live sound is processed frame by frame, no frame is computed twice, and a file gives
-the same as its frames one by one.
+With ``causal=True`` no layer reaches ahead, and a label frame is predicted DELAY frames later. What a layer needs of
+the past is kept in a Memory, so that live sound is processed frame by frame, no frame is computed twice, and a file
+gives the same as its frames one by one.
 
 Dims: B batch, C feature channels, F bands, R feature frames per label frame, T label frames, T' = R·T feature
 frames, N slots, K maps, F' = F / 4 bands of maps, H recurrent units, P pointers, D size of queries and keys.

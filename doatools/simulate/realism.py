@@ -23,8 +23,8 @@ REALISTIC = {
     "sim_margin_m": 0.1,
     "sim_surface_contrast": 1.2, "sim_decay_tilt": 0.5, "sim_directivity": 0.5, "sim_directional_noise": 0.5,
     "sim_gain_db": 1.0, "sim_phase_deg": 5.0, "sim_position_mm": 1.0, "sim_self_noise": 0.01, "sim_wind": 0.3,
-    "sim_dc": 0.002, "sim_encoder_mm": [12.0, 15.0], "sim_encoder_corrected": 0.4, "sim_dipole_db": [-0.5, 1.5], "sim_stand_deg": 2.0,
-    "sim_clipping_db": 3.0, "sim_low_cut_hz": 80.0,
+    "sim_dc": 0.002, "sim_encoder_mm": [12.0, 15.0], "sim_encoder_corrected": 0.4, "sim_dipole_db": [-0.5, 1.5],
+    "sim_stand_deg": 2.0, "sim_clipping_db": 3.0, "sim_low_cut_hz": 80.0,
 }
 
 
