@@ -39,6 +39,7 @@ from doatools.seals import SEAL, is_intact
 from doatools.shipped import shipped_model
 from doatools.spatial.arrays import channels_in, find_array
 from doatools.spatial.geometry import azimuth_elevation
+from doatools.spatial.horizontal import Height, at_horizon, with_diffuse_height
 from doatools.track.rotated import RotatedCopies
 from doatools.track.rows import TRACK_ROWS
 from doatools.track.summary import COLUMNS, Spectrogram
@@ -137,13 +138,15 @@ class Frames(NamedTuple):
 
     features: np.ndarray  # (T', C*F), not normalised
     sounding: np.ndarray  # (T,) bool, whether any sample is not silent; else there is no source, whatever is predicted
+    horizontal: np.ndarray  # (T,) bool, whether elevations are unknown
 
 
 def label_frames(localizer, blocks, windows):
     """Audio in blocks of any size → Frames, each as many as the next window needs; the last is padded with zeros."""
     extractor = _extractor(localizer)  # made now, while no sound is waiting
     size = extractor.hop * extractor.ratio  # samples of a label frame
-    return _extracted(extractor, size, regrouped(blocks, windows.length * size, windows.hop * size))
+    blocks = regrouped(blocks, windows.length * size, windows.hop * size)
+    return _extracted(extractor, size, blocks, Height(localizer.config.array))
 
 
 def regrouped(blocks, first, then):
@@ -173,19 +176,22 @@ def _extractor(localizer):
     return features
 
 
-def _extracted(extractor, size, blocks):
+def _extracted(extractor, size, blocks, height):
     blas, before = ThreadpoolController(), None
     for audio in blocks:
         if len(audio) % size:
             audio = np.pad(audio, ((0, -len(audio) % size), (0, 0)))
         peaks = np.abs(audio).reshape(-1, size * audio.shape[1]).max(1)
+        horizontal = height.hear(audio)
+        if horizontal:
+            audio = with_diffuse_height(audio)
         with blas.limit(limits=1, user_api="blas"):  # many products of small matrices, which threads only slow down
             if before is None:
                 features = extractor.extract(audio)
             else:  # the window of a feature frame starts a hop before it
                 features = extractor.extract(np.concatenate([before, audio]))[1:]
         before = audio[-extractor.hop :].copy()
-        yield Frames(features, peaks >= SILENT)
+        yield Frames(features, peaks >= SILENT, np.full(len(peaks), horizontal))
 
 
 # --- frames → predictions --------------------------------------------------------------------------------------
@@ -224,21 +230,23 @@ def predictions_of(localizer, frames, windows):
     The last windows are filled with zeros, as the last sequence of a recording is in training.
     """
     ratio, bands = localizer.features.ratio, localizer.features.nb_bands
-    waiting = deque()  # (spectrum, sounding) of label frames that are not final yet
+    waiting = deque()  # (spectrum, sounding, horizontal) of label frames that are not final yet
 
     def features():
         for part in frames:
-            waiting.extend(zip(part.features[:, :bands].reshape(-1, ratio, bands).mean(1), part.sounding))
+            spectra = part.features[:, :bands].reshape(-1, ratio, bands).mean(1)
+            waiting.extend(zip(spectra, part.sounding, part.horizontal))
             yield part.features
 
     predict = _window_predictor(localizer)
     for predictions in merged(map(predict, _windows_of(features(), windows, ratio)), windows):
         final = [waiting.popleft() for _ in range(min(len(predictions), len(waiting)))]  # without the zeros at the end
         if final:
-            spectra, sounding = map(np.array, zip(*final))
+            spectra, sounding, horizontal = map(np.array, zip(*final))
             predictions = predictions.frames(slice(len(final)))
             probability = np.where(sounding[:, None], predictions.weights, np.float32(0))
-            yield Localized(dataclasses.replace(predictions, probability=probability), spectra)
+            doa = np.where(horizontal[:, None, None], at_horizon(predictions.doa), predictions.doa)
+            yield Localized(dataclasses.replace(predictions, doa=doa, probability=probability), spectra)
 
 
 def _windows_of(parts, windows, ratio):
@@ -333,7 +341,8 @@ def localize_features(localizer, features, latency_s=None):
     """Unnormalised features (T', C*F) of a recording, as FeatureClass.extract makes them without top_db → Localized."""
     ratio = localizer.features.ratio
     features = np.pad(features, ((0, -len(features) % ratio), (0, 0)), "edge")
-    frames = Frames(features, np.ones(len(features) // ratio, bool))
+    count = len(features) // ratio
+    frames = Frames(features, np.ones(count, bool), np.zeros(count, bool))
     return _joined(localizer, predictions_of(localizer, [frames], make_windows(localizer, latency_s)))
 
 

@@ -167,7 +167,7 @@ def test_a_stream_prints_the_notes_that_a_file_gets(model, tmp_path, capsys, mon
     soundfile.write(tmp_path / "a.wav", audio, FS)
     assert localize.main([str(tmp_path / "a.wav"), "--no-plot", "--checkpoint", str(model), "--fast"]) == 0
     of_file = [line for line in capsys.readouterr().err.splitlines() if "channel 3 (Z)" in line]
-    assert len(of_file) == 1 and "horizontal only" in of_file[0] and "elevations mean nothing" in of_file[0]
+    assert len(of_file) == 1 and "horizontal only" in of_file[0] and "elevations cannot be known" in of_file[0]
     stdin = types.SimpleNamespace(isatty=lambda: False, buffer=io.BytesIO((tmp_path / "a.wav").read_bytes()))
     monkeypatch.setattr("sys.stdin", stdin)
     assert localize.main(["--stream", "--checkpoint", str(model), "--fast"]) == 0

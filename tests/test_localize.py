@@ -270,6 +270,22 @@ def test_directions_of_a_planar_array_are_in_the_upper_half(saved):
     assert np.abs(np.linalg.norm(course.doa, axis=-1) - 1).max() < 1e-5
 
 
+@pytest.mark.parametrize("offset", [0.0, 0.01])
+def test_sound_without_height_is_at_the_horizon(offset, tmp_path):
+    """A source at elevation 40, of which Z says nothing: its azimuth, elevation 0, and a note."""
+    audio = (foa_wave(noise(8), 50, 40) * [1, 1, 0, 1] + offset * np.array([0, 0, 1, 0])).astype(np.float32)
+    whole = track_audio(IntensityLocalizer(), audio)
+    assert len(whole) == 80 and np.abs(whole["azimuth"] - 50).max() < 3 and (whole["elevation"] == 0).all()
+    stream = sound_input.Sound("pipe", FS, 4, in_pieces(audio, [997]))
+    assert np.array_equal(np.concatenate([part.rows for part in track_sound(IntensityLocalizer(), stream)]), whole)
+    soundfile.write(tmp_path / "a.wav", audio, FS, subtype="FLOAT")
+    recorded = track_file(IntensityLocalizer(), tmp_path / "a.wav")
+    assert np.array_equal(recorded.rows, whole) and "elevations cannot be known and are 0" in " ".join(recorded.notes)
+    audio[6 * FS:, 2] = foa_wave(noise(8), 50, 40)[6 * FS:, 2]  # from then on it is known
+    rows = track_audio(IntensityLocalizer(), audio)
+    assert np.abs(rows["elevation"][-15:] - 40).max() < 3
+
+
 def test_a_model_of_chunks_is_refused():
     config = get_params("configs/cnn.yaml", dataset_dir="none")
     localizer = Localizer(config, Scaler.identity(8 * config.features.num_fft_bins // 2))

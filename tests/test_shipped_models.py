@@ -71,6 +71,17 @@ def rotation_of(rows, before, about):
     return about + np.angle(np.mean(rotations), deg=True), np.mean(angles)
 
 
+def test_sources_are_found_in_sound_without_height(scene):
+    """Z is silent: no source is found that is not there, and azimuths are as good as with it."""
+    audio, labels = scene[0]["foa"][: 20 * FS], scene[1][scene[1]["frame"] < 200]
+    localizer = load_localizer(MODELS / "doanet_foa.pt", fast=True)
+    rows = track_audio(localizer, audio * np.float32([1, 1, 0, 1]))
+    labels["elevation"] = 0
+    figures = compared(rows, labels)
+    print({key: round(figures[key], 1) for key in ("LE", "LF", "F20")}, len(np.unique(rows["track"])))
+    assert (rows["elevation"] == 0).all() and figures["LE"] < 8 and figures["LF"] > 90
+
+
 def test_sources_are_found(shipped, scene):
     name, localizer = shipped
     figures = compared(track_audio(localizer, scene[0][name]), scene[1])

@@ -10,6 +10,8 @@ from collections import deque
 
 import numpy as np
 
+from doatools.spatial.horizontal import Height
+
 BLOCK_S = 0.1
 SILENT_DB = -50.0  # a channel that lies this far below the loudest is silent
 HEARD_DB = -40.0  # blocks this far below the loud ones are pauses
@@ -63,6 +65,7 @@ class Doubts:
     def __init__(self, array, fs):
         self.array, self.fs = array, fs
         self.samples, self.loudest = 0, 0.0
+        self._height = Height(array)
         self._size = max(2, round(BLOCK_S * fs))
         self._levels, self._left_out = deque(maxlen=KEPT_BLOCKS), 0
         self._rest = np.zeros((0, array.channels), np.float32)  # samples of the next block
@@ -78,6 +81,7 @@ class Doubts:
             if self.array.kind != "ambisonic" and self.seconds < KEPT_S:
                 self._kept.append(block)
             self.samples += len(block)
+            self._height.hear(block)
             self.loudest = max(self.loudest, float(np.abs(block).max(initial=0)))
             audio = np.concatenate([self._rest, block])
             whole = len(audio) - len(audio) % self._size
@@ -98,7 +102,11 @@ class Doubts:
                              "Levels are wrong, and directions may be")
         levels = np.array(self._levels or block_levels(self._rest, self.fs))
         silent, dead = silent_channels(levels)
-        found |= {f"silent {channel}": self._of_silent(channel) for channel in silent}
+        if self._height.missing:
+            found["horizontal"] = ("channel 3 (Z) is silent: the recording is horizontal only, as that of a Zoom H2n; "
+                                   "elevations cannot be known and are 0")
+            silent, dead = [one for one in silent if one != 2], {one: at for one, at in dead.items() if one != 2}
+        found |= {f"silent {channel}": f"channel {channel + 1} is silent: directions are wrong" for channel in silent}
         for channel, block in dead.items():
             found[f"dead {channel}"] = (
                 f"channel {channel + 1} falls silent at {(self._left_out + block) * BLOCK_S:.0f} s and stays so: "
@@ -107,12 +115,6 @@ class Doubts:
             found |= self._of_levels(levels[heard_blocks(levels)])
             found |= self._of_waves()
         return found
-
-    def _of_silent(self, channel):
-        if self.array.kind == "ambisonic" and channel == 2:
-            return ("channel 3 (Z) is silent: the recording is horizontal only, as that of a Zoom H2n. Azimuths can be "
-                    "used, elevations mean nothing, and a source may be found twice")
-        return f"channel {channel + 1} is silent: directions are wrong"
 
     def _of_levels(self, levels):
         """Of the levels (B, M) of blocks in which something is heard."""
