@@ -204,6 +204,8 @@ class BearingNet(nn.Module):
         return Localization(*(None if part is None else {name: values[:, DELAY:] for name, values in part.items()}
                               if isinstance(part, dict) else part[:, DELAY:] for part in found))
 
+    delay, memory = DELAY, Memory
+
     def step(self, features, memory):
         """Features (B, C, T', F) of the next frames, after those that ``memory`` holds → Localization of the T frames
         that began DELAY frames earlier, the first DELAY of a recording before its start; causal networks only."""

@@ -11,7 +11,9 @@ file → tracks, spectrogram     track_file(localizer, path) → Recorded
 A file, blocks of it of any size, and a live stream pass through the same chain and give the same results. A localizer
 is any object with ``config`` (Config), ``features`` (FeatureClass), ``scaler`` (Scaler) and ``predict`` (normalised
 features (B, C, T', F) → Predictions (B, T, N, ...)). ``load_localizer`` returns one for a checkpoint, which runs in
-PyTorch, or for an exported ONNX file, which does not need PyTorch.
+PyTorch, or for an exported ONNX file, which does not need PyTorch. One that runs frame by frame has two more
+attributes: ``begin()`` returns a ``predict`` for the consecutive frames of one recording, which keeps its state and
+is ``delay`` label frames late.
 
 Audio is float32 (samples, channels), full scale ±1, at the sample rate of the localizer. T label frames, T' = ratio·T
 feature frames, C feature channels, F bands, N slots.
@@ -41,14 +43,15 @@ from doatools.spatial.arrays import channels_in, find_array
 from doatools.spatial.geometry import azimuth_elevation
 from doatools.spatial.horizontal import Height, at_horizon, with_diffuse_height
 from doatools.track.rotated import RotatedCopies
-from doatools.track.rows import TRACK_ROWS
+from doatools.track.rows import TRACK_ROWS, TRACK_ROWS_WITH_RADIUS
 from doatools.track.summary import COLUMNS, Spectrogram
-from doatools.track.windows import Windows, merged
+from doatools.track.windows import Steps, Windows, merged
 from doatools.train import checkpoint
 from doatools.types import ACTIVE_ABOVE, Predictions, Scaler
 
 REMEDY = "export it again with: python3 export_doanet.py <checkpoint.pt>"
 CONFIRMED = 3  # frames in which a track must be seen before it is reported
+CONFIRMED_LIVE = 2  # of a model that runs frame by frame; what was seen before is not reported afterwards
 
 
 # --- localizers ------------------------------------------------------------------------------------------------
@@ -66,8 +69,18 @@ def load_localizer(path=None, fast=False):
         from localizer import Localizer  # imports PyTorch, which an exported network does not need
         localizer = Localizer.from_checkpoint(path).for_inference()
     if localizer.config.augment.rotation_augment and not fast:
-        localizer.predict = RotatedCopies(localizer.predict, *localizer.features.rotations(), localizer.scaler)
+        rotations = *localizer.features.rotations(), localizer.scaler
+        localizer.predict = RotatedCopies(localizer.predict, *rotations)
+        if delay_of(localizer) is not None:
+            begin = localizer.begin
+            localizer.begin = lambda: RotatedCopies(begin(), *rotations)
     return localizer
+
+
+def delay_of(localizer):
+    """Label frames that a localizer hears after a frame before it predicts it, if it runs frame by frame; None if it
+    reads whole windows."""
+    return getattr(localizer, "delay", None)
 
 
 class OnnxLocalizer:
@@ -218,14 +231,17 @@ class Localized(NamedTuple):
 
 
 def make_windows(localizer, latency_s=None, held_s=0.0):
-    """The Windows of a localizer, as long as its training sequences; UserError for an impossible latency."""
+    """The Windows of a localizer, as long as its training sequences, or its Steps; UserError for an impossible
+    latency."""
     config = localizer.config
+    if delay_of(localizer) is not None:
+        return Steps(localizer.delay, config.features.label_hop_len_s, latency_s)
     return Windows(config.batches.label_sequence_length, config.features.label_hop_len_s, latency_s, held_s)
 
 
 def predictions_of(localizer, frames, windows):
     """Frames → Localized, as label frames become final: overlapping windows are predicted and cross-faded (see
-    windows).
+    windows), or frame by frame.
 
     The last windows are filled with zeros, as the last sequence of a recording is in training.
     """
@@ -238,8 +254,8 @@ def predictions_of(localizer, frames, windows):
             waiting.extend(zip(spectra, part.sounding, part.horizontal))
             yield part.features
 
-    predict = _window_predictor(localizer)
-    for predictions in merged(map(predict, _windows_of(features(), windows, ratio)), windows):
+    predict = _window_predictor(localizer, windows.length)
+    for predictions in windows.joined(map(predict, _windows_of(features(), windows, ratio))):
         final = [waiting.popleft() for _ in range(min(len(predictions), len(waiting)))]  # without the zeros at the end
         if final:
             spectra, sounding, horizontal = map(np.array, zip(*final))
@@ -261,28 +277,31 @@ def _windows_of(parts, windows, ratio):
     while rows is not None and len(rows) > seen:
         yield rows[:length]
         rows, seen = rows[hop:], length - hop
+    for _ in range(0 if rows is None else windows.delay):
+        yield rows[:0]
 
 
-def _window_predictor(localizer):
-    """A callable: unnormalised rows of the next window → Predictions (L, N, ...).
+def _window_predictor(localizer, length):
+    """A callable: unnormalised rows of the next window of ``length`` label frames → Predictions (L, N, ...).
 
     Features that were made with top_db have a floor below the maximum of the recording. That maximum is not known
     before the end, so that of the windows so far is used.
     """
     features, top_db = localizer.features, localizer.config.features.top_db
-    length = localizer.config.batches.label_sequence_length * features.ratio
+    length *= features.ratio
+    network = localizer.predict if delay_of(localizer) is None else localizer.begin()
     loudest = np.full(features.kind.log_mels, -np.inf)  # of each channel, so far
 
     def predict(rows):
         nonlocal loudest
-        if top_db > 0:
+        if top_db > 0 and len(rows):
             rows = rows.copy()
             mels = rows.reshape(len(rows), features.nb_feature_channels, -1)[:, : len(loudest)]
             loudest = np.maximum(mels.max((0, 2)), loudest)
             np.maximum(mels, loudest[:, None] - np.float32(top_db), out=mels)  # a view into rows
         normalised = np.zeros((length, rows.shape[1]), np.float32)
         normalised[: len(rows)] = localizer.scaler.apply(rows)
-        predictions = localizer.predict(features.as_channels(normalised)[None]).sequence(0)
+        predictions = network(features.as_channels(normalised)[None]).sequence(0)
         predictions.refuse_not_finite()
         return dataclasses.replace(predictions, doa=localizer.config.array.folded(predictions.doa))
 
@@ -299,17 +318,18 @@ class Tracked(NamedTuple):
     spectrum: np.ndarray  # (T, F) dB of the label frames predicted meanwhile, a few frames ahead of the rows
 
 
-def tracked(parts, config, threshold=ACTIVE_ABOVE):
+def tracked(parts, config, threshold=ACTIVE_ABOVE, confirmed=CONFIRMED, held=CONFIRMED - 1):
     """Localized → Tracked.
 
     Slots above ``threshold`` are linked frame by frame by the tracker of a TrackerConfig; tracker=off means a Kalman
-    filter here. A track is reported once it has been seen in CONFIRMED frames, from CONFIRMED - 1 frames before on;
+    filter here. A track is reported once it has been seen in ``confirmed`` frames, from ``held`` frames before on;
     shorter ones are left out.
     """
     track = TRACKERS["kalman" if config.tracker == "off" else config.tracker](config)
-    waiting = deque()  # frames that are not reported yet: (identities, azimuths, elevations, probabilities)
+    waiting = deque()  # frames that are not reported yet: (identities, azimuths, elevations, probabilities, radii)
     seen, numbers = Counter(), {}  # identity → frames it was seen in; identity → number of its track
     linked = reported = 0  # frames so far
+    kind = TRACK_ROWS
 
     def next_rows():
         """The rows of the next frame, by number."""
@@ -317,22 +337,25 @@ def tracked(parts, config, threshold=ACTIVE_ABOVE):
         identities, *places = waiting.popleft()
         rows = [(reported, 0, numbers.setdefault(identity, len(numbers) + 1), *values)
                 for identity, *values in zip(identities.tolist(), *places)
-                if seen[identity] >= CONFIRMED]  # inactive slots, -1, are never counted
+                if seen[identity] >= confirmed]  # inactive slots, -1, are never counted
         reported += 1
         return sorted(rows)
 
     for part in parts:
-        rows = []
-        for doa, probability, *places in zip(part.doa, part.probability, *azimuth_elevation(part.doa)):
+        rows, values = [], [*azimuth_elevation(part.doa), part.probability]
+        if "radius" in part.predictions.others:
+            values.append(part.predictions.others["radius"])
+            kind = TRACK_ROWS_WITH_RADIUS
+        for doa, probability, *places in zip(part.doa, part.probability, *values):
             identities = track(linked, doa, probability > threshold)
             linked += 1
             seen.update(identities[identities >= 0].tolist())
-            waiting.append((identities, *places, probability))
-            if len(waiting) >= CONFIRMED:
+            waiting.append((identities, *places))
+            if len(waiting) > held:
                 rows += next_rows()
-        yield Tracked(reported, np.array(rows, TRACK_ROWS), part.spectrum)
+        yield Tracked(reported, np.array(rows, kind), part.spectrum)
     rows = [row for _ in range(len(waiting)) for row in next_rows()]
-    yield Tracked(reported, np.array(rows, TRACK_ROWS), np.zeros((0, 0), np.float32))
+    yield Tracked(reported, np.array(rows, kind), np.zeros((0, 0), np.float32))
 
 
 # --- the chain at once -----------------------------------------------------------------------------------------
@@ -367,14 +390,15 @@ def track_sound(localizer, sound, threshold=ACTIVE_ABOVE, latency_s=None):
     """A Sound that was ``fitted`` to the localizer → Tracked, within the latency that ``stream_latency_s`` returns."""
     windows = _stream_windows(localizer, latency_s)
     localized = predictions_of(localizer, label_frames(localizer, sound.blocks, windows), windows)
-    return tracked(localized, localizer.config.tracker, threshold)
+    confirmed, held = (CONFIRMED, CONFIRMED - 1) if delay_of(localizer) is None else (CONFIRMED_LIVE, 0)
+    return tracked(localized, localizer.config.tracker, threshold, confirmed, held)
 
 
 def stream_latency_s(localizer, latency_s=None):
     """The longest time from the start of a frame until its rows are final, excluding computation: of later frames,
     and of the first ones."""
     windows = _stream_windows(localizer, latency_s)
-    return windows.latency_s, windows.length * localizer.config.features.label_hop_len_s
+    return windows.latency_s, max(windows.latency_s, windows.length * localizer.config.features.label_hop_len_s)
 
 
 def least_latency_s(localizer):

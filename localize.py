@@ -13,7 +13,10 @@ from doatools.config.commandline import add_threads_argument, set_threads
 from doatools.errors import UserError, exits_cleanly, explained
 
 FOA_ORDERS = ("acn", "fuma")
-JUDGED_EVERY_S = 30.0  # how often the levels of a stream are judged
+FORMATS = {"csv": "csv", "table": "csv", "json": "json"}  # and the suffix of each
+# Options that have no effect on what is localized, and are refused.
+OF_CARDS, OF_FILES = ("device", "channels", "port", "tcp_port", "host"), ("out", "html", "plot_format", "overwrite")
+WITHOUT_EFFECT = {"recordings": ("rate", *OF_CARDS), "--stream": (*OF_FILES, *OF_CARDS), "--live": (*OF_FILES, "format")}
 ACTIVE_ABOVE = 0.5  # that of doatools.types, which --help need not wait for
 
 
@@ -23,7 +26,9 @@ def build_parser():
         epilog="example: python3 localize.py recording.wav      -> recording.csv, recording.png, a summary\n"
                "         arecord -t raw -f S16_LE -r 48000 -c 4 | python3 localize.py --stream --rate 48000\n"
                "         python3 localize.py --live                   -> a live view of a sound card in the browser\n"
-               "Lines of CSVs: frame of 100 ms, 0, track, azimuth, elevation (degrees, azimuth counter-clockwise).")
+               "Lines of csv: frame of 100 ms, 0, track, azimuth, elevation (degrees, azimuth counter-clockwise).\n"
+               "Columns of table: time, track, azimuth, elevation, probability, and radius (degrees; the angle that\n"
+               "holds the true direction in 90 % of the cases) if the model estimates it.")
     parser.add_argument("recordings", nargs="*", type=Path, help="audio files, or folders of them")
     parser.add_argument("--checkpoint", type=Path,
                         help="best.pt of a training, or .onnx of export_doanet.py (default: the shipped model)")
@@ -40,7 +45,9 @@ def build_parser():
                         help="longest latency of a stream; a shorter one costs more computation (also for files)")
     parser.add_argument("--fast", action="store_true",
                         help="no test-time rotation: up to four times faster, errors about a degree larger")
-    parser.add_argument("--format", choices=("csv", "json"), default="csv", help="of the tracks (default csv)")
+    parser.add_argument("--format", choices=FORMATS, default="csv", help="of the tracks: csv (lines of DCASE, which "
+                        "other programs read; the default), table (CSV with names of columns and the error radius) or "
+                        "json")
     parser.add_argument("--no-plot", action="store_true", help="do not draw a picture")
     parser.add_argument("--plot-format", choices=("png", "svg", "pdf"), default="png",
                         help="of the picture (default png)")
@@ -67,7 +74,8 @@ def build_parser():
 
 @exits_cleanly(again="the same command with --overwrite begins anew")
 def main(argv=None):
-    args = build_parser().parse_args(argv)
+    parser = build_parser()
+    args = parser.parse_args(argv)
     if not 0 <= args.threshold <= 1:
         raise UserError(f"--threshold is a probability from 0 to 1, not {args.threshold:g}")
     if args.rate is not None and args.rate <= 0:
@@ -75,15 +83,19 @@ def main(argv=None):
     set_threads(args.threads)
     if bool(args.recordings) + args.stream + bool(args.live) != 1:
         raise UserError("give recordings, or --stream to read one from standard input, or --live (see --help)")
-    if args.live:
-        from live import serve
-        return serve(args, open_localizer)
+    what = "--live" if args.live else "--stream" if args.stream else "recordings"
+    for name in WITHOUT_EFFECT[what]:
+        if getattr(args, name) != parser.get_default(name):
+            raise UserError(f"--{name.replace('_', '-')} has no effect with {what}; leave it out")
     outputs = plan(args) if args.recordings else {}
     if args.reference and (len(outputs) != 1 or not args.html):
         raise UserError("--reference compares one recording with its true directions, on a page: add --html")
     if args.rotation:
         from doatools.spatial.corrections import read_correction
         read_correction(args.rotation)  # refused before any work is done
+    if args.live:
+        from live import serve
+        return serve(args, open_localizer)
     localizer = open_localizer(args)
     if args.stream:
         return stream(localizer, args)
@@ -129,7 +141,7 @@ def plan(args):
                 raise UserError(f"{path} holds no audio file ({' '.join(sound_input.SUFFIXES)})")
         for one in dict.fromkeys(found):
             base = (args.out or one.parent) / one.stem
-            table = base.with_name(f"{one.stem}.{args.format}")
+            table = base.with_name(f"{one.stem}.{FORMATS[args.format]}")
             if taken.setdefault(table.absolute(), one) != one:
                 raise UserError(f"{one} and {taken[table.absolute()]} would both become {table}; give one at a time, "
                                 "with different --out folders")
@@ -184,7 +196,7 @@ def localize(localizer, path, files, args):
         shown.blocks = page.listening(shown.blocks)
     recorded = track_recording(localizer, shown, args.foa_order, args.threshold, args.latency, columns)
     recorded = recorded._replace(rows=in_room(recorded.rows, args.rotation))
-    write_tracks(files.table, path.name, recorded, hop_s)
+    write_tracks(files.table, args.format, path.name, recorded, hop_s)
     if page:
         page.write(files.page, recorded, localizer.features.frequencies)
     if files.picture:
@@ -215,23 +227,29 @@ def with_progress(sound, name):
             bar.update(len(block) / sound.rate)
 
 
-def write_tracks(path, name, recorded, hop_s):
-    """Write the tracks of a Recorded: a DCASE CSV, whose frames are 100 ms long, or JSON with frames of hop_s."""
+def write_tracks(path, how, name, recorded, hop_s):
+    """Write the tracks of a Recorded: DCASE lines, whose frames are 100 ms long, or a table or JSON with frames of
+    hop_s."""
     from doatools.data.dcase import FRAME_S, write_dcase
-    from doatools.files import has_suffix, write_json
-    from doatools.track.rows import as_values, at_frames
-    if has_suffix(path, ".csv"):
-        write_dcase(path, at_frames(recorded.rows, hop_s, FRAME_S, recorded.seconds))
+    from doatools.files import replacing, write_json
+    from doatools.track.rows import as_values, at_frames, frame_lines, table_header
+    rows = recorded.rows
+    if how == "csv":
+        write_dcase(path, at_frames(rows, hop_s, FRAME_S, recorded.seconds))
+    elif how == "table":
+        lines = [frame_lines(rows[k]["frame"] * hop_s, rows[k : k + 1], "csv") for k in range(len(rows))]
+        with replacing(path) as temporary:
+            temporary.write_text("\n".join([table_header(rows), *lines, ""]), encoding="utf-8")
     else:
         write_json(path, {"recording": name, "seconds": recorded.seconds, "frame_s": hop_s, "notes": recorded.notes,
-                          "tracks": as_values(recorded.rows)}, indent=None)
+                          "tracks": as_values(rows)}, indent=None)
 
 
 def stream(localizer, args):
     """Standard input → a line per track and frame; the line of a frame without a source holds the time alone."""
     from doatools.check.levels import Doubts
     from doatools.data import sound_input
-    from doatools.track.rows import frame_lines
+    from doatools.track.rows import frame_lines, table_header
     from inference import fitted, stream_latency_s, track_sound
     if sys.stdin.isatty():
         raise UserError("--stream reads sound from standard input: pipe it in (see --help)")
@@ -239,40 +257,28 @@ def stream(localizer, args):
     source = sound_input.open_stream(sys.stdin.buffer, rate, channels)
     sound = fitted(localizer, source, args.foa_order)
     latency, first = stream_latency_s(localizer, args.latency)
-    doubts, judged_s, told = Doubts(localizer.config.array, sound.rate), 0.0, set()
+    doubts = Doubts(localizer.config.array, sound.rate)
     sound.blocks = doubts.watched(sound.blocks)
-    parts = track_sound(localizer, sound, args.threshold, args.latency)
-
-    def tell_doubts():
-        """Print a note on each kind of doubt, once."""
-        for kind, text in doubts.sentences().items():
-            if kind not in told:
-                note(text)
-                told.add(kind)
-
+    parts = doubts.announced(track_sound(localizer, sound, args.threshold, args.latency), note)
     for text in sound.notes:
         note(text)
     note(f"{source.rate} Hz; a frame is reported at most {latency:.1f} s after its start (the first ones {first:.1f} "
          "s), plus computation")
     frames, hop_s, started = 0, localizer.config.features.label_hop_len_s, time.process_time()
     try:
-        if args.format == "csv":
-            print("time,track,azimuth,elevation,probability", flush=True)
-        for part in parts:
+        for number, part in enumerate(parts):
             rows = in_room(part.rows, args.rotation)
+            if number == 0 and args.format != "json":
+                print(table_header(rows), flush=True)
             for frame in range(frames, part.frames):
                 print(frame_lines(frame * hop_s, rows[rows["frame"] == frame], args.format), flush=True)
             frames = part.frames
-            if doubts.seconds - judged_s >= JUDGED_EVERY_S:
-                judged_s = doubts.seconds
-                tell_doubts()
     except BrokenPipeError:  # the reader has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
         note("stopped")
         return 130
-    tell_doubts()
     note(f"{frames * hop_s:.1f} s heard, {time.process_time() - started:.1f} s of computation")
     return 0
 

@@ -1,5 +1,6 @@
 """A network together with the features that it reads: built from a Config, or rebuilt from a checkpoint."""
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from cls_feature_class import build_features
 from doanet_model import from_published
+from doatools.errors import UserError
 from doatools.registry import MODELS
 from doatools.train import checkpoint
 from doatools.types import Predictions, Scaler, Shape
@@ -19,7 +21,11 @@ def build_model(config):
     features = build_features(config)
     shape = Shape(features.nb_feature_channels, features.nb_bands, features.ratio, config.batches.label_sequence_length,
                   config.data.max_sources, config.predicts_activity, config.predicts_radius, features.kind.vectors)
-    return MODELS[config.model.model](shape, config.model)
+    kind = MODELS[config.model.model]
+    if config.model.causal and not hasattr(kind, "step"):
+        raise UserError(f"causal=True takes a network that can run frame by frame: model=bearing, not "
+                        f"{config.model.model}")
+    return kind(shape, config.model)
 
 
 class Localizer:
@@ -39,10 +45,11 @@ class Localizer:
         return cls.from_content(checkpoint.load(path), path, **overrides)
 
     @classmethod
-    def from_content(cls, content, origin="checkpoint", **overrides):
-        """The same from the dict of a checkpoint; ``origin`` names it in errors."""
+    def from_content(cls, content, origin="checkpoint", any_array=None, **overrides):
+        """The same from the dict of a checkpoint; ``origin`` names it in errors, ``any_array`` as of
+        ``checkpoint.changed``."""
         scaler = Scaler(content["scaler"]["mean"].numpy(), content["scaler"]["scale"].numpy())
-        config = checkpoint.config_of(content, origin).replaced(**overrides)
+        config = checkpoint.changed(checkpoint.config_of(content, origin), overrides, origin, any_array)
         with torch.device("meta"):  # without memory, which damaged parameters may ask too much of
             checkpoint.compare_weights(build_model(config), content["model"], origin)
         localizer = cls(config, scaler)
@@ -66,11 +73,24 @@ class Localizer:
 
     def predict(self, features):
         """Normalised features (B, C, T', F), array → Predictions (B, T, N, ...)."""
+        return self._run(self.model, features)
+
+    def begin(self):
+        """A ``predict`` for the consecutive frames of one recording; its state is kept between calls."""
+        memory = self.model.memory()
+        return lambda features: self._run(functools.partial(self.model.step, memory=memory), features)
+
+    def _run(self, network, features):
         features = torch.from_numpy(np.ascontiguousarray(features, np.float32))
         if self.model.training:
             self.model.eval()
         with torch.inference_mode():
-            return Predictions.of(self.model(features.contiguous(memory_format=torch.channels_last)))  # a third faster
+            return Predictions.of(network(features.contiguous(memory_format=torch.channels_last)))  # a third faster
+
+    @property
+    def delay(self):
+        """Label frames by which ``begin`` is late; None for a network that reads whole windows."""
+        return self.model.delay if self.config.model.causal else None
 
     def content(self, precision, data):
         """What a checkpoint holds besides weights and scores, as plain types and tensors; ``data`` is the digest of the
@@ -85,7 +105,8 @@ class Localizer:
         }
 
 
-def open_checkpoint(path, overrides):
-    """A checkpoint, with some parameters changed → (Localizer, its precision)."""
+def open_checkpoint(path, overrides, any_array=None):
+    """A checkpoint, with some parameters changed → (Localizer, its precision); ``any_array`` as of
+    ``checkpoint.changed``."""
     content = checkpoint.load(path)
-    return Localizer.from_content(content, Path(path), **overrides), content["precision"]
+    return Localizer.from_content(content, Path(path), any_array, **overrides), content["precision"]

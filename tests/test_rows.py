@@ -12,11 +12,19 @@ from test_localize import IntensityLocalizer, assert_two_events, noise, tiny_loc
 
 import localize
 from doatools.data.dcase import read_dcase
+from doatools.report import plots
 from doatools.spatial.geometry import unit_vectors
-from doatools.track.rows import TRACK_ROWS, as_values, at_frames, frame_lines
+from doatools.track.rows import (
+    TRACK_ROWS,
+    TRACK_ROWS_WITH_RADIUS,
+    as_values,
+    at_frames,
+    frame_lines,
+    table_header,
+)
 from doatools.types import Predictions, Result
 from evaluation import write_csvs
-from inference import track_audio
+from inference import Recorded, track_audio
 
 
 def rows_of(*rows):
@@ -96,6 +104,39 @@ def test_lines_of_a_frame():
         "time": 0.06, "tracks": [{"track": 2, "azimuth": 90, "elevation": 40, "probability": 0.7}]}
     assert as_values(rows)[1] == {
         "track": 2, "frame": [3], "azimuth": [90.0], "elevation": [40.0], "probability": [0.7]}
+
+
+def test_radius_of_a_model_that_estimates_it(tmp_path):
+    rows = np.array([(3, 0, 1, 10, 60, 0.9, 4.26), (4, 0, 1, 20, 60, 0.8, 6.0)], TRACK_ROWS_WITH_RADIUS)
+    assert table_header(rows) == "time,track,azimuth,elevation,probability,radius"
+    assert frame_lines(0.3, rows[:1], "csv") == "0.3,1,10.0,60.0,0.9,4.3"
+    assert frame_lines(0.1, rows[:0], "csv") == "0.1,,,,,"
+    assert json.loads(frame_lines(0.3, rows[:1], "json"))["tracks"][0]["radius"] == 4.3
+    assert as_values(rows)[0]["radius"] == [4.26, 6.0]
+    joined = rows.copy()
+    joined["frame"] -= 1
+    assert at_frames(joined, 0.1, 0.2)["radius"].tolist() == pytest.approx([5.13])
+    assert at_frames(rows, 0.05, 0.2)["radius"].tolist() == pytest.approx([4.26, 6.0])
+    assert at_frames(rows[:1], 0.2, 0.1)["radius"].tolist() == pytest.approx([4.26, 4.26])
+    recorded = Recorded(0.5, rows, np.zeros((0, 0)), [])
+    localize.write_tracks(tmp_path / "a.csv", "table", "a.wav", recorded, 0.1)
+    assert (tmp_path / "a.csv").read_text().splitlines() == [
+        "time,track,azimuth,elevation,probability,radius", "0.3,1,10.0,60.0,0.9,4.3", "0.4,1,20.0,60.0,0.8,6.0"]
+    localize.write_tracks(tmp_path / "a.csv", "csv", "a.wav", recorded, 0.1)
+    assert (tmp_path / "a.csv").read_text().split() == ["3,0,1,10,60", "4,0,1,20,60"]
+
+
+def test_band_of_the_radius_is_drawn():
+    rows = np.array([(3, 0, 1, 10, 60, 0.9, 5.0), (4, 0, 1, 20, 60, 0.8, 5.0)], TRACK_ROWS_WITH_RADIUS)
+    for part, half in (("azimuth", 10.0), ("elevation", 5.0)):  # 5 degrees are 10 of azimuth at 60 of elevation
+        ax = Axes()
+        plots._draw_band(ax, np.array([0.35, 0.45]), rows, part, "red")
+        np.testing.assert_allclose([ax.low, ax.high], [rows[part] - half, rows[part] + half], atol=1e-4)
+
+
+class Axes:
+    def fill_between(self, times, low, high, **_):
+        self.low, self.high = low, high
 
 
 # --- files -------------------------------------------------------------------------------------------------------

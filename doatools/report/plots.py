@@ -212,7 +212,7 @@ def tracks(path, title, rows, spectrogram, frequencies, seconds, hop_s):
 
     Parameters
     ----------
-    rows : TRACK_ROWS (see inference) at frames of hop_s
+    rows : TRACK_ROWS (see inference) at frames of hop_s; a radius is drawn as a band
     spectrogram : (columns, F) dB, columns over the whole recording
     frequencies : (F,) Hz
     """
@@ -242,12 +242,22 @@ def _draw_track_rows(ax, rows, part, hop_s, seconds, limit):
         cut = (np.diff(own["frame"]) > 1) | (np.abs(np.diff(own[part])) > 180)
         for piece in np.split(np.arange(len(own)), np.flatnonzero(cut) + 1):
             ax.plot(middle[piece], own[part][piece], color=colour, lw=2, marker=".", ms=3)
+            if "radius" in own.dtype.names:
+                _draw_band(ax, middle[piece], own[piece], part, colour)
     order = sorted(range(len(tracks)), key=lambda k: -len(tracks[k]))  # long tracks first, if there is no room for all
     for k in order[: Labels.MOST]:
         place = labels.place(str(tracks[k]["track"][0]), (tracks[k]["frame"][0] + 0.5) * hop_s, tracks[k][part][0])
         if place:
             ax.text(*place, str(tracks[k]["track"][0]), color=colours[k], ha="center", va="center", fontsize=9,
                     fontweight="bold", clip_on=True)
+
+
+def _draw_band(ax, times, rows, part, colour):
+    """The error radius on both sides of a line; azimuths are closer together at higher elevations."""
+    radius = rows["radius"]
+    if part == "azimuth":
+        radius = np.minimum(radius / np.maximum(np.cos(np.deg2rad(rows["elevation"])), 1e-3), 180)
+    ax.fill_between(times, rows[part] - radius, rows[part] + radius, color=colour, alpha=0.2, lw=0)
 
 
 def _colours_of(spans):

@@ -13,6 +13,8 @@ agrees best with the window before over all shared frames, and in each fading fr
 (see slots). Shapes: L frames of a window, N slots.
 """
 
+import itertools
+
 import numpy as np
 
 from doatools.errors import UserError
@@ -38,6 +40,7 @@ class Windows:
     Attributes
     ----------
     hop, margin, fade : int, frames
+    delay : int, frames that are heard after the end of a window before it is predicted
     latency_s, least_latency_s : float, as it is and the shortest one possible, ``held_s`` included
 
     Raises
@@ -45,6 +48,8 @@ class Windows:
     UserError
         For a latency that these windows cannot have.
     """
+
+    delay = 0
 
     def __init__(self, length, hop_s, latency_s=None, held_s=0.0):
         self.length = length
@@ -61,6 +66,28 @@ class Windows:
                             f"{least * hop_s + held_s:g} to {most * hop_s + held_s:g} s, not {latency_s:g} s")
         self.hop = frames - used
         self.latency_s = frames * hop_s + held_s
+
+    def joined(self, predictions):
+        """The Predictions of windows → of the frames that no later window changes."""
+        return merged(predictions, self)
+
+
+class Steps:
+    """Frame by frame, in place of Windows: ``delay`` more frames are heard before a frame is predicted.
+
+    The attributes are those of Windows; UserError for a latency that is shorter than the delay."""
+
+    length = hop = 1
+
+    def __init__(self, delay, hop_s, latency_s=None):
+        self.delay = delay
+        self.latency_s = self.least_latency_s = (1 + delay) * hop_s
+        if latency_s is not None and not latency_s >= self.latency_s - 1e-6:
+            raise UserError(f"this model has a latency of {self.latency_s:g} s, not {latency_s:g} s")
+
+    def joined(self, predictions):
+        """The Predictions of single frames, ``delay`` late → of these frames."""
+        return itertools.islice(predictions, self.delay, None)
 
 
 def merged(predictions, windows):
