@@ -25,6 +25,8 @@ representations", NAACL 2018; residual blocks: He et al., CVPR 2016; the convolu
 al., JSTSP 2018 and WASPAA 2021.
 """
 
+import math
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -210,6 +212,13 @@ class BearingNet(nn.Module):
         """Features (B, C, T', F) of the next frames, after those that ``memory`` holds → Localization of the T frames
         that began DELAY frames earlier, the first DELAY of a recording before its start; causal networks only."""
         return self._localized(features, memory)
+
+    @torch.no_grad()
+    def calibrate(self, threshold, radius_factor=1.0):
+        """Shift the activity so that the probability ``threshold`` becomes 0.5, and multiply the radius."""
+        self.activity_head[-1].bias -= math.log(threshold / (1 - threshold))
+        if self.radius_head is not None:
+            self.radius_head[-1].bias += math.log(radius_factor)
 
     def _localized(self, features, memory=None):
         x = functional.relu(self.stem(features, memory))

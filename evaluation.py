@@ -36,11 +36,11 @@ TOGETHER = 8  # sequences that an exported network predicts at once
 
 # --- references ------------------------------------------------------------------------------------------------
 
-def references_of_dataset(config):
-    """References of the test recordings of a Config."""
+def references_of_dataset(config, role="test"):
+    """References of the recordings of a Config that have a role."""
     files, references = FeatureFiles(config), []
-    for recording in recordings_for(config, "test"):
-        samples = files.feature_class.inspect_audio(recording)
+    for recording in recordings_for(config, role):
+        samples = files.feature_class_of(recording).inspect_audio(recording)
         references.append(_reference(recording.stem, files.read_labels(recording, samples), files.score_frames(samples),
                                      recording.room, recording.overlap))
     return references
@@ -79,31 +79,48 @@ def _csvs(folder):
 
 # --- systems ---------------------------------------------------------------------------------------------------
 
-def by_checkpoint(path, overrides):
+def by_checkpoint(path, overrides, any_array=None):
     """The Results of a trained model on its test recordings, linked by the tracker of its parameters, and its
-    Config."""
+    Config; ``any_array``: the array of a model that reads any, unless ``overrides`` state it."""
     from localizer import open_checkpoint  # imports PyTorch, which CSVs and baselines do not need
-    localizer, precision = open_checkpoint(path, overrides)
+    localizer, precision = open_checkpoint(path, overrides, any_array)
     results, _ = predict(localizer, precision)
     return [linked(result, localizer.config.tracker) for result in results], localizer.config
 
 
-def by_exported(path, overrides):
+def by_exported(path, overrides, any_array=None):
     """The same of an exported network (.onnx), in ONNX Runtime: without PyTorch, and without extracted features."""
     from inference import OnnxLocalizer
-    localizer = OnnxLocalizer(path)
-    config = localizer.config = localizer.config.replaced(**overrides)
-    files, made, results = FeatureFiles(config), localizer.features, []
+    localizer = OnnxLocalizer(path, any_array, **overrides)
+    config = localizer.config
+    files, results = FeatureFiles(config), []
     references = references_of_dataset(config)
     for recording, reference in zip(tqdm(recordings_for(config, "test"), unit="file", leave=False), references):
+        made = files.feature_class_of(recording)
         samples = made.inspect_audio(recording)
         audio = made.read_audio(recording, files.samples_used(samples))
         features = made.extract(made.padded(audio, files.label_frames(samples)))
         found = _in_sequences(localizer, features).pooled(config.labels_per_score)
-        found = replace(found, doa=config.array.folded(found.doa))
+        found = replace(found, doa=made.array.folded(found.doa))
         found.refuse_not_finite()
         results.append(linked(reference.replaced(predictions=found), config.tracker))
     return results, config
+
+
+def by_localizer(localizer, role="test"):
+    """The Results of what localize.py predicts, before tracking, for the recordings of a role of the localizer's
+    Config: with test-time rotation and overlapping windows."""
+    from inference import localize_blocks
+    config = localizer.config
+    files, results = FeatureFiles(config), []
+    references = references_of_dataset(config, role)
+    for recording, reference in zip(tqdm(recordings_for(config, role), unit="file", leave=False), references):
+        audio = files.feature_class_of(recording).read_audio(recording)
+        found = [part.predictions for part in localize_blocks(localizer, [audio.astype(np.float32)])]
+        found = Predictions.join(found).pooled(config.labels_per_score)
+        frames = min(len(found), len(reference.ref_doa))
+        results.append(reference.frames(slice(frames)).replaced(predictions=found.frames(slice(frames))))
+    return results
 
 
 def _in_sequences(localizer, features):
@@ -202,9 +219,7 @@ def by_baseline(name, config, references, jobs=1):
         raise UserError(f"{name} reads recordings of array={config.array.name}, and {config.data.dataset_dir} has none "
                         f"of '{absent[0]}' ({len(absent)} in all)")
     files = FeatureFiles(config)
-    baseline = BASELINES[name](config.array, config.features.fs, config.score_hop_s)
-    tasks = (joblib.delayed(_localize)(baseline, files, recordings[reference.stem], config.data.max_sources)
-             for reference in references)
+    tasks = (joblib.delayed(_localize)(name, files, recordings[reference.stem]) for reference in references)
     found = tqdm(results_of(tasks, jobs), desc=name, total=len(references), unit="recording", leave=False)
     results = []
     for reference, (doa, active) in zip(references, found):
@@ -213,10 +228,11 @@ def by_baseline(name, config, references, jobs=1):
     return results
 
 
-def _localize(baseline, files, audio, max_sources):
-    limit = files.config.data.max_audio_len_s
-    samples = round(limit * files.feature_class.fs) if limit else -1
-    return baseline(files.feature_class.read_audio(audio, samples), max_sources)
+def _localize(name, files, recording):
+    data, made = files.config.data, files.feature_class_of(recording)
+    baseline = BASELINES[name](made.array, made.fs, files.config.score_hop_s)
+    samples = round(data.max_audio_len_s * made.fs) if data.max_audio_len_s else -1
+    return baseline(made.read_audio(recording, samples), data.max_sources)
 
 
 def _fit(array, length):

@@ -56,19 +56,28 @@ CONFIRMED_LIVE = 2  # of a model that runs frame by frame; what was seen before 
 
 # --- localizers ------------------------------------------------------------------------------------------------
 
-def load_localizer(path=None, fast=False):
+def load_localizer(path=None, fast=False, array=None):
     """The localizer of a checkpoint (.pt), or of a file that export_doanet.py made of one (.onnx).
 
     If it was trained with rotations, its predictions are means over rotated copies of the sound field, unless ``fast``.
-    Without a path: the shipped model for first-order ambisonics.
+    Without a path: the shipped model for the array, by default first-order ambisonics. ``array``: the name or file of
+    the array of the recordings; UserError if the model does not read it, or if it reads any array and none is given.
     """
-    path = path or shipped_model(find_array("foa"))
+    path = path or shipped_model(find_array(array or "foa"))
+    overrides = {"array": str(array)} if array else {}
     if has_suffix(path, ".onnx"):
-        localizer = OnnxLocalizer(path)
+        localizer = OnnxLocalizer(path, **overrides)
     else:
         from localizer import Localizer  # imports PyTorch, which an exported network does not need
-        localizer = Localizer.from_checkpoint(path).for_inference()
-    if localizer.config.augment.rotation_augment and not fast:
+        localizer = Localizer.from_checkpoint(path, **overrides).for_inference()
+    if localizer.config.array.drawn:
+        raise UserError(f"{path} reads any array: give the file of the one that recorded by --array")
+    return localizer if fast else with_rotated_copies(localizer)
+
+
+def with_rotated_copies(localizer):
+    """The localizer, whose predictions become means over rotated copies if it was trained with rotations."""
+    if localizer.config.augment.rotation_augment:
         rotations = *localizer.features.rotations(), localizer.scaler
         localizer.predict = RotatedCopies(localizer.predict, *rotations)
         if delay_of(localizer) is not None:
@@ -84,9 +93,9 @@ def delay_of(localizer):
 
 
 class OnnxLocalizer:
-    """An exported network in ONNX Runtime, with the features that it reads."""
+    """An exported network in ONNX Runtime, with the features that it reads; attributes as those of Localizer."""
 
-    def __init__(self, path):
+    def __init__(self, path, any_array=None, **overrides):
         if not Path(path).is_file():
             raise UserError(f"{path}: no such file; create it with: python3 export_doanet.py <checkpoint.pt>")
         data = Path(path).read_bytes()
@@ -111,7 +120,9 @@ class OnnxLocalizer:
         if about is None:
             raise UserError(f"{path} was not exported by this toolkit: its metadata do not describe the features")
         about = parse_json(about, checkpoint.Description, f"the metadata of {path}", REMEDY)
-        self.config = checkpoint.described(about.params, about.array, path)
+        stored = checkpoint.described(about.params, about.array, path)
+        self.config = checkpoint.changed(stored, overrides, path, any_array)
+        self.trained_for, self.scores = stored.array, about.scores
         self.scaler = Scaler(np.array(about.scaler.mean), np.array(about.scaler.scale))
         self.features = build_features(self.config)
         self.scaler.refuse_unusable(path, self.features.size)

@@ -28,6 +28,7 @@ def build_parser():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="example: python3 simulate_dataset.py dataset_dir=datasets/large sim_recordings_per_fold=50\n"
                "         python3 simulate_dataset.py dataset_dir=datasets/ring array=arrays/respeaker_6mic.yaml\n"
+               "         python3 simulate_dataset.py dataset_dir=datasets/any array=drawn      (each recording its own array)\n"
                "         python3 simulate_dataset.py dataset_dir=datasets/mine --sounds ~/sounds\n"
                "         python3 simulate_dataset.py dataset_dir=datasets/hall --responses ~/hall_responses --fold 1\n"
                "         python3 simulate_dataset.py --format tut2018 dataset_dir=datasets/tut\n"
@@ -44,7 +45,8 @@ def build_parser():
                              "dealt to the folds one by one (a single room makes a test set); sources stay still "
                              "unless sim_moving is given")
     parser.add_argument("--fold", type=int, choices=range(1, 7), metavar="N",
-                        help="with --responses: put all rooms in this fold (1 makes a test set of them)")
+                        help="write only this fold, as a test set (1) or to validate (2); with --responses: put all rooms "
+                             "in this fold")
     parser.add_argument("--foa-order", choices=("acn", "fuma"), default="acn",
                         help="of ambisonic responses: W, Y, Z, X with SN3D gains, or FuMa: W, X, Y, Z with W 3 dB "
                              "lower")
@@ -64,8 +66,10 @@ def main(argv=None):
     overrides = parse_overrides(args.overrides)
     if args.responses and args.format != "dcase2020":
         raise UserError("--responses writes --format dcase2020")
-    if not args.responses and (args.fold or args.foa_order != "acn"):
-        raise UserError("--fold and --foa-order are for --responses")
+    if not args.responses and args.foa_order != "acn":
+        raise UserError("--foa-order is for --responses")
+    if args.fold and args.format != "dcase2020":
+        raise UserError("--fold is for --format dcase2020")
     get_params(**overrides)  # mistyped parameters are refused before anything heavy is imported
     import joblib
     from tqdm import tqdm
@@ -84,6 +88,7 @@ def main(argv=None):
         print("".join(f"note: {note}\n" for note in writer.notes), end="", file=sys.stderr)
     else:
         writer = kind(config, sounds)
+        writer.only_fold = args.fold
     root = Path(config.data.dataset_dir)
     _prepare(root, writer, _manifest(args.format, writer), args.overwrite)
     todo = [key for key in writer.entries() if not all(path.exists() for path in writer.paths(root, key))]
@@ -107,6 +112,8 @@ def simulate_recording(writer, root, key):
             soundfile.write, data=channels.T, samplerate=writer.config.features.fs, format="WAV", subtype="PCM_16"))
         with replacing(path) as temporary:
             temporary.write_bytes(wav)
+    if writer.config.array.drawn:
+        writer.write_array(audio[0], key)
     writer.write_annotation(annotation, scene)
 
 

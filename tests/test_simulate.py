@@ -387,6 +387,14 @@ def test_same_bytes_for_any_number_of_jobs(dataset, tmp_path):
     assert contents(tmp_path / "two") == contents(dataset)
 
 
+def test_one_fold_is_that_of_the_whole_dataset(dataset, tmp_path, capsys):
+    assert simulate(tmp_path / "fold2", "--fold", "2", "--jobs", "1") == 0
+    expected = {name: content for name, content in contents(dataset).items() if "fold2" in name or "json" in name}
+    assert contents(tmp_path / "fold2") == expected and len(expected) == 4
+    assert simulate(tmp_path / "tut", "--fold", "2", "--format", "tut2018") == 2
+    assert "--fold is for --format dcase2020" in capsys.readouterr().err
+
+
 def test_a_stopped_run_goes_on_to_the_same_files(dataset, tmp_path, capsys):
     root = tmp_path / "stopped"
     shutil.copytree(dataset, root)

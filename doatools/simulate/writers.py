@@ -13,6 +13,7 @@ from doatools.data.tut import OVERLAPS, PARTS, SPLITS, folders, write_tut
 from doatools.errors import UserError
 from doatools.simulate import live_rooms, realism, scenes
 from doatools.simulate.rooms import FreeField, Renderer
+from doatools.spatial import drawn
 from doatools.spatial.arrays import find_array
 
 TAU = ("foa", "mic")  # arrays that are simulated together
@@ -36,9 +37,15 @@ class Dcase2020:
     settings = ("seed", "fs", "max_sources", "sim_recordings_per_fold", "sim_recording_len_s",
                 "sim_rt60_s", "sim_snr_db", "sim_elevation_deg", "sim_moving", "sim_rooms_per_fold")
     hop_s = FRAME_S
+    only_fold = None  # the one to write, None for all
+    draws = True  # whether recordings can each have an array of their own
 
     def __init__(self, config, sounds):
         self.config, self.sounds, self.rules = config, sounds, scenes.rules_of(config)
+        self.array = config.array
+        if self.array.drawn and not self.draws:
+            raise UserError(f"array={config.data.array} stands for many arrays, which are simulated without --format "
+                            "and --responses")
         pair = find_array("foa"), find_array("mic")
         self.arrays = pair if config.array in pair and config.array.name in TAU else (config.array,)
         self.folders = {f"{array.name}_dev": ".wav" for array in self.arrays} | {"metadata_dev": ".csv"}
@@ -50,12 +57,19 @@ class Dcase2020:
 
     def entries(self):
         """A key for each recording."""
-        return [(fold, index) for fold in range(1, SOUND_FOLDS + 1)
-                for index in range(self.config.simulation.recordings_per_fold)]
+        folds = [self.only_fold] if self.only_fold else range(1, SOUND_FOLDS + 1)
+        return [(fold, index) for fold in folds for index in range(self.config.simulation.recordings_per_fold)]
 
     def scene(self, key):
         """The Scene of a recording."""
         return scenes.compose(self.rules, *key, self.sounds.classes(key[0]))
+
+    def arrays_of(self, key):
+        """The arrays of a recording; drawn ones follow from (seed, key)."""
+        if not self.array.drawn:
+            return self.arrays
+        rng = np.random.default_rng([self.config.run.seed, *key, drawn.STREAM])
+        return (drawn.draw_array(self.array, f"{self.array.name}_{'_'.join(map(str, key))}", rng),)
 
     def paths(self, root, key):
         """The audio files of a recording and, last, its annotation; mixes are counted within a room."""
@@ -67,10 +81,17 @@ class Dcase2020:
     def signals(self, key, scene):
         """The content of each audio file, (channels, samples)."""
         simulation, fs = self.config.simulation, self.config.features.fs
-        renderer = (live_rooms.renderer_of(self.arrays, fs, simulation, scene.key) if realism.is_realistic(simulation)
-                    else scenes.renderer_of(self.arrays, fs))
+        arrays = self.arrays_of(key)
+        if realism.is_realistic(simulation):
+            renderer = live_rooms.renderer_of(arrays, fs, simulation, scene.key)
+        else:
+            renderer = Renderer(arrays, fs) if self.array.drawn else scenes.renderer_of(arrays, fs)
         all_channels = scenes.render(scene, self.sounds, renderer)
-        return np.split(all_channels, np.cumsum([array.channels for array in self.arrays])[:-1])
+        return np.split(all_channels, np.cumsum([array.channels for array in arrays])[:-1])
+
+    def write_array(self, audio, key):
+        """Write the file of the array of a recording, where each has its own, beside its audio."""
+        drawn.write_array(drawn.path_of(audio), self.arrays_of(key)[0])
 
     def write_annotation(self, path, scene):
         """Write the annotation of a Scene."""
