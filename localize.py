@@ -16,7 +16,8 @@ FOA_ORDERS = ("acn", "fuma")
 FORMATS = {"csv": "csv", "table": "csv", "json": "json"}  # and the suffix of each
 # Options that have no effect on what is localized, and are refused.
 OF_CARDS, OF_FILES = ("device", "channels", "port", "tcp_port", "host"), ("out", "html", "plot_format", "overwrite")
-WITHOUT_EFFECT = {"recordings": ("rate", *OF_CARDS), "--stream": (*OF_FILES, *OF_CARDS), "--live": (*OF_FILES, "format")}
+WITHOUT_EFFECT = {"recordings": ("rate", *OF_CARDS), "--stream": (*OF_FILES, *OF_CARDS),
+                  "--live": (*OF_FILES, "format")}
 ACTIVE_ABOVE = 0.5  # that of doatools.types, which --help need not wait for
 
 
@@ -43,6 +44,8 @@ def build_parser():
                         help=f"activity probability above which a source is reported (default {ACTIVE_ABOVE})")
     parser.add_argument("--latency", type=float, metavar="S",
                         help="longest latency of a stream; a shorter one costs more computation (also for files)")
+    parser.add_argument("--pause", type=float, default=0.0, metavar="S", help="a source that is silent for up to S "
+                        "seconds keeps its track if it goes on in about the same direction (default 0; 2 suits talkers)")
     parser.add_argument("--fast", action="store_true",
                         help="no test-time rotation: up to four times faster, errors about a degree larger")
     parser.add_argument("--format", choices=FORMATS, default="csv", help="of the tracks: csv (lines of DCASE, which "
@@ -80,6 +83,8 @@ def main(argv=None):
         raise UserError(f"--threshold is a probability from 0 to 1, not {args.threshold:g}")
     if args.rate is not None and args.rate <= 0:
         raise UserError(f"--rate is a sample rate in Hz, not {args.rate}")
+    if not 0 <= args.pause <= 3600:
+        raise UserError(f"--pause takes 0 to 3600 s, not {args.pause:g}")
     set_threads(args.threads)
     if bool(args.recordings) + args.stream + bool(args.live) != 1:
         raise UserError("give recordings, or --stream to read one from standard input, or --live (see --help)")
@@ -159,12 +164,13 @@ def open_localizer(args):
     from doatools.shipped import shipped_model
     from doatools.spatial.arrays import find_array
     from inference import load_localizer
-    array = find_array(args.array) if args.array else None
-    path = args.checkpoint or shipped_model(array or find_array("foa"))
-    localizer = load_localizer(path, args.fast)
-    config = localizer.config
-    if array and config.array != array:
-        raise UserError(f"{path} was not trained for the array '{array.name}': it reads {config.array.describe()}")
+    path = args.checkpoint or shipped_model(find_array(args.array or "foa"))
+    localizer = load_localizer(path, args.fast, args.array)
+    frames = round(args.pause / localizer.config.features.label_hop_len_s)
+    config = localizer.config = localizer.config.replaced(tracker_pause=frames)
+    if localizer.trained_for.drawn:
+        for text in about_any_array(path, localizer):
+            note(text)
     if config.array.kind != "ambisonic":
         note(f"directions are right only for {config.array.describe()}")
     if config.array.planar:
@@ -175,6 +181,17 @@ def open_localizer(args):
     if config.run.quick_test:
         note("this model comes from a quick test; its predictions mean nothing")
     return localizer
+
+
+def about_any_array(path, localizer):
+    """Sentences on a model that reads any array: how well it does, and whether this array is like those of training."""
+    array, trained_for, scores = localizer.config.array, localizer.trained_for, localizer.scores
+    known = ", ".join(f"{name} {scores[name]:.1f}{unit}" for name, unit in (("LE", "°"), ("LF", " %"), ("F20", " %"))
+                      if scores.get(name) is not None)
+    yield (f"{path} answers: one model for {trained_for.describe()}, not trained for '{array.name}' alone"
+           + (f"; on other such arrays in simulated rooms (validation) {known}" if known else ""))
+    if unlike := trained_for.unlike(array):
+        yield f"{unlike}: unlike the arrays that this model was trained on, so expect larger errors"
 
 
 def note(text):

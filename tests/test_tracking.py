@@ -85,6 +85,20 @@ def test_a_gap_up_to_its_length_keeps_the_track(how):
 
 
 @pytest.mark.parametrize("how", LINKING)
+def test_a_source_keeps_its_track_through_a_pause(how):
+    def after(azimuth, gap, frames=6, **settings):
+        doa, active = drawn([(0, 120)] * frames + [(None, 120)] * gap + [(azimuth, 120)])
+        return linked(doa, active, how, max_gap=3, **settings)[-1].tolist()
+
+    assert after(10, 20, pause=20) == [0, 1] and after(10, 20) == [2, 1]
+    assert after(10, 21, pause=20) == [2, 1]  # too late
+    assert after(20, 20, pause=20) == [2, 1]  # elsewhere: more than half of the gate of 30°
+    assert after(10, 20, frames=4, pause=20) == [2, 1]  # too short to be remembered
+    doa, active = drawn([(0, 60)] * 6 + [(None, None)] * 9 + [(57, 3)] * 2)
+    assert linked(doa, active, how, pause=20)[-1].tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("how", LINKING)
 def test_a_stray_prediction_is_soon_forgotten(how):
     # seen once, it may miss one frame
     assert linked(*drawn([(0,), (None,), (0,)]), how)[:, 0].tolist() == [0, -1, 0]

@@ -149,6 +149,9 @@ class TrackerConfig(Section):
                                 unit="degrees", within=(0, 180), name="tracker_gate_deg")
     max_gap: int = parameter(5, "label frames in a row that a track may miss, and no more than it was seen in",
                              within=(0, 100_000), name="tracker_max_gap")
+    pause: int = parameter(0, "label frames after which a source that was silent keeps its track, if it is heard again "
+                           "at most half of tracker_gate_deg away; 0 for none", within=(0, 100_000),
+                           name="tracker_pause")
     process_deg: float = parameter(0.2, "kalman: acceleration, per squared label frame", unit="degrees",
                                    within=(0, 180), name="tracker_process_deg")
     measurement_deg: float = parameter(5.0, "kalman: error of a predicted direction", unit="degrees",
@@ -381,7 +384,7 @@ class Config:
     @property
     def array_features(self):
         """The feature set that belongs to the array."""
-        return "foa" if self.array.kind == "ambisonic" else "mic"
+        return {"ambisonic": "foa", "drawn": "steered"}.get(self.array.kind, "mic")
 
     @property
     def features_name(self):

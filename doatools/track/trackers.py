@@ -3,7 +3,9 @@
 The slots of a network may swap from frame to frame; tracking needs identities that do not. In every frame, living
 tracks and active slots are paired so that the sum of (gate - angle) over pairs within the gate is largest. An
 unpaired slot starts a track. An unpaired track survives as many frames in a row as it has been seen in before, but at
-most ``max_gap``, so that a stray prediction is soon forgotten and does not attract a source. Where a track is
+most ``max_gap``, so that a stray prediction is soon forgotten and does not attract a source. With ``pause``, a track that
+was seen in LASTING frames or more may go on up to ``pause`` frames later, by a slot that starts no more than half the
+gate from where it was seen last; unlike a living track, it does not attract what is farther away. Where a track is
 expected depends on the tracker:
 
 off      there are no tracks: the slot is the identity for the whole recording
@@ -25,6 +27,7 @@ from doatools.match.assignment import most_similar
 from doatools.registry import TRACKERS
 from doatools.spatial.geometry import pairwise_angles
 
+LASTING = 5  # frames of a track that may go on after a pause
 _FIRST_SPEED = np.deg2rad(2.0)  # standard deviation of the speed of a new track, per frame
 _STEP = np.array([[1.0, 1.0], [0.0, 1.0]])  # (position, velocity) from one frame to the next
 _PROCESS_NOISE = np.array([[0.25, 0.5], [0.5, 1.0]])  # covariance added per frame by an acceleration of variance 1
@@ -71,7 +74,7 @@ class NearestTracker:
         track = most_similar(inside)[0]  # of each active slot, -1 for none
         tracks.update(track[track >= 0], seen[track >= 0])
         if (track < 0).any():
-            track[track < 0] = tracks.begin(seen[track < 0])
+            track[track < 0] = tracks.begin(seen[track < 0], self.config.pause, self.config.gate_deg / 2)
         identity[slots] = tracks.identity[track]
         return identity
 
@@ -88,6 +91,8 @@ class _Tracks:
 
     def __init__(self, noise):
         self.noise = noise  # (acceleration, direction) in radians; None for tracks that stay where they are
+        self.ended = []  # (identity, last frame, direction (3,) it was seen in), of those that lasted
+        self.last_seen = np.zeros((0, 3))  # direction
         self.born, self.now = 0, 0
         self.identity, self.seen, self.times = np.zeros(0, int), np.zeros(0, int), np.zeros(0, int)
         self.position, self.velocity, self.covariance = np.zeros((0, 3)), np.zeros((0, 3)), np.zeros((0, 2, 2))
@@ -96,7 +101,9 @@ class _Tracks:
         """Move on to frame ``now``; tracks that have missed too many frames end."""
         keep = now - self.seen <= np.minimum(self.times, max_gap) + 1
         if not keep.all():
-            for name in ("identity", "seen", "times", "position", "velocity", "covariance"):
+            self.ended += [(self.identity[k], self.seen[k], self.last_seen[k])
+                           for k in np.flatnonzero(~keep) if self.times[k] >= LASTING]
+            for name in ("identity", "seen", "times", "last_seen", "position", "velocity", "covariance"):
                 setattr(self, name, getattr(self, name)[keep])
         if self.noise is not None:
             for _ in range(now - self.now if len(self.seen) else 0):
@@ -115,22 +122,36 @@ class _Tracks:
         innovation = seen - self.position[tracks]
         self.position[tracks] += gain[:, :1] * innovation
         self.velocity[tracks] += gain[:, 1:] * innovation
-        self.seen[tracks] = self.now
+        self.seen[tracks], self.last_seen[tracks] = self.now, seen
         self.times[tracks] += 1
         self._onto_sphere()
 
-    def begin(self, seen):
-        """Start tracks in directions (k, 3) → their indices."""
+    def begin(self, seen, pause, gate_deg):
+        """Start tracks in directions (k, 3) → their indices; one that ended at most ``pause`` frames ago within
+        ``gate_deg`` goes on."""
         first, count = len(self.identity), len(seen)
         start = np.zeros((2, 2)) if self.noise is None else np.diag([self.noise[1] ** 2, _FIRST_SPEED ** 2])
-        self.identity = np.append(self.identity, self.born + np.arange(count))
+        self.identity = np.append(self.identity, self._identities(seen, pause, gate_deg))
         self.seen = np.append(self.seen, np.full(count, self.now))
         self.times = np.append(self.times, np.ones(count, int))
         self.position = np.concatenate([self.position, seen])
         self.velocity = np.concatenate([self.velocity, np.zeros((count, 3))])
         self.covariance = np.concatenate([self.covariance, np.broadcast_to(start, (count, 2, 2))])
-        self.born += count
+        self.last_seen = np.concatenate([self.last_seen, seen])
         return first + np.arange(count)
+
+    def _identities(self, seen, pause, gate_deg):
+        """Identities (k,) of new tracks in directions (k, 3): of tracks that ended, else new ones."""
+        self.ended = [one for one in self.ended if self.now - one[1] - 1 <= pause]
+        identities = []
+        for direction in seen:
+            angles = [pairwise_angles(direction[None, None], place[None, None]).item() for *_, place in self.ended]
+            if min(angles, default=np.inf) <= gate_deg:
+                identities.append(self.ended.pop(int(np.argmin(angles)))[0])
+            else:
+                identities.append(self.born)
+                self.born += 1
+        return identities
 
     def _onto_sphere(self):
         self.position = self.position / np.maximum(np.linalg.norm(self.position, axis=1, keepdims=True), 1e-12)
