@@ -253,10 +253,12 @@ def _draw_track_rows(ax, rows, part, hop_s, seconds, limit):
 
 
 def _draw_band(ax, times, rows, part, colour):
-    """The error radius on both sides of a line; azimuths are closer together at higher elevations."""
+    """The error radius on both sides of a line; a circle around a higher direction spans more azimuths."""
     radius = rows["radius"]
     if part == "azimuth":
-        radius = np.minimum(radius / np.maximum(np.cos(np.deg2rad(rows["elevation"])), 1e-3), 180)
+        radius, height = np.deg2rad(radius), np.deg2rad(np.abs(rows["elevation"]))
+        beside = np.rad2deg(np.arcsin(np.minimum(np.sin(radius) / np.maximum(np.cos(height), 1e-6), 1)))
+        radius = np.where(height + radius >= np.pi / 2, 180, beside)
     ax.fill_between(times, rows[part] - radius, rows[part] + radius, color=colour, alpha=0.2, lw=0)
 
 
