@@ -4,10 +4,12 @@ import sys
 import time
 from pathlib import Path
 
+from doatools.check.levels import Doubts
 from doatools.data import sound_input
 from doatools.errors import UserError
 from doatools.live import server
 from doatools.live.feed import Arrivals, live_frames
+from doatools.spatial.corrections import read_correction, rotated
 from inference import fitted, least_latency_s, stream_latency_s, track_sound
 
 
@@ -44,8 +46,14 @@ def live_frames_of(localizer, source, args):
     arrivals, hop = Arrivals(source.rate), localizer.config.features.label_hop_len_s
     source.blocks = arrivals.watched(source.blocks)
     sound = fitted(localizer, source, args.foa_order)
-    latency = args.latency or least_latency_s(localizer)
-    frames = live_frames(track_sound(localizer, sound, args.threshold, latency), arrivals, hop)
+    doubts = Doubts(localizer.config.array, sound.rate)
+    sound.blocks = doubts.watched(sound.blocks)
+    latency = least_latency_s(localizer) if args.latency is None else args.latency
+    parts = track_sound(localizer, sound, args.threshold, latency)
+    if args.rotation:
+        matrix = read_correction(args.rotation)
+        parts = (part._replace(rows=rotated(part.rows, matrix)) for part in parts)
+    frames = live_frames(doubts.announced(parts, lambda text: _add(sound.notes, text)), arrivals, hop)
     expected, first = stream_latency_s(localizer, latency)
     about = {"title": Path(source.name).name, "summary": f"{localizer.config.array.name}, {source.rate} Hz",
              "frame_s": hop, "latency_s": expected, "first_s": first, "notes": sound.notes,
@@ -53,13 +61,19 @@ def live_frames_of(localizer, source, args):
     return about, frames
 
 
+def _add(notes, text):
+    """Print a note and add it to those that later viewers are shown."""
+    note(text)
+    notes.append(text)
+
+
 def live_source(args, localizer):
     """The Sound of --live."""
     channels, rate = localizer.config.array.channels, localizer.features.fs if args.rate is None else args.rate
     if args.live == "card":
         return sound_input.open_card(channels, rate, args.device, picked_channels(args.channels, channels))
-    if args.device or args.channels:
-        raise UserError("--device and --channels are of a sound card: leave out FILE")
+    if args.device or args.channels or (args.rate and args.live != "-"):
+        raise UserError("--device, --channels and --rate are of a sound card: leave out FILE")
     if args.live == "-":
         return sound_input.open_stream(sys.stdin.buffer, rate, channels)
     return sound_input.paced(sound_input.open_file(args.live))

@@ -17,10 +17,12 @@ import pytest
 import soundfile
 from live_helpers import ABOUT, HOP_S, LoudnessLocalizer, frames_of, serving
 
+import live
 import localize
 from doatools.data import sound_input
 from doatools.errors import UserError
 from doatools.live import feed, server
+from doatools.spatial.corrections import write_correction
 from inference import TRACK_ROWS, track_sound
 
 aiohttp = pytest.importorskip("aiohttp")
@@ -222,7 +224,10 @@ def test_an_occupied_port_is_one_line(capsys):
 
 
 @pytest.mark.parametrize(("words", "told"), [
-    (["--live", "a.wav", "--device", "1"], "--device and --channels are of a sound card"),
+    (["--live", "a.wav", "--device", "1"], "--device, --channels and --rate are of a sound card"),
+    (["--live", "a.wav", "--rate", "8000"], "--device, --channels and --rate are of a sound card"),
+    (["--live", "--html"], "--html has no effect with --live"),
+    (["--live", "--rotation", "a.yaml"], "a.yaml"),
     (["--live", "a.wav", "--stream"], "give recordings, or --stream"),
     (["--live", "nothing.wav"], "nothing.wav does not exist"),
     (["--live", "--channels", "1,2,3"], "--channels takes 4 different numbers"),
@@ -233,6 +238,18 @@ def test_mistakes_are_one_line(capsys, monkeypatch, words, told):
     assert localize.main([*words, "--port", "0"]) == 2
     error = capsys.readouterr().err
     assert told in error and error.count("\n") == 1
+
+
+def test_live_sound_is_judged_and_rotated_as_a_file_is(tmp_path, capsys):
+    write_correction(tmp_path / "left.yaml", np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]]), "by 90 degrees")
+    args = types.SimpleNamespace(rotation=tmp_path / "left.yaml", foa_order=None, threshold=0.5, latency=None)
+    audio = 0.1 * np.random.default_rng(0).standard_normal((24000 * 7, 1)) * [1, 1, 1, 0]
+    sound = sound_input.Sound("card", 24000, 4, iter(np.array_split(audio, 70)))
+    about, frames = live.live_frames_of(LoudnessLocalizer(), sound, args)
+    rows = np.concatenate([frame.rows for frame in frames])
+    assert len(rows) == 70 and np.allclose(rows["azimuth"], 90) and np.allclose(rows["elevation"], 0)
+    assert about["notes"] == ["channel 4 is silent: directions are wrong"]
+    assert capsys.readouterr().err == "note: channel 4 is silent: directions are wrong\n"
 
 
 def test_live_of_a_file_from_the_command_line(tmp_path):

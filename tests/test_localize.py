@@ -510,6 +510,8 @@ def test_mistakes(recording, saved, tmp_path, capsys, monkeypatch):
     assert "from 0 to 1" in fails(capsys, recording, "--threshold", "50")
     assert "give recordings, or --stream" in fails(capsys)
     assert "holds no audio file" in fails(capsys, saved["foa"].parent)
+    assert "--rate has no effect with recordings" in fails(capsys, recording, "--rate", "8000")
+    assert "--out has no effect with --stream" in fails(capsys, "--stream", "--out", tmp_path)
     soundfile.write(recording.with_suffix(".flac"), two_events(), FS)
     assert "would both become" in fails(capsys, recording, recording.with_suffix(".flac"))
     monkeypatch.setattr(shipped, "FOLDER", tmp_path)

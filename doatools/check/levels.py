@@ -13,6 +13,7 @@ import numpy as np
 from doatools.spatial.horizontal import Height
 
 BLOCK_S = 0.1
+JUDGED_EVERY_S = 30.0  # how often a stream is judged
 SILENT_DB = -50.0  # a channel that lies this far below the loudest is silent
 HEARD_DB = -40.0  # blocks this far below the loud ones are pauses
 DEAD_S = 1.0  # a channel that is silent for so long, up to the end, has died
@@ -91,6 +92,23 @@ class Doubts:
                 self._levels.extend(levels)
             self._rest = audio[whole:]
             yield block
+
+    def announced(self, parts, tell):
+        """What is made of the sound, unchanged; each sentence is told once, every JUDGED_EVERY_S and at the end."""
+        judged_s, told = 0.0, set()
+
+        def judge():
+            for kind, text in self.sentences().items():
+                if kind not in told:
+                    tell(text)
+                    told.add(kind)
+
+        for part in parts:
+            yield part
+            if self.seconds - judged_s >= JUDGED_EVERY_S:
+                judged_s = self.seconds
+                judge()
+        judge()
 
     def sentences(self):
         """{kind: sentence} for the user; the same kind twice is the same doubt."""
