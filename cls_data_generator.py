@@ -40,6 +40,7 @@ class SequenceDataset(Dataset):
     Attributes
     ----------
     recordings : list of Recording
+    arrays : list of Array, one for each recording
     scaler : Scaler that normalises the features
     held : int, label frames per frame of scores
     frame_s : float, length of a frame of scores
@@ -63,7 +64,8 @@ class SequenceDataset(Dataset):
         self._dtype = made.kind.dtype
         self._shape = (made.nb_feature_channels, made.nb_bands)
         self._ratio, self._length = made.ratio, config.batches.label_sequence_length
-        self.held, self.frame_s, self._array = config.labels_per_score, config.score_hop_s, config.array
+        self.held, self.frame_s = config.labels_per_score, config.score_hop_s
+        self.arrays = [files.array_of(recording) for recording in self.recordings]
         self._headers, self._frames = zip(*(self._header(path) for path in self._paths))  # label frames of each
         counts = [-(-frames // self._length) for frames in self._frames]
         self._first = np.concatenate([[0], np.cumsum(counts)])  # sequence that each recording begins with
@@ -165,7 +167,7 @@ class SequenceDataset(Dataset):
             parts.sort()
             predictions = Predictions.join(
                 sequences.predictions.sequence(p).frames(slice(valid)) for _, valid, p in parts).pooled(held)
-            predictions = dataclasses.replace(predictions, doa=self._array.folded(predictions.doa))
+            predictions = dataclasses.replace(predictions, doa=self.arrays[recording].folded(predictions.doa))
             frames = np.concatenate([np.arange(first, first + valid, held) for first, valid, _ in parts]) // self.held
             ref_doa, event = self.references(recording)
             ref_id = numbers_of(self._rows[recording], event)

@@ -9,7 +9,9 @@ foa: log-mels of W, Y, Z, X (ACN, SN3D), then the mel-weighted active intensity 
 mic: log-mels of the M capsules, then the GCC-PHAT of the pairs 01, 02, …, 12, … at F lags around 0: C = M + M(M-1)/2;
 magphase (ADRENALINE, Schymura et al., EUSIPCO 2020): magnitudes, then phases of the M channels in all bins but that of
 0 Hz: C = 2M, not normalised;
-vectors: log-mels of the M capsules, then two vectors that point at the source, for any array: C = M + 6.
+vectors: log-mels of the M capsules, then two vectors that point at the source, for any array: C = M + 6;
+steered: the log-mel of all channels together, then what a steered response shows, with the same meaning for any array:
+C = 8.
 To add a feature set, write one class like these and add one line to doatools/registry.py.
 """
 
@@ -34,13 +36,17 @@ from doatools.data.slots import rows_at
 from doatools.errors import UserError
 from doatools.registry import FEATURES
 from doatools.spatial.corrections import read_correction, rotated
+from doatools.spatial.drawn import array_of
 from doatools.spatial.rotations import (
+    axis_rotations,
     capsule_channel_map,
     foa_channel_map,
     phase_channel_map,
     rotations_of,
+    steered_channel_map,
     vectors_channel_map,
 )
+from doatools.spatial.steered import SteeredResponse
 from doatools.types import Recording, Scaler
 
 FORMAT = 2  # of the features on disk; increase it when their content changes for the same parameters
@@ -71,8 +77,12 @@ class MelFeatures:
     offset = EPS  # added to samples
     dtype = np.float32  # on disk
     vectors = ()  # the first channel of each triple (y, z, x) that points at sources
+    equivariant = False  # for any array, rotations about the vertical rotate vectors and change nothing else
 
     def __init__(self, config, array):
+        if array.drawn and not self.equivariant:
+            raise UserError(f"array '{array.name}' stands for many arrays, which takes features=steered; other "
+                            "features are those of one array")
         self.fs, self.array, self.bands = config.fs, array, config.nb_mel_bins
         self.n_fft = 2 ** math.ceil(math.log2(max(2, 2 * config.hop)))
 
@@ -219,6 +229,60 @@ class VectorFeatures(MelFeatures):
         self.to_bands(np.ascontiguousarray(products.imag), out[self.log_mels + 3 :])
 
 
+class SteeredFeatures(MelFeatures):
+    """The log-mel of all channels together, and in each band where the sound comes from: C = 8, and the same meaning,
+    for any array.
+
+    With S(d), the share of the power that a wave from d explains (see doatools.spatial.steered), directions are
+    weighted by (1 - S(d) + DOUBT)^-n, and their mean points at the source; it is the longer, the more one direction
+    stands out (the least weight is subtracted, so that it is 0 where all directions are alike). Two of these vectors, a
+    wide one (n = 6) and a narrow one (n = 16), are followed by the largest S. Nothing depends on the order of the
+    channels, and a rotated array with a rotated sound field has rotated vectors.
+    """
+
+    DOUBT = 0.1
+    channels, mel_channels, log_mels = 8, 8, 1
+    vectors = (1, 4)
+    equivariant = True
+    pictured = ((0, "mel band", "log-mel of all channels (dB)", "magma"),
+                (4, "mel band", "direction along y, left > 0", "RdBu_r"))
+
+    @functools.cached_property
+    def steered(self):
+        centres = mel_frequencies(self.bands + 2, self.fs / 2)[1:-1]
+        return SteeredResponse(self.array, np.arange(self.n_fft // 2 + 1) * self.fs / self.n_fft, centres)
+
+    @functools.cached_property
+    def sums(self):
+        """(G, 4): directions y, z, x of the grid and 1."""
+        grid = self.steered.grid[:, [1, 2, 0]]
+        return np.concatenate([grid, np.ones((len(grid), 1))], 1).astype(np.float32)
+
+    def prepare(self):
+        _ = self.groups
+        if not self.array.drawn:
+            _ = self.steered.tables
+
+    def channel_map(self, rotation):
+        return steered_channel_map(rotation, self.array)
+
+    def __call__(self, spectra, power, out):
+        """Spectra (M, B, K) complex64, their power (M, B, K) float32 → out (8, B, F) float32."""
+        self.to_bands(power.mean(0), out[0])
+        whole = self.sums[:, :3].sum(0) if self.array.planar else None  # else 0
+        for band, explained in enumerate(self.steered(spectra)):  # (B, G)
+            out[7, :, band] = explained.max(1)
+            ratio = np.float32(self.DOUBT) / np.maximum(np.float32(1 + self.DOUBT) - explained, np.float32(self.DOUBT))
+            square = ratio * ratio
+            fourth = square * square
+            eighth = fourth * fourth
+            for first, weights in zip(self.vectors, (fourth * square, eighth * eighth)):
+                found = weights @ self.sums  # (B, 4)
+                if whole is not None:
+                    found[:, :3] -= weights.min(1, keepdims=True) * whole
+                out[first : first + 3, :, band] = (found[:, :3] / found[:, 3:]).T
+
+
 class MagnitudePhase:
     """Magnitudes and phases as computed by scipy.signal.stft from each chunk by itself, with zeros before its start.
 
@@ -228,6 +292,7 @@ class MagnitudePhase:
 
     mel_channels = log_mels = 0
     vectors = ()
+    equivariant = False
     normalised = False
     chunked = True
     offset = 0.0
@@ -237,7 +302,7 @@ class MagnitudePhase:
 
     def __init__(self, config, array):
         window = 2 * config.hop
-        self.array, self.channels = array, 2 * array.channels
+        self.array, self.channels = array, 2 * array.channels  # UserError for drawn arrays
         self.n_fft = config.num_fft_bins or 2 ** math.ceil(math.log2(max(2, window)))
         if self.n_fft < window or self.n_fft % 2:
             raise UserError(f"num_fft_bins={self.n_fft} must be even and hold a window of {window} samples (two hops)")
@@ -265,9 +330,10 @@ class MagnitudePhase:
         np.arctan2(spectra.imag[..., 1:], spectra.real[..., 1:], out=out[half:])
 
 
-def build_features(config):
-    """The FeatureClass of a Config."""
-    return FeatureClass(config.features, config.array, config.features_name, config.batches.label_sequence_length)
+def build_features(config, array=None):
+    """The FeatureClass of a Config, for its own array or for ``array``."""
+    return FeatureClass(config.features, array or config.array, config.features_name,
+                        config.batches.label_sequence_length)
 
 
 class FeatureClass:
@@ -351,8 +417,10 @@ class FeatureClass:
         return features.reshape(n_frames, self.nb_feature_channels * self.nb_bands)  # (T, C*F)
 
     def rotations(self):
-        """Rotations that map the array onto itself and have a ChannelMap (K, 3, 3), and their K ChannelMaps."""
-        pairs = [(rotation, self.kind.channel_map(rotation)) for rotation in rotations_of(self.array)]
+        """Rotations that map the array onto itself, or that equivariant features follow, and have a ChannelMap
+        (K, 3, 3), and their K ChannelMaps."""
+        candidates = axis_rotations().astype(float) if self.kind.equivariant else rotations_of(self.array)
+        pairs = [(rotation, self.kind.channel_map(rotation)) for rotation in candidates]
         rotations, maps = zip(*((rotation, one) for rotation, one in pairs if one is not None))
         return np.stack(rotations), list(maps)
 
@@ -413,6 +481,16 @@ class FeatureFiles:
         self.label_suffix = "_label" if hop_s == 0.1 else f"_label_{1000 * hop_s:g}ms"
         self.scaler = self.folder / f"{self.name}_scaler.npz"
 
+    # --- arrays ------------------------------------------------------------------------------------------------
+
+    def array_of(self, recording):
+        """The Array of a Recording: its own, or that of all."""
+        return array_of(recording.array) if recording.array else self.config.array
+
+    def feature_class_of(self, recording):
+        """The FeatureClass of a Recording's array."""
+        return build_features(self.config, self.array_of(recording)) if recording.array else self.feature_class
+
     # --- lengths and labels ------------------------------------------------------------------------------------
 
     def samples_used(self, samples):
@@ -433,14 +511,14 @@ class FeatureFiles:
 
         ``samples``: the length of its audio, if it is known. For planar arrays, elevations are folded.
         """
-        samples = self.feature_class.inspect_audio(recording) if samples is None else samples
+        samples = self.feature_class_of(recording).inspect_audio(recording) if samples is None else samples
         seconds = samples / self.feature_class.fs
         pieces = (read_pieces(recording.annotation) if recording.augmented
                   else self.reader.read(recording.annotation, seconds))
         rows = rows_at(pieces, self.config.score_hop_s)
         if self.config.data.rotation:
             rows = rotated(rows, read_correction(self.config.data.rotation).T)
-        if self.config.array.planar:
+        if self.array_of(recording).planar:
             rows["elevation"] = np.abs(rows["elevation"])
         return rows[rows["frame"] < self.score_frames(samples)]
 
@@ -464,7 +542,13 @@ class FeatureFiles:
                 else Scaler.identity(made.nb_feature_channels * made.nb_bands))
 
     def write_scaler(self, path, count, total, squares):
-        """From sums over the rows of the training recordings."""
+        """From sums over the rows of the training recordings. Vectors that are equivariant keep their directions: their
+        means are not subtracted, and x, y and z have one scale."""
+        made = self.feature_class
+        for first in made.kind.vectors if made.kind.equivariant else ():
+            own = slice(first * made.nb_bands, (first + 3) * made.nb_bands)
+            total[own] = 0
+            squares[own] = np.tile(squares[own].reshape(3, -1).mean(0), 3)
         Scaler.from_sums(count, total, squares).save(path)
 
     # --- what files are made from ------------------------------------------------------------------------------
@@ -473,7 +557,7 @@ class FeatureFiles:
         made = self.feature_class
         note = {"format": FORMAT, "features": made.name, "fs": made.fs, "hop": made.hop,
                 "frames_of_s": self.config.score_hop_s, "limit_s": self.config.data.max_audio_len_s,
-                "bands": made.nb_bands, "top_db": made.top_db, "array": digest(made.array.plain()),
+                "bands": made.nb_bands, "top_db": made.top_db, "array": digest(self.array_of(recording).plain()),
                 "source": stamp(recording.audio)}
         if recording.channels or recording.fs:
             note |= {"channels": list(recording.channels), "file_fs": recording.fs}
@@ -481,7 +565,7 @@ class FeatureFiles:
 
     def labels_made_from(self, recording):
         note = {"format": LABEL_FORMAT, "hop_s": self.config.score_hop_s, "limit_s": self.config.data.max_audio_len_s,
-                "planar": self.config.array.planar, "source": stamp(recording.annotation),
+                "planar": self.array_of(recording).planar, "source": stamp(recording.annotation),
                 "audio": stamp(recording.audio)}
         if recording.more_annotations:  # positions, which become directions in the array's frame
             note |= {"more": [stamp(path) for path in recording.more_annotations],

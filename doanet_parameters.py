@@ -45,8 +45,13 @@ SAME_TASKS = {"4": "1", "13": "5", "15": "6"}
 MIC_TASKS = {"7": "2", "8": "3", "9": "4", "10": "5", "11": "6", "16": "12", "17": "13", "18": "14", "19": "15",
              "21": "20", "23": "22"}
 
+# One network for all arrays: task → ambisonic task (docs/arrays.md).
+ANY_TASKS = {"24": "22"}
+
 TASKS = FOA_TASKS | {alias: FOA_TASKS[task] for alias, task in SAME_TASKS.items()}
 TASKS |= {mic: TASKS[foa] | {"array": "mic"} for mic, foa in MIC_TASKS.items()}
+TASKS |= {task: TASKS[foa] | {"array": "drawn", "features": "steered", "top_db": 0.0}
+          for task, foa in ANY_TASKS.items()}
 
 
 def get_params(task_id="1", **overrides):

@@ -142,8 +142,9 @@ def find_other(args, found, config, own_identities):
                            args.jobs)
     for path in (other, other / "best.pt", Path(config.run.results_dir) / other / "best.pt"):
         if has_suffix(path, ".pt", ".onnx") and path.is_file():
-            changed = check_changeable({key: value for key, value in overrides.items() if key in CHANGEABLE})
-            return (by_checkpoint if has_suffix(path, ".pt") else by_exported)(path, changed)[0]
+            changed = check_changeable({key: value for key, value in overrides.items()
+                                        if key in CHANGEABLE and key != "array"})
+            return (by_checkpoint if has_suffix(path, ".pt") else by_exported)(path, changed, config.data.array)[0]
     if not other.is_dir():
         raise UserError(f"{other}: neither a run in {config.run.results_dir}, a checkpoint, a folder of CSVs nor one "
                         f"of {', '.join(BASELINES)}")

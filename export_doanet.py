@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import sys
 import warnings
 from pathlib import Path
@@ -91,7 +92,10 @@ def export(localizer, path):
 
     model = onnx.load_from_string(bytes(in_memory(write)))
     scaler = {"mean": localizer.scaler.mean.tolist(), "scale": localizer.scaler.scale.tolist()}
-    content = {"params": localizer.config.stored(), "scaler": scaler, "array": localizer.config.array.plain()}
+    scores = {name: None if value is None or math.isnan(value) else float(value)
+              for name, value in localizer.scores.items()}
+    content = {"params": localizer.config.stored(), "scaler": scaler, "array": localizer.trained_for.plain(),
+               "scores": scores}
     onnx.helper.set_model_props(model, {"doanet": json.dumps(content), "reading": READING, SEAL: UNSEALED})
     model.producer_name = "DOAnet toolkit"
     onnx.checker.check_model(model)

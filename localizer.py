@@ -31,11 +31,14 @@ def build_model(config):
 class Localizer:
     """A network with the features it reads.
 
-    Attributes: ``config`` (Config), ``features`` (FeatureClass), ``scaler`` (Scaler), ``model``.
+    Attributes: ``config`` (Config), ``features`` (FeatureClass), ``scaler`` (Scaler), ``model``; of a checkpoint, the
+    Array ``trained_for``, which is not that of ``config`` if the model reads any array, and the ``scores`` (dict) of
+    its validation.
     """
 
     def __init__(self, config, scaler, model=None):
         self.config, self.scaler = config, scaler
+        self.trained_for, self.scores = config.array, {}
         self.features = build_features(config)
         self.model = model or build_model(config)
 
@@ -49,10 +52,12 @@ class Localizer:
         """The same from the dict of a checkpoint; ``origin`` names it in errors, ``any_array`` as of
         ``checkpoint.changed``."""
         scaler = Scaler(content["scaler"]["mean"].numpy(), content["scaler"]["scale"].numpy())
-        config = checkpoint.changed(checkpoint.config_of(content, origin), overrides, origin, any_array)
+        stored = checkpoint.config_of(content, origin)
+        config = checkpoint.changed(stored, overrides, origin, any_array)
         with torch.device("meta"):  # without memory, which damaged parameters may ask too much of
             checkpoint.compare_weights(build_model(config), content["model"], origin)
         localizer = cls(config, scaler)
+        localizer.trained_for, localizer.scores = stored.array, content.get("scores") or {}
         scaler.refuse_unusable(origin, localizer.features.size)
         checkpoint.load_weights(localizer.model, content["model"], origin)
         return localizer

@@ -28,7 +28,7 @@ def build_parser():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="example: python3 simulate_dataset.py dataset_dir=datasets/large sim_recordings_per_fold=50\n"
                "         python3 simulate_dataset.py dataset_dir=datasets/ring array=arrays/respeaker_6mic.yaml\n"
-               "         python3 simulate_dataset.py dataset_dir=datasets/any array=drawn      (each recording its own array)\n"
+               "         python3 simulate_dataset.py dataset_dir=datasets/any array=drawn    (an array per recording)\n"
                "         python3 simulate_dataset.py dataset_dir=datasets/mine --sounds ~/sounds\n"
                "         python3 simulate_dataset.py dataset_dir=datasets/hall --responses ~/hall_responses --fold 1\n"
                "         python3 simulate_dataset.py --format tut2018 dataset_dir=datasets/tut\n"

@@ -6,6 +6,7 @@ import numpy as np
 from lightning_fabric import seed_everything
 
 from cls_data_generator import SequenceDataset, make_loader
+from cls_feature_class import FeatureFiles
 from doatools.data.augmentation import build_augmentation
 from doatools.data.fresh_mixtures import FreshMixtures
 from doatools.data.readers import is_tested
@@ -61,11 +62,16 @@ class Training:
         self.criterion = build_criterion(config)
         self.augment = build_augmentation(config, self.localizer.features, self.localizer.scaler)
         share = config.augment.mix_augment
-        self.mix = share and FreshMixtures(self.datasets["train"], self.localizer.features, share, config.run.seed)
+        self.mix = share and self._mixtures(share)
         max_batches = 2 if config.run.quick_test else None
         rank, processes = self.fabric.global_rank, self.fabric.world_size
         self.loaders = {role: make_loader(data, config, role == "train", rank, processes, max_batches)
                         for role, data in self.datasets.items()}
+
+    def _mixtures(self, share):
+        dataset, files = self.datasets["train"], FeatureFiles(self.config)
+        return FreshMixtures(dataset, lambda number: files.feature_class_of(dataset.recordings[number]), share,
+                             self.config.run.seed)
 
     def fit(self, score, selection):
         """Train; ``score`` maps the list of Result of the validation to figures; see doatools.train.loop.fit."""

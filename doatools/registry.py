@@ -78,6 +78,7 @@ FEATURES = Registry("feature set", {
     "foa": ("cls_feature_class:FoaFeatures", "log-mel and intensity vector"),
     "mic": ("cls_feature_class:MicFeatures", "log-mel and GCC-PHAT"),
     "vectors": ("cls_feature_class:VectorFeatures", "log-mel and gradient vectors"),
+    "steered": ("cls_feature_class:SteeredFeatures", "log-mel and steered vectors"),
     "magphase": ("cls_feature_class:MagnitudePhase", "magnitude and phase"),
 })
 LOSSES = Registry("loss", {

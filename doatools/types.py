@@ -51,6 +51,7 @@ class Recording:
     channels: tuple = ()  # channels of the WAV that are the array's, from 0; () for all
     fs: int = 0  # of the WAV, where reading resamples it; 0 where it must be that of the experiment
     more_annotations: tuple = ()  # further files that its labels follow from
+    array: Path | None = None  # the file of its own array, where each recording has one
 
     @property
     def folder(self):

@@ -127,6 +127,13 @@ def test_cardioids_have_the_gain_one_half_plus_half_the_cosine():
     assert np.angle(response[0, 0, 1]) == pytest.approx(2 * np.pi * 2000 * 0.02 / SPEED_OF_SOUND)
 
 
+def test_patterns_between_omni_and_cardioid():
+    array = Array("sub", "free", ((0.02, 0, 0), (0, 0.02, 0)), directivity=(0.25, "omni"),
+                  orientations_deg=((0, 0), (0, 0)))
+    gains = array.gains(unit_vectors(np.array([0.0, 90.0, 180.0]), np.zeros(3)))
+    np.testing.assert_allclose(gains, [[1, 1], [0.75, 1], [0.5, 1]], atol=1e-12)
+
+
 def test_response_picks_each_capsules_own_angle():
     """A wave from a capsule's direction reaches that capsule first (largest phase) and loudest."""
     response = MIC.response(MIC.capsules, np.array([500.0, 4000.0]))  # (M, D = M, 2)
@@ -153,8 +160,8 @@ def test_every_shipped_array_is_valid(name):
     array = find_array(name)
     assert array.name == name and array == read_array(FOLDER / f"{name}.yaml")
     assert Array.from_plain(array.plain()) == array and hash(Array.from_plain(array.plain())) == hash(array)
-    assert f"{array.channels} " in array.describe()
-    assert array.planar == (name not in ("foa", "mic", "eigenmike"))
+    assert array.drawn == (name == "drawn") and (array.drawn or f"{array.channels} " in array.describe())
+    assert array.planar == (name not in ("foa", "mic", "eigenmike", "drawn", "cube8", "irregular5"))
 
 
 @pytest.mark.parametrize(("content", "channels"), [
@@ -206,7 +213,13 @@ RIGID = {"kind": "rigid", "radius_m": 0.05, "capsules_deg": [[0, 0], [120, 10], 
     ({**FREE, "positions_m": RING[:1]}, "key 'positions_m': 1 capsule; directions take three or more"),
     ({**FREE, "positions_m": [*RING, RING[2]]}, "key 'positions_m': capsules 3 and 7 are at the same place"),
     ({**FREE, "positions_m": [[0.01 * k, 0, 0.02 * (k // 9)] for k in range(80)]}, "80 capsules; up to 64 are"),
-    ({**FREE, "directivity": "hypercardioid"}, "key 'directivity' takes omni or cardioid"),
+    ({**FREE, "directivity": "hypercardioid"}, "key 'directivity' takes omni or cardioid, a number from 0 (omni) to "),
+    ({**FREE, "directivity": 0.7}, "a list with one of them per capsule (6), not 0.7"),
+    ({**FREE, "directivity": 0.3}, "key 'orientations_deg' takes one [azimuth"),
+    ({"kind": "drawn", "capsules": [4, 8]}, "key 'aperture_m' takes [smallest, largest] within 0.01 to 1, not None"),
+    ({"kind": "drawn", "capsules": [8, 4], "aperture_m": [0.1, 0.2]}, "key 'capsules' takes [smallest, largest]"),
+    ({"kind": "drawn", "capsules": [4, 5], "aperture_m": [0.1, 0.2], "rigid": 2}, "key 'rigid' takes a share within 0"),
+    ({"kind": "drawn", "positions_m": RING}, "unknown key 'positions_m'"),
     ({**FREE, "directivity": ["omni"]}, "a list with one of them per capsule (6), not ['omni']"),
     ({**FREE, "directivity": [["omni"]] * 6}, "a list with one of them per capsule (6)"),
     ({**FREE, "directivity": "cardioid"}, "key 'orientations_deg' takes one [azimuth"),

@@ -42,8 +42,8 @@ def config(tiny_data):
 
 
 def mixtures_of(config):
-    dataset = SequenceDataset(config, "train")
-    return dataset, FreshMixtures(dataset, build_features(config), config.augment.mix_augment, 1)
+    dataset, features = SequenceDataset(config, "train"), build_features(config)
+    return dataset, FreshMixtures(dataset, lambda _: features, config.augment.mix_augment, 1)
 
 
 def test_a_share_of_each_batch_is_replaced_whatever_was_mixed_before(config):
@@ -74,11 +74,11 @@ def test_a_mixture_holds_the_sources_of_both_recordings(config):
 
 def test_the_sound_of_a_mixture_is_a_sum(config, monkeypatch):
     dataset, mixtures = mixtures_of(config)
-    heard = []
-    monkeypatch.setattr(mixtures.features, "extract", lambda audio: heard.append(audio) or np.zeros(
-        (len(audio) // mixtures.features.hop, 448), np.float32))
+    heard, features = [], mixtures.features_of(0)
+    monkeypatch.setattr(features, "extract", lambda audio: heard.append(audio) or np.zeros(
+        (len(audio) // features.hop, 448), np.float32))
     mixtures._mixture(np.random.default_rng(5))
-    sources = [mixtures.features.read_audio(dataset.recordings[number]) for number in mixtures.used]
+    sources = [features.read_audio(dataset.recordings[number]) for number in mixtures.used]
     # W is the same in all rotations, so the sum is one W and another, louder or softer and shifted by whole sequences.
     sequence = 24000  # samples
     matrix = np.stack([np.roll(w[: len(heard[0]), 0], -sequence * shift) for w in sources
@@ -93,7 +93,7 @@ def test_the_sound_of_a_mixture_is_a_sum(config, monkeypatch):
 def test_recordings_that_cannot_be_mixed_are_trained_on_as_they_are(config):
     dataset, _ = mixtures_of(config)
     dataset.recordings = [dataclasses.replace(one, augmented=True) for one in dataset.recordings]
-    mixtures, batch = FreshMixtures(dataset, build_features(config), 0.5, 1), dataset.__getitems__([0, 1])
+    mixtures, batch = FreshMixtures(dataset, lambda _: build_features(config), 0.5, 1), dataset.__getitems__([0, 1])
     assert not mixtures.possible and mixtures(batch, 1) is batch
 
 

@@ -53,13 +53,12 @@ def reversed_channels(audio, fs, array):
 
 # --- delays ----------------------------------------------------------------------------------------------------
 
-def measured_delays(audio, fs, starts, array, longest_s=None):
-    """Delays (A, P) s of the second channel of each pair after the first, in windows at ``starts``, and the weight of
-    each.
+def measured_delays(audio, fs, starts, array, longest_s=None, window_s=0.02):
+    """Delays (A, P) s of the second channel of each pair after the first, in windows at ``starts``.
 
     From the cross-power spectrum with phase transform, interpolated by eight.
     """
-    length = round(0.02 * fs)
+    length = round(window_s * fs)
     starts = np.minimum(starts, len(audio) - length)
     frames = audio[starts[:, None] + np.arange(length)].swapaxes(1, 2)
     frames = (frames - frames.mean(-1, keepdims=True)) * np.hanning(length)

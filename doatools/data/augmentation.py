@@ -32,10 +32,14 @@ class Augmentation(nn.Module):
         Sequences become louder or softer by up to this.
     log_mels : int
         Number of channels, from the first, that are in dB and change with the level.
+    any_yaw : AnyYaw or None
+        In place of ``rotations``.
     """
 
-    def __init__(self, rotations, channel_maps, mean, scale, mel_channels, seed, level_db=0.0, log_mels=0):
+    def __init__(self, rotations, channel_maps, mean, scale, mel_channels, seed, level_db=0.0, log_mels=0,
+                 any_yaw=None):
         super().__init__()
+        self.any_yaw = any_yaw
         self.seed, self.mel_channels, self.n_rotations = seed, mel_channels, 0 if rotations is None else len(rotations)
         self.level_db, self.log_mels = level_db, log_mels
         self.register_buffer("scale", torch.from_numpy(np.asarray(scale, np.float32)))
@@ -54,6 +58,9 @@ class Augmentation(nn.Module):
             which = [int(rng.integers(self.n_rotations)) for rng in rngs]
             features = self.rotate_features(features, which)
             doa = doa @ torch.stack([self.rotations[number] for number in which]).transpose(1, 2).unsqueeze(1)
+        if self.any_yaw is not None:
+            matrices = torch.from_numpy(np.stack([self.any_yaw.draw(rng) for rng in rngs])).to(doa)
+            features, doa = self.any_yaw(features, matrices), doa @ matrices.transpose(1, 2).unsqueeze(1)
         if self.level_db:
             gains_db = [rng.uniform(-self.level_db, self.level_db) for rng in rngs]
             features = self.change_levels(features, gains_db)
@@ -92,6 +99,41 @@ class Augmentation(nn.Module):
         return features
 
 
+class AnyYaw(nn.Module):
+    """Rotations by any angle about the vertical axis and reflections, of features whose vectors follow these exactly.
+
+    Parameters
+    ----------
+    vectors : first channel of each triple (y, z, x)
+    mean, scale : arrays (C*F,) of the normalised features
+    channels : int, C
+    upside_down : bool, whether to reflect z as well; not for planar arrays, whose directions are all in the upper half
+    """
+
+    def __init__(self, vectors, mean, scale, channels, upside_down):
+        super().__init__()
+        self.vectors, self.upside_down = vectors, upside_down
+        for name, values in (("mean", mean), ("scale", scale)):
+            values = torch.from_numpy(np.asarray(values, np.float32)).reshape(channels, 1, -1)
+            self.register_buffer(name, torch.stack([values[first : first + 3] for first in vectors]))  # (V, 3, 1, F)
+
+    def draw(self, rng):
+        """A matrix (3, 3) that maps directions x, y, z."""
+        angle, mirror = rng.uniform(-np.pi, np.pi), rng.choice([-1, 1])
+        height = rng.choice([-1, 1]) if self.upside_down else 1
+        cosine, sine = np.cos(angle), np.sin(angle)
+        return np.array([[cosine, -mirror * sine, 0], [sine, mirror * cosine, 0], [0, 0, height]])
+
+    def forward(self, features, matrices):
+        """Normalised features (B, C, T, F) → those of sound fields that ``matrices`` (B, 3, 3) rotate."""
+        own = matrices[:, [1, 2, 0]][:, :, [1, 2, 0]].to(features.dtype)  # of y, z, x
+        features = features.clone()
+        for first, mean, scale in zip(self.vectors, self.mean, self.scale):
+            found = features[:, first : first + 3] * scale + mean
+            features[:, first : first + 3] = (torch.einsum("bij,bjtf->bitf", own, found) - mean) / scale
+        return features
+
+
 def _span(rng, size):
     length = rng.integers(int(LONGEST_MASK * size) + 1)
     first = rng.integers(size - length + 1)
@@ -108,7 +150,12 @@ def build_augmentation(config, features, scaler):
         return None
     if (wanted.spec_augment or wanted.level_augment_db) and not features.kind.mel_channels:
         raise UserError(f"spec_augment and level_augment_db change log-mel bands; features={features.name} have none")
-    rotations, maps = features.rotations() if wanted.rotation_augment else (None, None)
+    kind, rotations, maps, any_yaw = features.kind, None, None, None
+    if wanted.rotation_augment and kind.equivariant:
+        upside_down = not (features.array.planar or features.array.drawn)  # drawn arrays may be planar
+        any_yaw = AnyYaw(kind.vectors, scaler.mean, scaler.scale, kind.channels, upside_down)
+    elif wanted.rotation_augment:
+        rotations, maps = features.rotations()
     return Augmentation(rotations, maps, scaler.mean, scaler.scale,
                         features.kind.mel_channels if wanted.spec_augment else None, config.run.seed,
-                        wanted.level_augment_db, features.kind.log_mels)
+                        wanted.level_augment_db, features.kind.log_mels, any_yaw)

@@ -54,12 +54,12 @@ def write_labels(files, recordings):
 
     One UserError lists all problems, before any work is done.
     """
-    made, data = files.feature_class, files.config.data
+    data = files.config.data
     samples, overlaps, without_slot, stale, problems = [], {}, {}, [], []
     for recording in tqdm(recordings, desc="labels", unit="file", leave=False):
         path, made_from = files.labels(recording), files.labels_made_from(recording)
         try:
-            samples.append(made.inspect_audio(recording))
+            samples.append(files.feature_class_of(recording).inspect_audio(recording))
             fresh = is_fresh(path, made_from)
             rows = read_labels(path) if fresh else files.read_labels(recording, samples[-1])
         except UserError as error:
@@ -84,9 +84,10 @@ def extract_features(files, recordings, samples, jobs):
     stale = [r for r in recordings if not is_fresh(files.features(r), files.features_made_from(r))]
     if stale:
         files.feature_class.kind.prepare()  # once, rather than in each process
-    tasks = (joblib.delayed(_extract)(files.feature_class, recording, files.samples_used(lengths[recording]),
-                                      files.label_frames(lengths[recording]), files.features(recording),
-                                      files.features_made_from(recording)) for recording in stale)
+    tasks = (joblib.delayed(_extract)(files.feature_class_of(recording), recording,
+                                      files.samples_used(lengths[recording]), files.label_frames(lengths[recording]),
+                                      files.features(recording), files.features_made_from(recording))
+             for recording in stale)
     results = list(_in_parallel(tasks, jobs, "features", len(stale)))
     _refuse([problem for problem, _ in results if problem], "; the features of the others stay valid")
     return {files.features(recording): sums for recording, (_, sums) in zip(stale, results)}

@@ -5,11 +5,16 @@ of the rotations that map the array onto itself, exactly and independently of th
 elsewhere and becomes louder or softer. Features are then extracted as those of any recording. Noise and reverberation
 of both rooms add up as well, which no single room would do; what is learned from it holds in one room, too.
 
+Both must be of one array. Where each recording has its own (doatools/spatial/drawn.py), a recording is mixed with
+itself at another time.
+
 As rotations of the sound field are exact, the same recordings give ever new pairs of directions; see docs/networks.md
 for what that is worth. augment_files.py makes mixtures once, within a room and without rotations, as published.
 
 Shapes: B sequences in a batch, L label frames, T feature frames, N slots, M audio channels, C·F columns of features.
 """
+
+import functools
 
 import numpy as np
 import torch
@@ -28,7 +33,7 @@ class FreshMixtures:
     Parameters
     ----------
     dataset : SequenceDataset of the training recordings
-    features : FeatureClass
+    features_of : callable, index of a recording → the FeatureClass of its array
     share : float, of the sequences of a batch
     seed : int
 
@@ -38,9 +43,10 @@ class FreshMixtures:
         Whether any two recordings have together at most max_sources sources at once; if not, batches stay as they are.
     """
 
-    def __init__(self, dataset, features, share, seed):
-        self.dataset, self.features, self.share, self.seed = dataset, features, share, seed
-        self.rotations = rotations_of(features.array)
+    def __init__(self, dataset, features_of, share, seed):
+        self.dataset, self.features_of, self.share, self.seed = dataset, features_of, share, seed
+        numbers = {}
+        self.array = [numbers.setdefault(array, len(numbers)) for array in dataset.arrays]  # its number
         self.slots = dataset.targets([0])[1].shape[-1]
         used = {number: self._slots_used(number) for number, recording in enumerate(dataset.recordings)
                 if not recording.augmented and dataset.whole_sequences(number)}
@@ -92,17 +98,20 @@ class FreshMixtures:
         slots = slice(self.used[first], self.used[first] + self.used[second])  # which the first recording leaves free
         doa[..., slots, :] = other_doa[..., : self.used[second], :]
         activity[..., slots] = other_activity[..., : self.used[second]]
-        rows = self.dataset.scaler.apply(self.features.extract(audio)).astype(self.features.kind.dtype, copy=False)
+        features = self.features_of(first)
+        rows = self.dataset.scaler.apply(features.extract(audio)).astype(features.kind.dtype, copy=False)
         return torch.from_numpy(rows).reshape(length, -1, rows.shape[1]), doa, activity
 
     def _rotated(self, number, length, shift, rng):
         """``length`` sequences of a recording in a rotated sound field, from sequence ``shift`` on, then from its start
         → audio (samples, M), doa (length, L, N, 3), activity (length, L, N)."""
-        rotation = self.rotations[rng.integers(len(self.rotations))]
+        features = self.features_of(number)
+        rotations = _rotations_of(features.array)
+        rotation = rotations[rng.integers(len(rotations))]
         doa, activity = self.dataset.targets(list(self.dataset.sequences_of(number))[:length])
-        samples = length * doa.shape[1] * self.features.ratio * self.features.hop
-        audio = self.features.read_audio(self.dataset.recordings[number], samples)
-        source, sign = rotated_channels(rotation, self.features.array)
+        samples = length * doa.shape[1] * features.ratio * features.hop
+        audio = features.read_audio(self.dataset.recordings[number], samples)
+        source, sign = rotated_channels(rotation, features.array)
         audio = np.roll(audio[:, source] * sign, -shift * (samples // length), 0)
         doa = doa @ torch.from_numpy(rotation.T.astype(np.float32))
         return audio, doa.roll(-shift, 0), activity.roll(-shift, 0)
@@ -113,5 +122,12 @@ class FreshMixtures:
         return int(active.nonzero().max()) + 1 if active.any() else 0
 
     def _partners(self, number):
-        free = self.slots - self.used[number]
-        return [other for other, used in self.used.items() if other != number and used <= free]
+        """Recordings that have one array with ``number`` and leave it enough slots: others, or itself where there are
+        none."""
+        free, own = self.slots - self.used[number], self.dataset.recordings[number].array is not None
+        fitting = [other for other, used in self.used.items()
+                   if used <= free and self.array[other] == self.array[number]]
+        return [other for other in fitting if other != number] or (fitting if own else [])
+
+
+_rotations_of = functools.cache(rotations_of)

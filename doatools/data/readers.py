@@ -6,6 +6,7 @@ EVENT_PIECES, in seconds; labels at any hop are made of these (doatools/data/slo
 class and add one line to doatools/registry.py.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from doatools.data.tut import find_tut, read_tut, select_tut
 from doatools.errors import UserError
 from doatools.files import list_files
 from doatools.registry import READERS
+from doatools.spatial.drawn import path_of
 
 
 class Dcase:
@@ -35,11 +37,12 @@ class Dcase:
     frame_s = FRAME_S
 
     def __init__(self, data, array):
-        self.data, self.array = data, array.name
+        self.data, self.array, self.drawn = data, array.name, array.drawn
 
     def find(self):
-        """Recordings, sorted by stem."""
-        return find_recordings(self.data.dataset_dir, self.array, self.data.mode)
+        """Recordings, sorted by stem; of drawn arrays with the files of these."""
+        found = find_recordings(self.data.dataset_dir, self.array, self.data.mode)
+        return [replace(one, array=path_of(one.audio)) for one in found] if self.drawn else found
 
     def select(self, recordings, role):
         """Those with a role: 'train', 'val', 'test'."""
@@ -205,6 +208,9 @@ class Tut2018:
 
 def reader_of(config):
     """The reader of a Config's recordings."""
+    if config.array.drawn and config.data.format != "dcase":
+        raise UserError(f"array={config.data.array} stands for many arrays, which recordings of format=dcase can have, "
+                        f"not those of format={config.data.format}")
     return READERS[config.data.format](config.data, config.array)
 
 

@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from doatools.data.dcase import FRAME_S, write_dcase
 from doatools.data.locata import FS, TIME, folder_of
+from doatools.errors import UserError
 from doatools.files import replacing
 from doatools.simulate import scenes
 from doatools.simulate.writers import Dcase2020
@@ -27,6 +28,7 @@ class Nested(Dcase2020):
 
     folds = ()
     distance = False
+    draws = False
 
     def entries(self):
         return [(fold, index) for fold in self.folds for index in range(self.config.simulation.recordings_per_fold)]
@@ -105,6 +107,8 @@ class Locata:
 
     def __init__(self, config, sounds):
         self.config, self.sounds, self.rules = config, sounds, scenes.rules_of(config)
+        if config.array.drawn:
+            raise UserError(f"array={config.data.array} stands for many arrays; --format locata writes those of one")
         self.name, picked = folder_of(config.array)
         self.array = find_array(self.name) if picked else config.array
 

@@ -21,6 +21,7 @@ DECIDED = ("sim_rt60_s", "sim_elevation_deg", "sim_rooms_per_fold")
 class Measured(Dcase2020):
     """The writer of recordings from the responses in ``folder``; one array."""
 
+    draws = False
     settings = ("seed", "fs", "max_sources", "sim_recordings_per_fold", "sim_recording_len_s", "sim_snr_db",
                 "sim_moving")
 

@@ -10,9 +10,8 @@ are relative to the sound at the origin, with the sign convention exp(+iωt) of 
 reaches before the origin has a positive phase. M capsules, D directions, F frequencies.
 
 - ambisonic: W, Y, Z, X = 1, y, z, x (ACN order, SN3D gains).
-- free: g(γ)·exp(iωp·d/c) for a capsule at p and a wave from d; g = 1 (omni) or ½ + ½cos γ (cardioid), where γ is the
-angle
-  between the wave and the axis of the capsule.
+- free: g(γ)·exp(iωp·d/c) for a capsule at p and a wave from d; g = 1 - a + a·cos γ, where γ is the angle between the
+  wave and the axis of the capsule: a = 0 (omni), ½ (cardioid) or between.
 - rigid: a capsule on a sphere of radius R at the angle γ from the source, x = ωR/c (Politis, Adavanne and Virtanen, "A
   dataset of reverberant spatial sound scenes with moving sources for sound event localization and detection", DCASE
   2020): H(γ, ω) = 1/x² · Σ_n i^(n-1) / h_n'^(2)(x) · (2n+1) · P_n(cos γ)
@@ -32,9 +31,11 @@ from doatools.spatial.geometry import azimuth_elevation, unit_vectors
 
 SPEED_OF_SOUND = 343.0  # m/s
 FOLDER = Path(__file__).resolve().parents[2] / "arrays"
-KINDS = ("ambisonic", "free", "rigid")
-DIRECTIVITIES = ("omni", "cardioid")
+KINDS = ("ambisonic", "free", "rigid", "drawn")
+DIRECTIVITIES = {"omni": 0.0, "cardioid": 0.5}
 KEYS = ("name", "kind", "positions_m", "radius_m", "capsules_deg", "directivity", "orientations_deg")
+# Of kind: drawn: what they mean and their limits; the first two are ranges, the others shares of all arrays.
+DRAWN_KEYS = {"capsules": (4, 32), "aperture_m": (0.01, 1.0), "planar": (0, 1), "rigid": (0, 1), "directional": (0, 1)}
 TOLERANCE_M = 1e-3  # 3 µs of sound: capsules this close to a plane, to a line or to each other are in it, or the same
 TOLERANCE_AXIS = 0.02  # radians, the same for the axes of cardioids; files round these to degrees
 MOST_CAPSULES = 64
@@ -53,8 +54,10 @@ class Array:
     positions_m : M tuples (x, y, z); free only
     radius_m : of the sphere around the origin; rigid only
     capsules_deg : M tuples (azimuth, elevation); rigid only
-    directivity : M words of DIRECTIVITIES; free only
-    orientations_deg : M tuples (azimuth, elevation), where cardioids point; () if there is none
+    directivity : M words of DIRECTIVITIES, or numbers from 0 (omni) to 0.5 (cardioid); free only
+    orientations_deg : M tuples (azimuth, elevation), where directional capsules point; () if there is none
+    ranges : (key of DRAWN_KEYS, value) of kind 'drawn': each recording has an array of its own, whose file is beside
+        it (doatools/spatial/drawn.py)
     """
 
     name: str
@@ -64,6 +67,7 @@ class Array:
     capsules_deg: tuple = ()
     directivity: tuple = ()
     orientations_deg: tuple = ()
+    ranges: tuple = ()
 
     @classmethod
     def from_plain(cls, values):
@@ -75,23 +79,29 @@ class Array:
         if values.get("kind") == "open":  # first edition: capsules on a sphere, in the free field
             sphere = _rigid("open", {key: value for key, value in values.items() if key != "name"})
             values = {"name": values.get("name"), "kind": "free", "positions_m": sphere.positions.tolist()}
-        return _checked(values)
+        return _checked(values | dict(values.pop("ranges", ())))
 
     def plain(self):
         """As a dict of strings, numbers and lists, to be stored."""
-        return {key: [list(v) if isinstance(v, tuple) else v for v in value] if isinstance(value, tuple) else value
-                for key, value in asdict(self).items()}
+        return {key: as_lists(value) for key, value in asdict(self).items() if key != "ranges" or value}
 
     def __eq__(self, other):
         """Whether both are the same array, whatever their names."""
         return isinstance(other, Array) and {**asdict(self), "name": ""} == {**asdict(other), "name": ""}
 
     def __hash__(self):
-        return hash((self.kind, self.positions_m, self.radius_m, self.capsules_deg))
+        return hash((self.kind, self.positions_m, self.radius_m, self.capsules_deg, self.ranges))
+
+    @property
+    def drawn(self):
+        """Whether each recording has an array of its own; this one then has no channels and no response."""
+        return self.kind == "drawn"
 
     @property
     def channels(self):
         """Number of channels."""
+        if self.drawn:
+            raise UserError(f"array '{self.name}' stands for many arrays; give the file of one")
         return 4 if self.kind == "ambisonic" else len(self.positions_m or self.capsules_deg)
 
     @functools.cached_property
@@ -106,12 +116,18 @@ class Array:
 
     @functools.cached_property
     def axes(self):
-        """Unit vectors (M, 3), where cardioids point; zeros for omnidirectional capsules."""
+        """Unit vectors (M, 3), where directional capsules point; zeros for omnidirectional capsules."""
         axes = np.zeros((self.channels, 3))
-        cardioid = np.array([word == "cardioid" for word in self.directivity])
-        if cardioid.any():
-            axes[cardioid] = unit_vectors(*np.asarray(self.orientations_deg, float)[cardioid].T)
+        directional = self.patterns > 0
+        if directional.any():
+            axes[directional] = unit_vectors(*np.asarray(self.orientations_deg, float)[directional].T)
         return axes
+
+    @functools.cached_property
+    def patterns(self):
+        """a (M,) of capsules in the free field, whose gain is 1 - a + a·cos γ; 0 for all others."""
+        words = self.directivity or ("omni",) * self.channels
+        return np.array([DIRECTIVITIES.get(word, word) for word in words], float)
 
     @functools.cached_property
     def mirror(self):
@@ -119,7 +135,7 @@ class Array:
 
         All capsules are in that plane, all cardioids point along it, and it contains the centre of a rigid sphere.
         """
-        if self.kind == "ambisonic":
+        if self.kind in ("ambisonic", "drawn"):
             return None
         if self._mirrored(np.eye(3)[2]):
             return np.eye(3)[2]
@@ -129,7 +145,7 @@ class Array:
     def _mirrored(self, normal):
         heights = self.positions @ normal
         spread = np.abs(heights).max() if self.kind == "rigid" else np.ptp(heights)
-        return spread < TOLERANCE_M and np.abs(self.axes @ normal).max() < TOLERANCE_AXIS
+        return bool(spread < TOLERANCE_M and np.abs(self.axes @ normal).max() < TOLERANCE_AXIS)
 
     @property
     def planar(self):
@@ -141,11 +157,33 @@ class Array:
         """The longest time that a wave takes from one capsule to another, around a rigid sphere."""
         if self.kind == "ambisonic":
             return 0.0
-        aperture = np.linalg.norm(self.positions[:, None] - self.positions, axis=-1).max()
-        return aperture * (np.pi / 2 if self.kind == "rigid" else 1) / SPEED_OF_SOUND
+        return self.aperture_m * (np.pi / 2 if self.kind == "rigid" else 1) / SPEED_OF_SOUND
+
+    @property
+    def aperture_m(self):
+        """The largest distance between two capsules; 0 for ambisonics."""
+        if self.kind == "ambisonic":
+            return 0.0
+        return float(np.linalg.norm(self.positions[:, None] - self.positions, axis=-1).max())
+
+    def unlike(self, array):
+        """In what an Array is outside of the ranges of this one (kind 'drawn'), in words; '' where it is not."""
+        ranges, centimetres = dict(self.ranges), 100 * array.aperture_m
+        (fewest, most), (smallest, largest) = ranges["capsules"], 100 * np.array(ranges["aperture_m"])
+        if array.kind == "ambisonic":
+            return f"array '{array.name}' is ambisonic"
+        if not fewest <= array.channels <= most:
+            return f"array '{array.name}' has {array.channels} capsules"
+        if not 0.9 * smallest <= centimetres <= 1.1 * largest:
+            return f"array '{array.name}' is {centimetres:.2g} cm across"
+        return ""
 
     def describe(self):
         """What recordings of the array are, in words."""
+        if self.drawn:
+            ranges = dict(self.ranges)
+            return ("arrays of {:g} to {:g} capsules, ".format(*ranges["capsules"])
+                    + "{:g} to {:g} cm across".format(*(100 * np.array(ranges["aperture_m"]))))
         if self.kind == "ambisonic":
             return "first-order ambisonics in 4 channels: W, Y, Z, X (AmbiX: ACN, SN3D), or W, X, Y, Z (FuMa)"
         if self.kind == "rigid":
@@ -153,7 +191,7 @@ class Array:
             return (f"{self.channels} capsules, in this order at (azimuth, elevation) {places} degrees on a rigid "
                     f"sphere of {100 * self.radius_m:g} cm radius")
         places = " ".join("({:.3g}, {:.3g}, {:.3g})".format(*(100 * np.array(place))) for place in self.positions_m)
-        kinds = "cardioid" if "cardioid" in self.directivity else "omnidirectional"
+        kinds = "directional" if self.patterns.any() else "omnidirectional"
         return f"{self.channels} {kinds} capsules, in this order at (x, y, z) {places} cm ({self.name})"
 
     def folded(self, directions):
@@ -173,8 +211,7 @@ class Array:
         directions = np.asarray(directions, float)
         if self.kind == "ambisonic":
             return foa_gains(directions)
-        omni = np.array([word == "omni" for word in self.directivity])
-        return np.where(omni, 1.0, 0.5 + 0.5 * directions @ self.axes.T)
+        return 1 - self.patterns + self.patterns * (directions @ self.axes.T)
 
     def response(self, directions, frequencies):
         """Responses to plane waves from ``directions`` (D, 3) → complex (M, D, F)."""
@@ -238,17 +275,18 @@ def read_array(path):
 
 def _checked(content):
     """The content of a file → Array."""
+    known = ("name", "kind", *DRAWN_KEYS) if content.get("kind") == "drawn" else KEYS
     for key in content:
-        if key not in KEYS:
-            raise UserError(f"unknown key '{key}'.{nearest(key, KEYS)} Known: {', '.join(KEYS)}")
+        if key not in known:
+            raise UserError(f"unknown key '{key}'.{nearest(key, known)} Known: {', '.join(known)}")
     name, kind = content.get("name"), content.get("kind")
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9]\w*", name):
         raise UserError("key 'name' takes letters, digits and underscores (recordings are in <name>_dev), "
                         f"not {name!r}")
     if kind not in KINDS:
         raise UserError(f"key 'kind' is one of {', '.join(KINDS)}, not {kind!r}.{nearest(kind, KINDS)}")
-    array = {"ambisonic": _ambisonic, "free": _free, "rigid": _rigid}[kind](name, content)
-    if kind != "ambisonic":
+    array = {"ambisonic": _ambisonic, "free": _free, "rigid": _rigid, "drawn": _drawn}[kind](name, content)
+    if kind in ("free", "rigid"):
         _check_geometry(array, "positions_m" if "positions_m" in content else "capsules_deg")
     return array
 
@@ -266,11 +304,13 @@ def _free(name, content):
         raise UserError(f"key 'positions_m': a capsule is {far:g} m from the origin; positions are in metres")
     words = content.get("directivity", "omni")
     words = [words] * len(positions) if isinstance(words, str) else words
-    if not isinstance(words, list) or len(words) != len(positions) or any(word not in DIRECTIVITIES for word in words):
-        raise UserError(f"key 'directivity' takes {' or '.join(DIRECTIVITIES)}, or a list with one of them per capsule "
-                        f"({len(positions)}), not {content['directivity']!r}")
+    words = [words] * len(positions) if _is_pattern(words) else words
+    if not isinstance(words, list) or len(words) != len(positions) or not all(map(_is_pattern, words)):
+        raise UserError(f"key 'directivity' takes {' or '.join(DIRECTIVITIES)}, a number from 0 (omni) to 0.5 "
+                        f"(cardioid), or a list with one of them per capsule ({len(positions)}), not "
+                        f"{content['directivity']!r}")
     orientations = ()
-    if "cardioid" in words:
+    if any(DIRECTIVITIES.get(word, word) > 0 for word in words):
         orientations = _numbers(content, "orientations_deg", 2)
         if len(orientations) != len(positions):
             raise UserError(f"key 'orientations_deg' has {len(orientations)} directions for {len(positions)} capsules")
@@ -278,6 +318,29 @@ def _free(name, content):
         raise UserError("key 'orientations_deg' has no meaning for omnidirectional capsules; add 'directivity: "
                         "cardioid' or remove it")
     return Array(name, "free", positions, directivity=tuple(words), orientations_deg=orientations)
+
+
+def _is_pattern(value):
+    if isinstance(value, str):
+        return value in DIRECTIVITIES
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 0.5
+
+
+def _drawn(name, content):
+    """Ranges and shares; what is not stated has no share."""
+    ranges = []
+    for key, limits in DRAWN_KEYS.items():
+        is_range = key in ("capsules", "aperture_m")
+        value = content.get(key, None if is_range else 0.0)
+        numbers = value if is_range else [value]
+        kinds = int if key == "capsules" else (int, float)
+        right = isinstance(numbers, list) and len(numbers) == 1 + is_range and all(
+            isinstance(v, kinds) and not isinstance(v, bool) and limits[0] <= v <= limits[1] for v in numbers)
+        if not right or (is_range and numbers[0] > numbers[1]):
+            what = "[smallest, largest]" if is_range else "a share"
+            raise UserError(f"key '{key}' takes {what} within {limits[0]:g} to {limits[1]:g}, not {value!r}")
+        ranges.append((key, tuple(numbers) if is_range else float(value)))
+    return Array(name, "drawn", ranges=tuple(ranges))
 
 
 def _rigid(name, content):

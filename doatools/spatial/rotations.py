@@ -155,6 +155,18 @@ def vectors_channel_map(rotation, array):
                       np.zeros(count + 6, bool))
 
 
+def steered_channel_map(rotation, array):
+    """ChannelMap of a log-mel, two vectors along y, z, x and a share; None for a rotation that mixes x and y, which a
+    ChannelMap cannot follow, and for one that turns a planar array, or one that may be planar, upside down."""
+    upside_down = rotation[2, 2] < 0 and (array.planar or array.drawn)
+    if not np.allclose(np.abs(rotation).max(1), 1, atol=1e-6) or upside_down:
+        return None
+    field = foa_channel_map(rotation)
+    places, signs, none = field.source[4:] - 4, field.sign[4:], np.zeros(8, bool)
+    return ChannelMap(np.concatenate([[0], 1 + places, 4 + places, [7]]),
+                      np.concatenate([[1], signs, signs, [1]]), none, none)
+
+
 def scaled_map(channel_map, mean, scale):
     """A ChannelMap for features normalised by ``mean`` and ``scale`` (C*F,), phases excepted → the column that each
     column (C*F,) is read from, its gain and its offset, float32.

@@ -23,7 +23,7 @@ from doatools.config.schema import Config
 from doatools.config.stored import Stored, conforming
 from doatools.errors import UserError
 from doatools.files import in_memory, replacing
-from doatools.spatial.arrays import Array
+from doatools.spatial.arrays import Array, find_array
 
 FORMAT = "doa-toolkit"
 VERSION = 2
@@ -138,6 +138,7 @@ class Description(Stored):
     params: dict[str, Any]
     array: dict[str, Any]
     scaler: ListScaling
+    scores: dict[str, float | None] = Field(default_factory=dict)  # of the validation; older exports lack them
 
 
 class Content(Stored):
@@ -189,6 +190,22 @@ def load(path):
 def config_of(content, origin):
     """The Config that a checkpoint was trained with; ``origin`` names it in errors."""
     return described(content["params"], content["array"], origin)
+
+
+def changed(config, overrides, origin, any_array=None):
+    """The Config of a trained model with other parameters; UserError for an array that it does not read.
+
+    ``any_array``: the array of a model that reads any, unless ``overrides`` state it.
+    """
+    if any_array and config.array.drawn:
+        overrides = {"array": any_array, **overrides}
+    if "array" in overrides and not config.array.drawn:
+        array = find_array(overrides["array"])
+        if array != config.array:
+            raise UserError(f"{origin} was not trained for the array '{array.name}': it reads "
+                            f"{config.array.describe()}")
+        overrides = {key: value for key, value in overrides.items() if key != "array"}
+    return config.replaced(**overrides)
 
 
 def described(params, array, origin):

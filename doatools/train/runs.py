@@ -15,7 +15,8 @@ from doatools.train import checkpoint
 # What may differ between a run and its resumption: where things are and what computes them, not what they are.
 FREE_ON_RESUME = {"num_workers", "compile", "dataset_dir", "feat_label_dir", "results_dir", "device"}
 # What may change after training: where things are, what computes, and how predictions are linked to tracks.
-CHANGEABLE = ("dataset_dir", "feat_label_dir", "rotation", "results_dir", "device", "num_workers",
+# The array may only change where a model reads any array.
+CHANGEABLE = ("dataset_dir", "array", "feat_label_dir", "rotation", "results_dir", "device", "num_workers",
               *(name for name, (section, _) in FLAT.items() if section == "tracker"))
 
 

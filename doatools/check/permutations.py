@@ -1,0 +1,123 @@
+"""Which capsule is behind each channel, and how does the array stand? By recordings of one source from a known
+direction.
+
+A wave reaches the capsules at times that follow from their positions and its direction. These times are measured at
+attacks, where the direct sound is alone, and compared with those of every rotation of the array about the vertical
+axis, upright and upside down; for each rotation, the best assignment of channels to capsules follows exactly (Hungarian
+algorithm). One direction alone leaves several answers, as capsules that the wave reaches at the same time cannot be
+distinguished; recordings from two or three directions leave few.
+
+M channels, S sources, A attacks, P pairs of channels. Angles in degrees, times in s.
+"""
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from doatools.check.capsules import loud_attacks, measured_delays
+from doatools.errors import UserError
+from doatools.spatial.arrays import SPEED_OF_SOUND
+from doatools.spatial.geometry import unit_vectors
+
+FEWEST = 5  # attacks in a recording
+BEFORE_S, WINDOW_S = 0.001, 0.007  # short, as reflections follow within milliseconds
+STEP_DEG = 1
+LISTED = 6  # answers that are reported
+AS_GOOD = 1.25  # an answer whose misfit is below this times the least one explains a recording as well
+RESOLUTION_S = 4e-6  # of measured times
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A rotation of the array, the capsule (from 0) of each channel, and the r.m.s. difference of times in s."""
+
+    yaw: int
+    upside_down: bool
+    capsules: tuple
+    misfit: float
+
+    @property
+    def in_order(self):
+        return self.capsules == tuple(range(len(self.capsules)))
+
+    @property
+    def effort(self):
+        """Answers that assume less come first."""
+        moved = sum(capsule != channel for channel, capsule in enumerate(self.capsules))
+        return self.upside_down, (moved > 0) + (self.yaw != 0), moved, abs(self.yaw)
+
+    def describe(self):
+        parts = []
+        if not self.in_order:
+            channels = " ".join(map(str, range(1, len(self.capsules) + 1)))
+            parts.append(f"channels {channels} are capsules {' '.join(str(one + 1) for one in self.capsules)}")
+        if self.upside_down:
+            parts.append("the array is upside down")
+        if self.yaw:
+            way = "counter-clockwise" if self.yaw > 0 else "clockwise"
+            parts.append(f"the array is rotated by {abs(self.yaw)}° {way}, seen from above")
+        return ", ".join(parts) or "channels and orientation are as the array file states"
+
+
+def measured_arrivals(audio, fs, array):
+    """When a sound reaches each channel (M,) s, relative to their mean; UserError for too few attacks."""
+    starts = loud_attacks(audio, fs)
+    if len(starts) < FEWEST:
+        raise UserError(f"{len(starts)} attacks are too few to measure delays between channels; record claps or speech "
+                        "of one person for ten seconds, in a quiet place")
+    starts = np.maximum(starts - round(BEFORE_S * fs), 0)
+    delays = np.median(measured_delays(audio, fs, starts, array, window_s=WINDOW_S), axis=0)  # (P,)
+    pairs = list(itertools.combinations(range(array.channels), 2))
+    differences = np.zeros((len(pairs), array.channels))
+    for row, (one, other) in zip(differences, pairs):
+        row[one], row[other] = -1, 1
+    return np.linalg.lstsq(differences, delays, rcond=None)[0]
+
+
+def expected_arrivals(directions, array):
+    """The same of waves from ``directions`` (..., 3): (..., M). Around a rigid sphere as a ray (Woodworth 1938)."""
+    cosines = directions @ array.capsules.T if array.kind == "rigid" else None
+    if cosines is None:
+        arrivals = -(directions @ array.positions.T) / SPEED_OF_SOUND
+    else:
+        behind = np.arccos(np.clip(cosines, -1, 1)) - np.pi / 2
+        arrivals = array.radius_m / SPEED_OF_SOUND * np.where(behind > 0, behind, -cosines)
+    return arrivals - arrivals.mean(-1, keepdims=True)
+
+
+def explain(arrivals, angles, array):
+    """Measured arrivals (S, M) of sources at ``angles`` (S, 2), azimuth and elevation → (the Answer of the array file,
+    the answers that explain them as well as the best one, the simplest first)."""
+    arrivals, directions = np.asarray(arrivals), unit_vectors(*np.asarray(angles, float).T)  # (S, M), (S, 3)
+    found = {}
+    for upside_down, yaw in itertools.product((False, True), range(-180 + STEP_DEG, 181, STEP_DEG)):
+        expected = expected_arrivals(_seen(directions, yaw, upside_down), array)  # (S, M)
+        costs = ((arrivals[:, :, None] - expected[:, None, :]) ** 2).sum(0)  # (channels, capsules)
+        for capsules in (linear_sum_assignment(costs)[1], np.arange(array.channels)):
+            misfit = float(np.sqrt(costs[np.arange(array.channels), capsules].mean() / len(arrivals)))
+            answer = Answer(yaw, upside_down, tuple(capsules.tolist()), misfit)
+            key = upside_down, answer.capsules
+            if key not in found or _better(answer, found[key]):
+                found[key] = answer
+            if not yaw and not upside_down and answer.in_order:
+                stated = answer
+            if not yaw and not upside_down:  # an order without a rotation is an answer of its own
+                found[key, "unrotated"] = answer
+    answers = [*dict.fromkeys([stated, *found.values()])]
+    least = min(answer.misfit for answer in answers)
+    good = [answer for answer in answers if answer.misfit <= AS_GOOD * least + RESOLUTION_S]
+    return stated, sorted(good, key=lambda answer: (answer.effort, answer.misfit))
+
+
+def _better(one, other):
+    return (one.misfit, abs(one.yaw)) < (other.misfit, abs(other.yaw))
+
+
+def _seen(directions, yaw, upside_down):
+    """Directions (S, 3) in the room → in the axes of an array that is rotated by ``yaw`` and may be upside down."""
+    angle = np.deg2rad(-yaw)
+    rotation = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    seen = directions @ rotation.T
+    return seen * np.array([1, -1, -1]) if upside_down else seen
