@@ -29,8 +29,7 @@ INGREDIENTS = {
     "stand": ("sim_stand_deg",), "recorder": ("sim_self_noise", "sim_dc", "sim_clipping_db", "sim_low_cut_hz"),
 }
 VARIANTS = ("perfect", "realistic", *(f"{how}_{name}" for how in ("only", "without") for name in INGREDIENTS))
-TRAINING = ("quick_test=False", "nb_epochs=36", "batch_size=32", "gradient_clip=1", "optimizer=adamw",
-            "lr_schedule=onecycle")  # of the demo
+TASK, TRAINING = "22", ("quick_test=False", "nb_epochs=50")  # of the demo
 FIGURES = ("LE", "F20")
 
 
@@ -40,7 +39,7 @@ def build_parser():
         epilog="example: python3 benchmarks/sensor_study.py --responses ~/responses/hall ~/responses/church\n"
                "         python3 benchmarks/sensor_study.py --responses ~/responses/hall --variants perfect only_decay "
                "only_surfaces")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="parameters of the trainings, task 1 "
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help=f"parameters of the trainings, task {TASK} "
                         f"(default: those of the demo, {' '.join(TRAINING)})")
     parser.add_argument("--responses", nargs="+", default=[], metavar="FOLDER",
                         help="measured responses to test on, each folder by itself (see simulate_dataset.py)")
@@ -99,7 +98,7 @@ def simulated(args, variant):
     array = [] if args.array in ("foa", "mic") else [f"array={args.array}"]
     run("simulate_dataset.py", f"dataset_dir={folder}", f"sim_recordings_per_fold={args.per_fold}", *array,
         *words_of(settings_of(variant)))
-    run("batch_feature_extraction.py", "1", f"dataset_dir={folder}", f"array={args.array}")
+    run("batch_feature_extraction.py", TASK, f"dataset_dir={folder}", f"array={args.array}")
     return folder
 
 
@@ -108,7 +107,7 @@ def measured(args, responses):
     folder = args.work / "data" / f"measured_{Path(responses).name}"
     run("simulate_dataset.py", f"dataset_dir={folder}", f"array={args.array}", "--responses", responses, "--fold", "1",
         "--foa-order", args.foa_order, f"sim_recordings_per_fold={args.test}", "sim_recording_len_s=30")
-    run("batch_feature_extraction.py", "1", f"dataset_dir={folder}", f"array={args.array}")
+    run("batch_feature_extraction.py", TASK, f"dataset_dir={folder}", f"array={args.array}")
     return folder
 
 
@@ -116,12 +115,12 @@ def trained(args, variant, dataset, seed):
     """best.pt of a training."""
     job = f"{variant}_{args.array.replace('/', '_')}_{seed}"
     results = args.work / "results"
-    done = results / f"1_{job}" / "finished"
+    done = results / f"{TASK}_{job}" / "finished"
     if not done.exists():
-        run("train_doanet.py", "1", job, f"dataset_dir={dataset}", f"array={args.array}", f"results_dir={results}",
+        run("train_doanet.py", TASK, job, f"dataset_dir={dataset}", f"array={args.array}", f"results_dir={results}",
             f"seed={seed + 1}", "--overwrite", *TRAINING, *args.overrides)
         done.touch()
-    return results / f"1_{job}" / "best.pt"
+    return results / f"{TASK}_{job}" / "best.pt"
 
 
 def tested(args, checkpoint, variant, seed, name, dataset):
