@@ -136,23 +136,21 @@ class OnnxLocalizer:
     def predict(self, features):
         """Normalised features (B, C, T', F) → Predictions (B, T, N, ...)."""
         inputs = {"features": np.ascontiguousarray(features, np.float32)}
-        found = dict(zip(self._names, self._session.run(None, inputs)))
-        return Predictions(found.pop("doa"), found.pop("probability", None), found)
+        try:
+            found = dict(zip(self._names, self._session.run(None, inputs)))
+            return Predictions(found.pop("doa"), found.pop("probability", None), found)
+        except Exception as error:  # the exceptions of ONNX Runtime have no common base
+            raise UserError(f"{self._path}: its network does not read the features that its metadata describe "
+                            f"({' '.join(str(error).split()):.100}); {REMEDY}") from None
 
     def _check_network(self):
         """UserError unless the network reads the features that the metadata describe, and predicts directions."""
         slots, length = self.config.data.max_sources, self.config.batches.label_sequence_length
         shape = 1, self.features.nb_feature_channels, length * self.features.ratio, self.features.nb_bands
-        try:
-            doa = self.predict(np.zeros(shape)).doa
-        except UserError:
-            raise
-        except Exception as error:  # the exceptions of ONNX Runtime have no common base
-            raise UserError(f"{self._path}: its network does not read the features that its metadata describe "
-                            f"({str(error).splitlines()[0]:.100}); {REMEDY}") from None
-        if doa.shape != (1, length, slots, 3):
-            raise UserError(f"{self._path}: its network predicts {doa.shape} for {length} frames and {slots} sources; "
-                            f"{REMEDY}")
+        found = self.predict(np.zeros(shape))
+        if found.doa.shape != (1, length, slots, 3) or found.weights.shape != (1, length, slots):
+            raise UserError(f"{self._path}: its network predicts directions {found.doa.shape} and probabilities "
+                            f"{found.weights.shape} for {length} frames and {slots} sources; {REMEDY}")
 
 
 # --- sound → frames --------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from helpers import FS, foa_wave
 import export_doanet
 from cls_feature_class import build_features
 from doanet_parameters import get_params
+from doatools.errors import UserError
 from doatools.train import checkpoint
 from doatools.types import Scaler
 from inference import load_localizer, track_file
@@ -92,6 +93,27 @@ def test_a_network_of_one_length_is_exported_for_that_length(tmp_path, capsys):
     words = {"model": "cnn", "loss": "sel", "hop_len_s": 0.1, "nb_mel_bins": 32, "num_fft_bins": 64}
     assert export_doanet.main([str(save(tmp_path / "cnn.pt", **words))]) == 0
     assert capsys.readouterr().out.count("10 feature frames") == 3
+
+
+@pytest.mark.parametrize("spoil, says", [("batch", "invalid dimensions"),
+                                         ("probability", r"probabilities \(1, 10, 1\) for 10 frames and 2 sources")])
+def test_networks_of_other_shapes_are_refused_by_name(spoil, says, exported, tmp_path):
+    """One whose batch is fixed, and one whose probability is that of all slots."""
+    import onnx
+    model = onnx.load(exported[1])
+    del model.metadata_props[1:]  # the checksum among them
+    if spoil == "batch":
+        model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    else:
+        for node in model.graph.node:
+            for number, name in enumerate(node.output):
+                node.output[number] = "each" if name == "probability" else name
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([-1]), "last"))
+        model.graph.node.append(onnx.helper.make_node("ReduceMax", ["each", "last"], ["probability"]))
+        model.graph.output[1].type.tensor_type.shape.dim[2].dim_value = 1
+    onnx.save(model, tmp_path / "other.onnx")
+    with pytest.raises(UserError, match=r"other\.onnx: its network .*" + says):
+        load_localizer(tmp_path / "other.onnx").predict(np.zeros((2, 7, 50, 64)))
 
 
 def test_mistakes(exported, tmp_path, capsys, monkeypatch):

@@ -151,8 +151,9 @@ def sound_stream(rng, world):
     else:
         data = rng.choice(mutations.BYTES)(rng, data)
     rate = rng.choice([[], [], ["--rate", "24000"], ["--rate", rng.choice(["1", "0", "-5", "999999999"])]])
-    return Case("sound_stream", "localize", ["--stream", "--fast", "--checkpoint", "net.onnx", *rate],
-                copying(world, "net.onnx"), stdin=data, about=f"{path.suffix} {rate}")
+    how = rng.choice([["--stream"], ["--stream"], ["--stream"], ["--live", "-", "--port", "0"]])
+    return Case("sound_stream", "localize", [*how, "--fast", "--checkpoint", "net.onnx", *rate],
+                copying(world, "net.onnx"), stdin=data, about=f"{path.suffix} {how[0]} {rate}")
 
 
 @kind(25)
@@ -256,11 +257,33 @@ def locata(rng, world):
 @kind(30)
 def responses(rng, world):
     """Measured impulse responses."""
+    if rng.random() < 0.4:
+        words = [*SIMULATED[:2], "dataset_dir=new", "array=foa", "--responses", "sofa", "--fold", "1", "--jobs", "1"]
+        return one(rng, "responses", "simulate_dataset", words, copying(world, "sofa"), "sofa/hall/room.sofa",
+                   [*mutations.BYTES, *[_sofa_content] * 6], named=("room.sofa", "hall", "sofa"))
     target = f"responses/hall/{rng.choice(['directions.csv', 'directions.csv', '0.wav', '1.wav'])}"
     mutated = [*mutations.TEXT, mutations.foreign] if target.endswith("csv") else mutations.BYTES
     words = [*SIMULATED[:2], "dataset_dir=new", "array=foa", "--responses", "responses", "--fold", "1", "--jobs", "1"]
     return one(rng, "responses", "simulate_dataset", words, copying(world, "responses"), target, mutated,
                named=(Path(target).name, "hall"))
+
+
+def _sofa_content(rng, data):
+    """A SOFA file, one of whose variables has another content, or is missing."""
+    import io
+
+    import h5py
+    import numpy as np
+    values = [None, 0, -1.0, np.nan, np.inf, 1e30, "x", np.zeros(3), np.zeros((4, 4, 0)), np.zeros((2, 2, 2, 2)),
+              np.full((4, 3), np.inf), np.full((4, 4, 2400), np.nan), np.ones((1, 4)), np.full((1, 4), 1e12),
+              np.array([b"x"])]
+    file = io.BytesIO(data)
+    with h5py.File(file, "r+") as sofa:
+        name, value = rng.choice(sorted(sofa)), rng.choice(values)
+        del sofa[name]
+        if value is not None:
+            sofa[name] = value
+    return file.getvalue()
 
 
 @kind(20)
@@ -386,13 +409,15 @@ def _onnx_graph(rng, data):
     """An ONNX file of another network."""
     import onnx
     model = _unsealed(onnx.load_from_string(data))
-    change = rng.randrange(4)
+    change = rng.randrange(5)
     if change == 0:
         model.graph.input[0].name = "x"
     elif change == 1:
         del model.graph.output[rng.randrange(len(model.graph.output))]
     elif change == 2:
         del model.metadata_props[:]
+    elif change == 3:
+        model.graph.input[0].type.tensor_type.shape.dim[rng.randrange(4)].dim_value = rng.choice([1, 3])
     else:
         del model.graph.node[rng.randrange(len(model.graph.node))]
     return model.SerializeToString()
@@ -423,10 +448,14 @@ def checkpoint(rng, world):
 @kind(60)
 def onnx_file(rng, world):
     """A damaged ONNX file."""
-    words = ["a.wav", *LOCALIZE[:-4], "--checkpoint", "net.onnx", "--out", "out"]
-    mutated = [*mutations.BYTES, *[_onnx_content] * 6, _onnx_graph]
-    return one(rng, "onnx_file", "localize", words, copying(world, f"data/foa_dev/{STEM}.wav:a.wav", "net.onnx"),
-               "net.onnx", mutated)
+    script, words, names = rng.choice([
+        ("localize", ["a.wav", *LOCALIZE[:-4], "--checkpoint", "net.onnx", "--out", "out"],
+         [f"data/foa_dev/{STEM}.wav:a.wav"]),
+        ("evaluate_doanet", ["net.onnx", DATA, "--out", "out"], ["data/foa_dev", "data/metadata_dev"])])
+    mutated = [*mutations.BYTES, *[_onnx_content] * 6, *[_onnx_graph] * 2]
+    # A parameter that is missing has its default: the dataset, which is given here, may then lack what it reads.
+    return one(rng, "onnx_file", script, words, copying(world, *names, "net.onnx"), "net.onnx", mutated,
+               named=("net.onnx", "data"))
 
 
 @kind(40)

@@ -45,6 +45,7 @@ def make(folder):
                                                                                              "PCM_16")):
         soundfile.write(folder / name, audio, FS, format=kind, subtype=subtype)
     _responses(folder / "responses" / "hall", FS)
+    _sofa(folder / "sofa" / "hall" / "room.sofa", FS)
     _sounds(folder / "sounds", FS)
     _locata(folder)
     _archive(folder / "part.zip")
@@ -87,6 +88,20 @@ def _responses(folder, fs):
         soundfile.write(folder / f"{number}.wav", 0.1 * decay * rng.standard_normal((2400, 4)), fs, subtype="FLOAT")
         lines.append(f"{number}.wav,{number * 90 - 180},10,1.5")
     (folder / "directions.csv").write_text("\n".join(lines) + "\n")
+
+
+def _sofa(path, fs):
+    import h5py
+    path.parent.mkdir(parents=True)
+    decay = np.exp(-np.arange(2400) / 400)
+    with h5py.File(path, "w") as file:
+        file["Data.IR"] = 0.1 * decay * np.random.default_rng(0).standard_normal((4, 4, 2400))
+        file["Data.SamplingRate"] = np.array([float(fs)])
+        file["Data.Delay"] = np.zeros((1, 4))
+        file["SourcePosition"] = np.array([(number * 90.0, 10.0, 1.5) for number in range(4)])
+        file["SourcePosition"].attrs["Type"] = np.bytes_("spherical")
+        file["ListenerPosition"] = np.zeros((1, 3))
+        file["ListenerView"], file["ListenerUp"] = np.array([[1.0, 0, 0]]), np.array([[0, 0, 1.0]])
 
 
 def _sounds(folder, fs):
