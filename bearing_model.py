@@ -135,23 +135,24 @@ class Gather(nn.Module):
         self.query, self.key = nn.Linear(size, slots * KEY_SIZE), nn.Linear(size, POINTERS * KEY_SIZE)
         self.nearness = nn.Parameter(-0.3 * torch.arange(-REACH, REACH + 1).abs().float())
 
-    def forward(self, states, pointers, memory=None):
-        batch, count = states.shape[:2]
-        query = self.query(states).reshape(batch, -1, KEY_SIZE)  # (B, T·N, D)
+    def forward(self, states, pointers, count, memory=None):
+        # Flattened rather than reshaped to a batch size, and with T = count, which the ONNX export would freeze.
+        query = self.query(states).unflatten(2, (self.slots, KEY_SIZE)).flatten(1, 2)  # (B, T·N, D)
         key, pointers = self.key(states), pointers.flatten(2)
         if memory is not None:
             key = memory.extended((self, "key"), key, REACH, 1)
             pointers = memory.extended((self, "pointers"), pointers, REACH, 1)
-        key = key.reshape(batch, -1, KEY_SIZE)  # (B, T·P, D), with a Memory of the frames before as well
+        key = key.unflatten(2, (POINTERS, KEY_SIZE)).flatten(1, 2)  # (B, T·P, D), with a Memory of those before as well
         logits = query @ key.transpose(1, 2) * KEY_SIZE**-0.5  # (B, T·N, T·P)
-        frames = torch.arange(pointers.shape[1], device=states.device)
-        apart = frames - frames[pointers.shape[1] - count :].unsqueeze(1)  # (T, T)
+        known = count if memory is None else pointers.shape[1]
+        frames = torch.arange(known, device=states.device)
+        apart = frames - frames[known - count :].unsqueeze(1)  # (T, T)
         bias = self.nearness[apart.clamp(-REACH, REACH) + REACH]
         within = apart.abs() <= REACH if memory is None else (apart <= 0) & (apart >= -REACH)
         bias = torch.where(within, bias, FAR)
         bias = bias.repeat_interleave(self.slots, 0).repeat_interleave(POINTERS, 1)  # (T·N, T·P)
-        gathered = (logits + bias).softmax(-1) @ pointers.reshape(batch, -1, 3)  # (B, T·N, 3)
-        return gathered.reshape(batch, -1, self.slots, 3)
+        gathered = (logits + bias).softmax(-1) @ pointers.unflatten(2, (POINTERS, 3)).flatten(1, 2)  # (B, T·N, 3)
+        return gathered.unflatten(1, (-1, self.slots))
 
 
 def _head(size, config, out_size):
@@ -228,20 +229,21 @@ class BearingNet(nn.Module):
             pointers = self.pointers(features.float(), x.float())  # (B, T, P, 3)
         x = x.transpose(1, 2).flatten(2)  # (B, T, K·F')
         x = self.dropout(functional.relu(self.reduce(x)))
-        x = self.dropout(self._recurrent(torch.cat([x, pointers.flatten(2).to(x.dtype)], -1), memory))  # (B, T, H)
+        x = torch.cat([x, pointers.flatten(2).to(x.dtype)], -1)
+        x = self.dropout(self._recurrent(x, features.shape[0], memory))  # (B, T, H)
         with torch.autocast(x.device.type, enabled=False):
             x = x.float()
             correction = self.doa_head(x).unflatten(-1, (3, self.slots)).transpose(-1, -2)  # (B, T, N, 3)
-            doa = self.gather(x, pointers, memory) + correction
+            doa = self.gather(x, pointers, features.shape[2] // self.ratio, memory) + correction
             length = torch.sqrt(doa.square().sum(-1, keepdim=True) + 1e-6)
             logits = None if self.activity_head is None else self.activity_head(x)
             others = None if self.radius_head is None else {"radius": self._radius(x, length)}
         return Localization(doa / length, logits, others)
 
-    def _recurrent(self, x, memory):
-        # The first state is given, or the ONNX export would freeze its batch size.
+    def _recurrent(self, x, batch, memory):
+        # The first state is given, with the batch size of the input, or the ONNX export would freeze it.
         directions = 1 if self.causal else 2
-        state = x.new_zeros(directions * self.gru.num_layers, x.shape[0], self.gru.hidden_size)
+        state = x.new_zeros(directions * self.gru.num_layers, batch, self.gru.hidden_size)
         x, state = self.gru(x, state if memory is None else memory.get(self.gru, state))
         if self.causal:
             memory[self.gru] = state

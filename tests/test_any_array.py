@@ -124,28 +124,30 @@ def test_vectors_point_at_the_source_and_the_order_of_channels_does_not_matter(n
 def test_the_share_that_a_wave_explains_against_its_definition():
     """In float64, bin by bin, for a random field; bins that share a response are the only difference."""
     array, frequencies = KINDS["irregular5"], np.arange(513) * FS / 1024
-    centres = np.array([1000.0, 3000.0])
+    centres = np.array([300.0, 1000.0, 3000.0])
     steered = SteeredResponse(array, frequencies, centres)
     rng = np.random.default_rng(3)
     spectra = (rng.standard_normal((5, 4, 513)) + 1j * rng.standard_normal((5, 4, 513))).astype(np.complex64)
     for band, found in enumerate(steered(spectra)):
         expected, bins = 0, 0
-        for first, end in steered.chunks[band]:
-            middle = frequencies[first:end].mean()[None]
+        for chunk in steered.chunks[band]:
+            middle = frequencies[chunk].mean()[None]
             field = array.response(fibonacci_directions(300), middle)[..., 0]
             covariance = field @ field.conj().T
             covariance *= 5 / np.trace(covariance).real
             inverse = np.linalg.inv(covariance + NOISE * np.eye(5))
             a = array.response(steered.grid, middle)[..., 0]  # (M, G)
-            for k in range(first, end):
+            for k in range(513)[chunk]:
                 x = spectra[..., k].astype(complex)  # (M, B)
                 shares = np.abs(x.conj().T @ inverse @ a) ** 2
                 shares /= np.einsum("mg,mn,ng->g", a.conj(), inverse, a).real
                 expected = expected + shares / np.einsum("mb,mn,nb->b", x.conj(), inverse, x).real[:, None]
                 bins += 1
         np.testing.assert_allclose(found, expected / bins, atol=2e-5)
-    owners = [bin for parts in steered.chunks for first, end in parts for bin in range(first, end)]
-    assert owners == list(range(4, 513))  # each bin from 90 Hz on once
+    used = [k for parts in steered.chunks for chunk in parts for k in range(513)[chunk]]
+    assert used == sorted(set(used)) and len(used) <= 24 and used[0] == 4  # from 90 Hz on
+    small = SteeredResponse(array, frequencies, np.linspace(100, 12000, 300))  # narrow bands: each bin once
+    assert sorted({k for parts in small.chunks for chunk in parts for k in range(513)[chunk]}) == list(range(4, 513))
 
 
 def test_any_rotation_about_the_vertical_is_a_rotation_of_the_vectors():

@@ -1,8 +1,8 @@
 """How well one plane wave from each of a grid of directions explains the spectra of an array, band by band.
 
 With a(d) the response of the array to a wave from d and x the spectra of its channels in one bin, the share of the
-power that a wave from d explains is S(d) = |a(d)ᴴ Γ⁻¹ x|² / (a(d)ᴴ Γ⁻¹ a(d) · xᴴ Γ⁻¹ x), from 0 to 1. Γ is the coherence
-of a diffuse field at the array (reverberation is nearly diffuse) plus NOISE, for noise and errors of the capsules
+power that a wave from d explains is S(d) = |a(d)ᴴ Γ⁻¹ x|² / (a(d)ᴴ Γ⁻¹ a(d) · xᴴ Γ⁻¹ x), from 0 to 1. Γ is the
+coherence of a diffuse field at the array (reverberation is nearly diffuse) plus NOISE, for noise and errors of the capsules
 themselves. For one wave in Gaussian noise with covariance Γ, the likelihood of d falls with 1 - S(d). With Γ = 1, S is
 the steered response power with each bin normalised; delays, shadows of a sphere and directivity all count, so that
 capsules and ambisonics are treated alike. See van Trees, "Optimum Array Processing", 2002; SRP-PHAT: DiBiase 2000.
@@ -26,6 +26,7 @@ NOISE = 0.03  # of a capsule, relative to the diffuse field
 DIFFUSE = 300  # directions that the diffuse field is the mean of
 TURN = 0.06  # of a period: the most by which waves of two bins that share a response differ in phase
 LOWEST_HZ = 90.0  # bins below are not used, unless a band has no others
+MOST_BINS = 8  # of a band, evenly spaced; neighbouring bins hold much the same, as windows are short
 
 
 class SteeredResponse:
@@ -50,7 +51,7 @@ class SteeredResponse:
 
     @functools.cached_property
     def chunks(self):
-        """Of each band: first and last bin + 1 of neighbouring bins that share a response."""
+        """Of each band: slices of bins that share a response."""
         spacing = self.frequencies[1]
         together = max(1, int(2 * TURN / max(self.array.max_delay_s * spacing, 1e-9)))
         owner = np.abs(self.frequencies[:, None] - self.centres).argmin(1)
@@ -60,15 +61,16 @@ class SteeredResponse:
             bins = np.flatnonzero(owner == band)
             if not len(bins):
                 bins = np.array([round(min(max(centre, LOWEST_HZ) / spacing, len(self.frequencies) - 1))])
-            parts = np.array_split(bins, -(-len(bins) // together))
-            chunks.append([(int(part[0]), int(part[-1]) + 1) for part in parts])
+            step = -(-len(bins) // MOST_BINS)
+            parts = np.array_split(bins[::step], -(-len(bins) // together))
+            chunks.append([slice(int(part[0]), int(part[-1]) + 1, step) for part in parts if len(part)])
         return chunks
 
     @functools.cached_property
     def tables(self):
         """Γ^(-1/2) of each chunk (chunks, M, M), and the products of the whitened responses, a list of F
         (chunks·P, G)."""
-        middles = [self.frequencies[first:end].mean() for first, end in itertools.chain(*self.chunks)]
+        middles = [self.frequencies[bins].mean() for bins in itertools.chain(*self.chunks)]
         diffuse = self.array.response(fibonacci_directions(DIFFUSE), middles).transpose(2, 0, 1)  # (chunks, M, DIFFUSE)
         coherence = diffuse @ diffuse.conj().swapaxes(1, 2)
         coherence *= self.array.channels / np.einsum("cmm->c", coherence).real[:, None, None]
@@ -76,28 +78,29 @@ class SteeredResponse:
         whitener = vectors / np.sqrt(values)[:, None] @ vectors.conj().swapaxes(1, 2)
         steering = whitener @ self.array.response(self.grid, middles).transpose(2, 0, 1)  # (chunks, M, G)
         steering /= np.linalg.norm(steering, axis=1, keepdims=True)
-        products = self._products(steering).astype(np.float32)  # (chunks, P, G)
+        products = np.stack([self._products(one[..., None]).T for one in steering])  # (chunks, P, G)
         ends = np.cumsum([len(parts) for parts in self.chunks])[:-1]
         return whitener.astype(np.complex64), [np.concatenate(own) for own in np.split(products, ends)]
-
-    def _products(self, values):
-        """(..., M, n) complex → (..., P, n): powers, and √2 times the real and imaginary parts of pairs, whose inner
-        products are the |·|² of inner products."""
-        one, other = (values[..., index, :] for index in self.pairs)
-        pairs = np.sqrt(2).astype(values.real.dtype) * one * other.conj()
-        return np.concatenate([values.real**2 + values.imag**2, pairs.real, pairs.imag], -2)
 
     def __call__(self, spectra):
         """Spectra (M, B, K) complex64 → yields the S of each band, (B, G) float32."""
         whiteners, steering = self.tables
-        number, frames = 0, spectra.shape[1]
-        spectra = np.ascontiguousarray(spectra.transpose(0, 2, 1))  # (M, K, B)
+        number, (channels, frames, _) = 0, spectra.shape
         for parts, table in zip(self.chunks, steering):
-            rows = []
-            for first, end in parts:
-                white = whiteners[number] @ spectra[:, first:end].reshape(len(spectra), -1)  # (M, bins·B)
-                white /= np.maximum(np.sqrt((white.real**2 + white.imag**2).sum(0)), np.float32(1e-18))
-                rows.append(self._products(white).reshape(-1, end - first, frames).sum(1))  # (P, B)
-                number += 1
-            bins = sum(end - first for first, end in parts)
-            yield (np.concatenate(rows).T @ table) * np.float32(1 / bins)
+            rows, count = [], 0
+            for bins in parts:
+                white = whiteners[number] @ spectra[..., bins].reshape(channels, -1)  # (M, B·bins)
+                white *= 1 / np.maximum(np.sqrt((white.real**2 + white.imag**2).sum(0)), np.float32(1e-18))
+                rows.append(self._products(white.reshape(channels, frames, -1)))
+                number, count = number + 1, count + white.shape[1] // frames
+            found = np.concatenate(rows, 1) @ table
+            found *= np.float32(1 / count)
+            yield found
+
+    def _products(self, values):
+        """(M, B, n) complex → (B, P) float32, summed over n: powers, and √2 times the real and imaginary parts of the
+        products of pairs. Inner products of two of these are the |·|² of inner products."""
+        found = values.transpose(1, 0, 2) @ values.conj().transpose(1, 2, 0)  # (B, M, M)
+        pairs = found[:, *self.pairs] * np.float32(np.sqrt(2))
+        powers = np.diagonal(found, axis1=1, axis2=2).real
+        return np.concatenate([powers, pairs.real, pairs.imag], 1).astype(np.float32, copy=False)
