@@ -45,7 +45,7 @@ from doatools.spatial.horizontal import Height, at_horizon, with_diffuse_height
 from doatools.track.rotated import RotatedCopies
 from doatools.track.rows import TRACK_ROWS, TRACK_ROWS_WITH_RADIUS
 from doatools.track.summary import COLUMNS, Spectrogram
-from doatools.track.windows import Steps, Windows, merged
+from doatools.track.windows import Steps, Windows
 from doatools.train import checkpoint
 from doatools.types import ACTIVE_ABOVE, Predictions, Scaler
 

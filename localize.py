@@ -44,8 +44,8 @@ def build_parser():
                         help=f"activity probability above which a source is reported (default {ACTIVE_ABOVE})")
     parser.add_argument("--latency", type=float, metavar="S",
                         help="longest latency of a stream; a shorter one costs more computation (also for files)")
-    parser.add_argument("--pause", type=float, default=0.0, metavar="S", help="a source that is silent for up to S "
-                        "seconds keeps its track if it goes on in about the same direction (default 0; 2 suits talkers)")
+    parser.add_argument("--pause", type=float, default=0.0, metavar="S", help="a source that is silent for up to S seconds "
+                        "keeps its track if it goes on in about the same direction (2 suits talkers; default 0)")
     parser.add_argument("--fast", action="store_true",
                         help="no test-time rotation: up to four times faster, errors about a degree larger")
     parser.add_argument("--format", choices=FORMATS, default="csv", help="of the tracks: csv (lines of DCASE, which "

@@ -45,8 +45,8 @@ def build_parser():
                              "dealt to the folds one by one (a single room makes a test set); sources stay still "
                              "unless sim_moving is given")
     parser.add_argument("--fold", type=int, choices=range(1, 7), metavar="N",
-                        help="write only this fold, as a test set (1) or to validate (2); with --responses: put all rooms "
-                             "in this fold")
+                        help="write only this fold, as a test set (1) or to validate (2); with --responses: put all "
+                             "rooms in this fold")
     parser.add_argument("--foa-order", choices=("acn", "fuma"), default="acn",
                         help="of ambisonic responses: W, Y, Z, X with SN3D gains, or FuMa: W, X, Y, Z with W 3 dB "
                              "lower")

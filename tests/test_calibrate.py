@@ -59,6 +59,7 @@ def test_script_shifts_activity_and_radius(tiny_data, tmp_path, capsys, monkeypa
 
 def test_what_cannot_be_calibrated(tiny_data, tmp_path, capsys):
     assert calibrate.main([]) == 2 and "give a checkpoint" in capsys.readouterr().err
-    assert train_doanet.main(["1", "job", f"dataset_dir={tiny_data}", "max_audio_len_s=6", f"results_dir={tmp_path}"]) == 0
+    words = ["1", "job", f"dataset_dir={tiny_data}", "max_audio_len_s=6", f"results_dir={tmp_path}"]
+    assert train_doanet.main(words) == 0
     assert calibrate.main([str(tmp_path / "1_job" / "best.pt")]) == 2
     assert "nothing to calibrate here" in capsys.readouterr().err

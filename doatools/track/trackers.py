@@ -3,9 +3,9 @@
 The slots of a network may swap from frame to frame; tracking needs identities that do not. In every frame, living
 tracks and active slots are paired so that the sum of (gate - angle) over pairs within the gate is largest. An
 unpaired slot starts a track. An unpaired track survives as many frames in a row as it has been seen in before, but at
-most ``max_gap``, so that a stray prediction is soon forgotten and does not attract a source. With ``pause``, a track that
-was seen in LASTING frames or more may go on up to ``pause`` frames later, by a slot that starts no more than half the
-gate from where it was seen last; unlike a living track, it does not attract what is farther away. Where a track is
+most ``max_gap``, so that a stray prediction is soon forgotten and does not attract a source. With ``pause``, a track
+that was seen in LASTING frames or more may go on up to ``pause`` frames later, by a slot that starts no more than half
+the gate from where it was seen last; unlike a living track, it does not attract what is farther away. Where a track is
 expected depends on the tracker:
 
 off      there are no tracks: the slot is the identity for the whole recording
