@@ -59,13 +59,17 @@ def main(argv=None):
 def find_arrays(config, given):
     """The Arrays to mix: that of the Config if it was ``given``, else all known ones with recordings."""
     from doatools.spatial.arrays import find_array, known_arrays
+    if config.array.drawn:
+        raise UserError(f"array={config.data.array} stands for many arrays, one per recording; only recordings of one "
+                        "array can be mixed (mix_augment mixes each of them with itself)")
     if given:
         return [config.array]
     usual = getattr(READERS[config.data.format], "usual_array", None)  # where no folder is named after the array
     if usual:
         return [find_array(usual)]
     root = Path(config.data.dataset_dir)
-    return [find_array(name) for name in known_arrays() if (root / f"{name}_dev").is_dir()] or [config.array]
+    found = [find_array(name) for name in known_arrays() if (root / f"{name}_dev").is_dir()]
+    return [array for array in found if not array.drawn] or [config.array]
 
 
 def training_recordings(files, config):

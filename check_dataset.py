@@ -65,6 +65,10 @@ def find_arrays(dataset_dir, wanted):
     from doatools.spatial.arrays import find_array, known_arrays
     names = ("foa", "mic") if wanted == "both" else () if wanted is None else (wanted,)
     found = [find_array(name) for name in names or known_arrays()]
+    if names and found[0].drawn:
+        raise UserError(f"array={wanted} stands for many arrays, one per recording; here, recordings of one array are "
+                        "compared with their labels")
+    found = [array for array in found if not array.drawn]
     if not names:
         found = [array for array in found if (Path(dataset_dir) / f"{array.name}_dev").is_dir()]
     if not found:

@@ -9,7 +9,9 @@ import pytest
 import soundfile
 import torch
 
+import augment_files
 import batch_feature_extraction
+import check_dataset
 import evaluate_doanet
 import export_doanet
 import localize
@@ -80,7 +82,8 @@ def test_what_takes_one_array_is_refused_for_many(tmp_path, capsys):
             (batch_feature_extraction, ["1", "features=mic"], "features=steered"),
             (batch_feature_extraction, ["24", "format=tut2018"], "format=dcase can have"),
             (simulate_dataset, ["--format", "dcase2021"], "without --format"),
-            (simulate_dataset, ["--format", "locata"], "--format locata writes those of one")):
+            (simulate_dataset, ["--format", "locata"], "--format locata writes those of one"),
+            (check_dataset, [], "recordings of one array are"), (augment_files, [], "only recordings of one array")):
         assert script.main([*more, *words]) == 2
         err = capsys.readouterr().err
         assert "stands for many arrays" in err and says in err

@@ -61,8 +61,10 @@ def _candidate(ranges, name, rng):
     planar, rigid, directional = (rng.random() < ranges[share] for share in ("planar", "rigid", "directional"))
     if rigid:
         return _on_sphere(name, count, aperture / 2, planar, rng)
-    shape = (_ring, _anywhere) if planar else (_shell, _anywhere)
-    positions = shape[rng.integers(2)](count, planar, rng)
+    if rng.random() < 0.5:
+        positions = _ring(count, rng) if planar else _shell(count, rng)
+    else:
+        positions = _anywhere(count, planar, rng)
     positions += OFF_SHAPE * rng.uniform(-1, 1, positions.shape)  # of shapes that are about 1 across
     positions[:, 2] *= not planar
     positions -= positions.mean(0)
@@ -79,7 +81,7 @@ def _candidate(ranges, name, rng):
 
 def _on_sphere(name, count, radius, planar, rng):
     """Capsules on a rigid sphere, on its equator if ``planar``."""
-    positions = _ring(count, True, rng)[: count] if planar else _shell(count, False, rng)
+    positions = _ring(count, rng) if planar else _shell(count, rng)
     positions += OFF_SHAPE * rng.uniform(-1, 1, positions.shape)
     positions[:, 2] *= not planar
     positions /= np.maximum(np.linalg.norm(positions, axis=1, keepdims=True), 1e-9)
@@ -89,14 +91,14 @@ def _on_sphere(name, count, radius, planar, rng):
     return Array(name, "rigid", radius_m=round(radius, 5), capsules_deg=tuple(map(tuple, degrees.tolist())))
 
 
-def _ring(count, planar, rng):
-    """Capsules on a circle of diameter 1."""
+def _ring(count, rng):
+    """Capsules on a circle of diameter 1, in half of the arrays unevenly."""
     angles = 2 * np.pi * (np.arange(count) + rng.random() + 0.3 * rng.uniform(-1, 1, count) * (rng.random() < 0.5))
     angles /= count
     return 0.5 * np.stack([np.cos(angles), np.sin(angles), np.zeros(count)], -1)
 
 
-def _shell(count, planar, rng):
+def _shell(count, rng):
     """Capsules on a sphere of diameter 1, the farthest apart of several draws."""
     draws = rng.standard_normal((20, count, 3))
     draws /= 2 * np.linalg.norm(draws, axis=-1, keepdims=True)
@@ -114,10 +116,10 @@ def _anywhere(count, planar, rng):
 
 
 def _axes(positions, planar, rng):
-    """Where directional capsules point, (azimuth, elevation) each: outward or, upright arrays apart, one way."""
+    """Where directional capsules point, (azimuth, elevation) each: outward, or in a fifth of the arrays all one way."""
     outward = positions / np.maximum(np.linalg.norm(positions, axis=1, keepdims=True), 1e-9)
     axes = outward + 0.1 * rng.standard_normal(positions.shape)
-    if rng.random() < 0.2:  # all the same way, as capsules in the front of a device
+    if rng.random() < 0.2:
         axes = np.tile(rng.standard_normal(3), (len(positions), 1))
     axes[:, 2] *= not planar
     axes[np.linalg.norm(axes, axis=1) < 1e-6] = (1, 0, 0)

@@ -1,11 +1,15 @@
 """How well one plane wave from each of a grid of directions explains the spectra of an array, band by band.
 
 With a(d) the response of the array to a wave from d and x the spectra of its channels in one bin, the share of the
-power that a wave from d explains is S(d) = |a(d)ᴴ Γ⁻¹ x|² / (a(d)ᴴ Γ⁻¹ a(d) · xᴴ Γ⁻¹ x), from 0 to 1. Γ is the
-coherence of a diffuse field at the array (reverberation is nearly diffuse) plus NOISE, for noise and errors of the capsules
-themselves. For one wave in Gaussian noise with covariance Γ, the likelihood of d falls with 1 - S(d). With Γ = 1, S is
-the steered response power with each bin normalised; delays, shadows of a sphere and directivity all count, so that
-capsules and ambisonics are treated alike. See van Trees, "Optimum Array Processing", 2002; SRP-PHAT: DiBiase 2000.
+power that a wave from d explains is, from 0 to 1,
+
+    S(d) = |a(d)ᴴ Γ⁻¹ x|² / (a(d)ᴴ Γ⁻¹ a(d) · xᴴ Γ⁻¹ x)
+
+Γ is the coherence of a diffuse field at the array (reverberation is nearly diffuse) plus NOISE, for noise and errors of
+the capsules themselves. For one wave in Gaussian noise with covariance Γ, the likelihood of d falls with 1 - S(d). With
+Γ = 1, S is the steered response power with each bin normalised. Delays, shadows of a sphere and directivity all count,
+so that capsules and ambisonics are treated alike. See van Trees, "Optimum Array Processing", 2002; SRP-PHAT: DiBiase
+2000.
 
 As xᴴ and x appear in products only, S is linear in the products of pairs of channels: in each band, a matrix product of
 (frames, pairs) and (pairs, directions). Neighbouring bins of a band share a response, as far as waves of their
