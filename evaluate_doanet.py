@@ -91,11 +91,9 @@ def find_system(args, own_identities):
         from doatools.train.runs import choose
         path, overrides = choose(args.overrides, (".pt", ".onnx"))
         from evaluation import by_checkpoint, by_exported
-        if has_suffix(path, ".onnx"):
-            found, config = by_exported(path, overrides)
-            return path.stem, found, config, Path(config.run.results_dir) / f"evaluation_{path.stem}"
-        found, config = by_checkpoint(path, overrides)
-        return path.parent.name, found, config, path.parent
+        found, config = (by_exported if has_suffix(path, ".onnx") else by_checkpoint)(path, overrides)
+        name, out = place_of(path, config)
+        return name, found, config, out
     name = args.baseline or Path(args.predictions).resolve().name
     overrides = split_words(args.overrides)[1]
     from doanet_parameters import get_params
@@ -111,6 +109,16 @@ def find_system(args, own_identities):
         references = references_of_folder(args.references, args.predictions, args.frames, config.array)
         return name, by_csvs(args.predictions, references, tracker, config.array), config, out
     return name, by_folder(args.predictions, config, references_of_dataset(config), tracker), config, out
+
+
+def place_of(path, config):
+    """The name of a network, and the folder for its report: those of its run, or, of another file than the run's
+    best.pt, an own folder, so that reports of several files do not replace each other."""
+    run = path.resolve().parent
+    if path.name == "best.pt":
+        return run.name, path.parent
+    name = f"{run.name}_{path.stem}" if path.stem in ("best", "last") else path.stem
+    return name, Path(config.run.results_dir) / f"evaluation_{name}"
 
 
 def array_for(baseline):

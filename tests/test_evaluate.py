@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ import evaluate_doanet
 import export_doanet
 import train_doanet
 from cls_metric import all_figures, figures
+from doanet_parameters import get_params
 from doatools.data.dcase import write_dcase
 from doatools.report.breakdowns import break_down, closest_references, moving_events, paired_angles
 from doatools.types import Predictions, Result
@@ -62,6 +64,15 @@ def test_an_exported_network_scores_as_its_checkpoint(run, tmp_path, capsys, mon
     capsys.readouterr()
     assert evaluate_doanet.main([*again, "--threads", "0"]) == 2
     assert "--threads is a number from 1 on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("path, name, folder", [
+    ("r/1_a/best.pt", "1_a", "r/1_a"), ("r/1_a/best.onnx", "1_a_best", "results/evaluation_1_a_best"),
+    ("r/1_a/last.pt", "1_a_last", "results/evaluation_1_a_last"), ("m/foa.pt", "foa", "results/evaluation_foa")])
+def test_reports_of_several_files_do_not_replace_each_other(path, name, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found, out = evaluate_doanet.place_of(Path(path), get_params())
+    assert found == name and out.absolute() == tmp_path / folder
 
 
 def test_predictions_written_as_csvs_score_the_same(run, tmp_path, tiny_data):
