@@ -33,8 +33,9 @@ OF_PARTS = """\
 a minute, with labels and normalisation. second_core: extraction, once its process has started (memory of the first
 process only). batch_loading, training_step: 64 sequences of 5 s. inference: a minute; `localize` is how recordings are
 localized (batch norms folded, float32), the others are how validation and tests run. adrenaline, seldnet, cnn: 16
-chunks of 0.5 s. frame_scores: 60,000 frames of two slots. wav_to_tracks: a minute of FOA by task 1, without start-up
-and without test-time rotation (`--fast`)."""
+chunks of 0.5 s. frame_scores: 60,000 frames of two slots. simulation: a minute of FOA and MIC of one scene, with
+perfect rooms and sensors and with `--realistic`, two sources at once, or three, or one array of four capsules.
+wav_to_tracks: a minute of FOA by task 1, without start-up and without test-time rotation (`--fast`)."""
 OF_GROWTH = """\
 1, 2, 4 and 8 times as much of: two recordings of a minute; one recording of half a minute; 60,000 frames; 8 sequences.
 Memory: of extracting 10 s recordings, and of an epoch of training on 30 s recordings, 10 and 100 of them."""

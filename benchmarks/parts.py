@@ -60,6 +60,8 @@ PARTS = {
     "seldnet_step": Part("chunk_step", ("seldnet",)),
     "cnn_step": Part("chunk_step", ("cnn",)),
     "frame_scores": Part("frame_scores", threads=1, work={"ours": work.scoring()}),
+    "simulation": Part("simulation", sides=("perfect", "realistic", "three sources", "one array"), threads=1,
+                       repeats=1),
     "wav_to_tracks": Part("chain", threads=1, work={"ours": work.chain()}),
 }
 TIMES, COUNTS = ("1", "2", "4", "8"), ("10", "100")
@@ -87,6 +89,8 @@ BARS = (
     faster("seldnet_step", 2),
     faster("cnn_step", 2),
     Bar("scoring, million frames a second", 2, lambda s: 0.06 / s["frame_scores"]["ours"]),
+    Bar("realistic simulation by two processes, times real time", 40,
+        lambda s: 2 * 60 / s["simulation"]["realistic"]),
     Bar("WAV to tracks, times real time", 100, lambda s: 60 / s["wav_to_tracks"]["ours"]),
 )
 MEMORY_BAR = 1.10  # peak memory from 10 to 100 recordings

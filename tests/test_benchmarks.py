@@ -19,6 +19,7 @@ from benchmarks import (
     loss,
     page,
     run,
+    simulation,
     tune_baselines,
     work,
 )
@@ -148,6 +149,7 @@ def test_small_measurements_take_time_and_memory():
         assert 0 < taken["seconds"] < 10 and taken["peak_mib"] > 50
     for side in ("plain", "ours"):
         assert loading.measure(side, count=1, seconds=11.0, turns=1)["seconds"] > 0
+    assert simulation.measure("one array", count=1, seconds=2.0)["seconds"] > 0
     assert measure("32-true", batch=1)["seconds"] > 0
     assert growth.memory_of_extraction(1)["seconds"] > 0 and growth.memory_of_training(1, 5.0)["seconds"] > 0
     assert chunk_step.measure("ours", "cnn")["seconds"] > 0 and inference.measure("localize")["seconds"] > 0

@@ -14,17 +14,16 @@ around human talkers", NRC 2002). Not modelled: near field, scattering, a tail t
 K positions, I images, B bands, C channels; positions in m from the array.
 """
 
+import copy
 import functools
 from dataclasses import dataclass, fields
 
-import numba
 import numpy as np
 from scipy import fft
-from scipy.signal import oaconvolve
 
-from doatools.simulate import sensors
+from doatools.simulate import kernels, sensors
 from doatools.simulate.rooms import BLOCK, DECAY, FADE_S, HOP_S, PHASES, Renderer, Room, _sum
-from doatools.spatial.arrays import SPEED_OF_SOUND, foa_gains
+from doatools.spatial.arrays import SPEED_OF_SOUND
 from doatools.spatial.geometry import unit_vectors
 
 BANDS_HZ = (250.0, 1000.0, 4000.0)
@@ -32,6 +31,7 @@ TALKER = (0.25, 0.65, 0.95)  # d of a talker at BANDS_HZ
 TILTED_DEG = 20.0  # directional sources face up or down by up to this
 EARLY_MIXING = 3.0  # times sqrt(volume) ms
 EARLY_RANGE_S = (0.04, 0.06)
+POSITIONS_AT_ONCE = 4  # of a moving source: what fits the cache
 GUARD = 32  # samples before a response for the pre-ringing of its bands
 HUM_HZ = (50.0, 60.0)
 NOISE_PERIOD_S = 20.0  # noise from one side repeats after this
@@ -113,41 +113,15 @@ class Lattice:
     def images(self, position, early_s, axis=None):
         """Directions (I, 3), delays (I,) s after the direct sound, amplitudes (I, B) of a source at ``position`` (3,)
         that faces along ``axis`` (3,), None for one that radiates alike everywhere."""
-        paths = self.signs * (self.sensor + position) + self.shifts - self.sensor
-        squares = np.einsum("ij,ij->i", paths, paths)
-        own = np.linalg.norm(position)
-        near = squares < (own + SPEED_OF_SOUND * early_s) ** 2
-        paths, distances = paths[near], np.sqrt(squares[near])
-        delays = np.maximum(distances - own, 0) / SPEED_OF_SOUND
-        fade = np.cos(np.pi / 2 * np.clip(1 + (delays - early_s) / FADE_S, 0, 1))
-        amplitudes = self.gains[near] * (fade / distances)[:, None]
-        directions = paths / distances[:, None]
-        if axis is not None:
-            cosines = -np.einsum("ij,ij->i", directions, self.signs[near] * axis)  # images face mirrored ways
-            amplitudes *= talker_gains(cosines)
-        return directions, delays, amplitudes
+        talker = np.zeros(self.gains.shape[1]) if axis is None else np.array(TALKER)
+        return kernels.near_images(self.signs, self.shifts, self.gains, self.sensor, np.asarray(position, float),
+                                   np.zeros(3) if axis is None else np.asarray(axis, float), talker, early_s, FADE_S,
+                                   SPEED_OF_SOUND)
 
 
 def talker_gains(cosines):
     """Gains (..., B) of a directional source at ``cosines`` of the angle from its axis."""
     return 1 - np.multiply.outer(0.5 - 0.5 * np.asarray(cosines), TALKER)
-
-
-@numba.njit(cache=True, fastmath=True)
-def _scatter(output, starts, rows, shares, amplitudes, table):
-    """Add waves to ``output`` (C, B, n): table rows (C, I, 2) weighted by shares (C, I, 2) and amplitudes (I, B)."""
-    taps = table.shape[1]
-    for c in range(output.shape[0]):
-        for i in range(starts.shape[1]):
-            start, one, other = starts[c, i], rows[c, i, 0], rows[c, i, 1]
-            for b in range(output.shape[1]):
-                first, second = shares[c, i, 0] * amplitudes[i, b], shares[c, i, 1] * amplitudes[i, b]
-                if second == 0:
-                    for t in range(taps):
-                        output[c, b, start + t] += first * table[one, t]
-                else:
-                    for t in range(taps):
-                        output[c, b, start + t] += first * table[one, t] + second * table[other, t]
 
 
 # --- rendering -------------------------------------------------------------------------------------------------
@@ -157,78 +131,83 @@ class LiveRenderer(Renderer):
 
     def __init__(self, sensors_, fs, simulation=None):
         super().__init__([sensor.capsules for sensor in sensors_], fs)
-        self.sensors, self.simulation = tuple(sensors_), simulation
-        self.flat_tables = [table.reshape(-1, table.shape[-1]).astype(np.float32) for table in self.tables]
+        self.tables = [table.astype(np.float32) for table in self.tables]
         self.lead += GUARD
         self.hats_of_block = hats(np.fft.rfftfreq(BLOCK, 1 / fs))
+        self._place(sensors_, simulation)
+
+    def _place(self, sensors_, simulation):
+        self.sensors, self.simulation = tuple(sensors_), simulation
+        ends = np.cumsum([array.channels for array in self.arrays])
+        self.waves = [(slice(end - array.channels, end), table, array.kind == "rigid", *sensor.pattern,
+                       sensor.leads_s * self.fs * PHASES, GUARD + self._reach(array))
+                      for end, array, table, sensor in zip(ends, self.arrays, self.tables, self.sensors)]
+
+    def replaced(self, sensors_, simulation):
+        """The renderer of other sensors with the same capsules."""
+        other = copy.copy(self)
+        other._place(sensors_, simulation)
+        return other
 
     def source(self, room, dry, positions, rng):
         """See Renderer; directional sources face any way, which ``rng`` draws."""
         distance = np.linalg.norm(positions, axis=-1).mean()
-        dry = np.asarray(dry, np.float32)
+        dry = np.asarray(distance * dry, np.float32)
         axis = _facing(rng) if rng.random() < room.directivity else None
         tail = self.tail_response(room, distance, rng, axis)
         lattice = Lattice(room, SPEED_OF_SOUND * room.early_s + np.linalg.norm(positions, axis=-1).max())
-        spectra, length, size = self._early_spectra(room, lattice, positions, axis)
         if len(positions) == 1:
-            return distance * oaconvolve(dry[None], _sum(tail, fft.irfft(spectra[0], size)[:, :length]), axes=1)
-        early = self._crossfaded_spectra(dry, spectra, length, size)
-        return distance * _sum(early, oaconvolve(dry[None], tail, axes=1))
+            response = _sum(tail, self.early_response(lattice, positions[0], room.early_s, axis))
+            return kernels.convolved(dry[None], response[:, None])
+        return _sum(self._passing(lattice, dry, positions, room.early_s, axis),
+                    kernels.convolved(dry[None], tail[:, None]))
 
-    def _early_spectra(self, room, lattice, positions, axis):
-        """Spectra (C, F) of the early response at each position, its length and the size of the FFT."""
-        length = round(room.early_s * self.fs) + 2 * self.lead
-        hop = round(HOP_S * self.fs)
-        size = fft.next_fast_len(length + (2 * hop if len(positions) > 1 else GUARD), real=True)
+    def early_response(self, lattice, position, early_s, axis=None):
+        """Direct sound and early reflections (C, samples) of a source at ``position`` (3,)."""
+        length = self._early_length(early_s)
+        size = fft.next_fast_len(length + GUARD, real=True)
+        response = self.early_bands(*lattice.images(position, early_s, axis), length)
+        spectra = fft.rfft(response, size)[None]
         bands = hats(np.fft.rfftfreq(size, 1 / self.fs))
-        spectra = []
-        for position in positions:
-            response = self.early_bands(*lattice.images(position, room.early_s, axis), length)
-            spectra.append(np.einsum("cbf,bf->cf", fft.rfft(response, size), bands))
-        return spectra, length, size
+        summed = kernels.banded(spectra, bands, np.ones((1, len(bands[0])), np.complex64))
+        return fft.irfft(summed[0], size)[:, :length]
+
+    def _early_length(self, early_s):
+        return round(early_s * self.fs) + 2 * self.lead
 
     def early_bands(self, directions, delays, amplitudes, length):
         """Sum of plane waves: directions (I, 3), delays (I,) s, amplitudes (I, B) → (C, B, length) float32."""
-        amplitudes = np.ascontiguousarray(amplitudes, np.float32)
         output = np.zeros((self.channels, amplitudes.shape[1], length), np.float32)
-        first = 0
-        for sensor, table in zip(self.sensors, self.flat_tables):
-            own = output[first : first + sensor.capsules.channels]
-            _scatter(own, *self._placed(sensor.capsules, sensor.heard(directions), delays), amplitudes, table)
-            first += sensor.capsules.channels
+        self._add_waves(output, directions, delays, amplitudes)
         return output
 
-    def _placed(self, array, directions, delays):
-        """Where the waves begin (C, I) samples, and the rows of the table (C, I, 2) that they are mixed of by
-        shares."""
-        leads = directions @ array.positions.T / SPEED_OF_SOUND if array.kind == "free" else np.zeros((len(delays), 1))
-        steps = np.round((delays[:, None] - leads).T * self.fs * PHASES).astype(np.int64) + self._reach(array) * PHASES
-        starts, phase = steps // PHASES + GUARD, steps % PHASES
-        shape = array.channels, len(delays)
-        rows, shares = np.zeros((*shape, 2), np.int64), np.zeros((*shape, 2), np.float32)
-        rows[..., 0] = phase
-        if array.kind == "rigid":
-            angles = np.rad2deg(np.arccos(np.clip(array.capsules @ directions.T, -1, 1)))
-            lower = angles.astype(np.int64)
-            rows[..., 0], rows[..., 1] = lower * PHASES + phase, (lower + 1) * PHASES + phase
-            shares[..., 1] = angles - lower
-            shares[..., 0] = 1 - shares[..., 1]
-        else:
-            shares[..., 0] = (foa_gains(directions) if array.kind == "ambisonic" else array.gains(directions)).T
-        return np.ascontiguousarray(np.broadcast_to(starts, shape)), rows, shares
+    def _add_waves(self, output, directions, delays, amplitudes):
+        steps, amplitudes = delays * self.fs * PHASES, amplitudes.astype(np.float32)
+        for channels, *geometry in self.waves:
+            kernels.add_waves(output[channels], directions, steps, amplitudes, *geometry)
 
-    def _crossfaded_spectra(self, dry, spectra, length, size):
-        """``dry`` through the response of spectrum k around the time k·HOP_S, with overlapping Hann windows."""
-        hop = round(HOP_S * self.fs)
-        if (len(spectra) - 1) * hop < len(dry):
+    def _passing(self, lattice, dry, positions, early_s, axis):
+        """``dry`` through the early response of position k around the time k·HOP_S, with overlapping Hann windows."""
+        hop, length = round(HOP_S * self.fs), self._early_length(early_s)
+        if (len(positions) - 1) * hop < len(dry):
             raise ValueError("a moving source needs a position every HOP_S, to the end of its sound")
+        size = fft.next_fast_len(2 * hop + length, real=True)
+        bands = hats(np.fft.rfftfreq(size, 1 / self.fs))
         window = np.sin(np.pi * np.arange(2 * hop) / (2 * hop)).astype(np.float32) ** 2
-        padded = np.zeros((len(spectra) + 1) * hop, np.float32)
+        padded = np.zeros((len(positions) + 1) * hop, np.float32)
         padded[hop : hop + len(dry)] = dry
+        segments = np.lib.stride_tricks.sliding_window_view(padded, 2 * hop)[::hop]
         output = np.zeros((self.channels, len(padded) + size), np.float32)
-        for k, spectrum in enumerate(spectra):
-            segment = fft.rfft(padded[k * hop : (k + 2) * hop] * window, size)
-            output[:, k * hop : k * hop + size] += fft.irfft(segment * spectrum, size)
+        responses = np.empty((POSITIONS_AT_ONCE, self.channels, len(bands), length), np.float32)
+        for first in range(0, len(positions), POSITIONS_AT_ONCE):
+            some = positions[first : first + POSITIONS_AT_ONCE]
+            responses[: len(some)] = 0
+            for response, position in zip(responses, some):
+                self._add_waves(response, *lattice.images(position, early_s, axis))
+            factors = fft.rfft(segments[first : first + len(some)] * window, size)
+            spectra = kernels.banded(fft.rfft(responses[: len(some)], size), bands, factors)
+            for k, passed in enumerate(fft.irfft(spectra, size, overwrite_x=True), first):
+                output[:, k * hop : k * hop + size] += passed
         return output[:, hop : hop + len(dry) + length]
 
     def tail_response(self, room, distance, rng, axis=None):
@@ -251,16 +230,24 @@ class LiveRenderer(Renderer):
 
     def ambience(self, scene, samples, rng):
         """Diffuse noise; in a share of recordings, one of NOISES from its own direction joins it at -10 to +10 dB."""
-        diffuse = self.diffuse_noise(samples, rng, exponent=0.5)
+        total = self.diffuse_noise(samples, rng, exponent=0.5)
         if rng.random() >= scene.room.directional_noise:
-            return diffuse
+            return total
         noise, period = NOISES[rng.integers(len(NOISES))], min(samples, round(NOISE_PERIOD_S * self.fs))
-        spectrum = sum(fft.rfft(dry.astype(np.float32)) * fft.rfft(self._from_afar(scene.room, period, rng), period)
-                       for dry in noise(period, self.fs, rng))
-        directed = np.tile(fft.irfft(spectrum, period), -(-samples // period))[:, :samples]
+        sources = [(dry, self._from_afar(scene.room, period, rng)) for dry in noise(period, self.fs, rng)]
+        dry = np.stack([dry for dry, _ in sources]).astype(np.float32)
+        directed = _repeating(kernels.convolved(dry, _stacked([response for _, response in sources])), period)
         ratio = 10 ** (rng.uniform(-10, 10) / 20)
-        level = np.float32(ratio * np.sqrt(self.power(diffuse) / (self.power(directed) + 1e-20)))
-        return (diffuse + level * directed) / np.float32(np.sqrt(1 + ratio**2))
+        scale = 1 / np.sqrt(1 + ratio**2)
+        directed *= np.float32(scale * ratio * np.sqrt(self.power(total) / (self.power(directed) + 1e-20)))
+        total *= np.float32(scale)
+        for start in range(0, samples, period):
+            part = total[:, start : start + period]
+            part += directed[:, : part.shape[1]]
+        return total
+
+    def white(self, shape, rng):
+        return kernels.normals(rng, (*shape, 2)).view(np.complex64)[..., 0]
 
     def _from_afar(self, room, longest, rng):
         """The response (C, up to ``longest``) to a source as far as the room allows, in some direction near the
@@ -268,9 +255,9 @@ class LiveRenderer(Renderer):
         direction = unit_vectors(rng.uniform(-180, 180), rng.uniform(-20, 30))
         return self.source(room, np.ones(1), (direction * room.reach(direction))[None], rng)[:, :longest]
 
-    def power(self, signals):
+    def power(self, signals, where=slice(None)):
         """Mean power at the centre of the first array: of W, of W as encoded, or the mean of its capsules."""
-        first = signals[: self.sensors[0].capsules.channels]
+        first = signals[: self.sensors[0].capsules.channels, where]
         if self.sensors[0].capsules.kind == "ambisonic":
             return np.mean(first[0] ** 2)
         if self.sensors[0].nominal.kind == "ambisonic":
@@ -286,16 +273,30 @@ def renderer_of(arrays, fs, simulation, key):
     """The LiveRenderer of a scene: its sensors follow from the scene's key."""
     drawn = sensors.of_scene(arrays, simulation, fs, key)
     if not (simulation.position_mm or any(simulation.encoder_mm)):  # the same capsules in every scene
-        shared = _shared_renderer(tuple(arrays), fs)
-        renderer = object.__new__(LiveRenderer)
-        renderer.__dict__.update(shared.__dict__, sensors=tuple(drawn), simulation=simulation)
-        return renderer
+        return _shared_renderer(tuple(arrays), fs).replaced(drawn, simulation)
     return LiveRenderer(drawn, fs, simulation)
 
 
-@functools.cache
+@functools.lru_cache(maxsize=4)
 def _shared_renderer(arrays, fs):
     return LiveRenderer([sensors.Sensor(array, array) for array in arrays], fs)
+
+
+def _stacked(responses):
+    """Responses (C, any length) of M sources → (C, M, samples)."""
+    stacked = np.zeros((len(responses[0]), len(responses), max(one.shape[1] for one in responses)), np.float32)
+    for m, response in enumerate(responses):
+        stacked[:, m, : response.shape[1]] = response
+    return stacked
+
+
+def _repeating(signals, period):
+    """Signals (C, n) of sources that repeat after ``period`` samples: one period (C, period), with what went on."""
+    output = signals[:, :period].copy()
+    for start in range(period, signals.shape[1], period):
+        part = signals[:, start : start + period]
+        output[:, : part.shape[1]] += part
+    return output
 
 
 def _facing(rng):

@@ -7,6 +7,8 @@ follow from the other parameters alone. Whatever differs from these defaults is 
 from doatools.config.schema import SimulationConfig
 from doatools.errors import UserError
 
+VERSION = 2  # increased when the same realistic settings give other bytes
+
 # Parameters that only shape a scene; rooms.Renderer renders them as it is.
 COMPOSED = ("empty", "room_m", "offset", "distance_m")
 # Parameters that take frequency-dependent walls, directional sources or noise from one side (live_rooms).
@@ -43,10 +45,12 @@ def is_realistic(simulation):
 
 
 def notes(simulation):
-    """{flat name: value} of the parameters here that are not at their defaults, for the manifest."""
+    """{flat name: value} of the parameters here that are not at their defaults, for the manifest, with the version of
+    what renders them."""
     fields = differing(simulation, COMPOSED + ROOMS + CAPSULES + CHANNELS)
     values = {field: getattr(simulation, field) for field in fields}
-    return {f"sim_{field}": list(value) if isinstance(value, tuple) else value for field, value in values.items()}
+    noted = {f"sim_{field}": list(value) if isinstance(value, tuple) else value for field, value in values.items()}
+    return noted | ({"realism": VERSION} if is_realistic(simulation) else {})
 
 
 def refuse(simulation, fields, why):

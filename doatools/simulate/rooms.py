@@ -167,8 +167,7 @@ class Renderer:
         for first in range(0, frames, chunk):
             count = min(chunk, frames - first)
             shape = (len(frequencies), self.channels, count)
-            white = np.empty(shape, np.complex64)
-            white.real, white.imag = rng.standard_normal((2, *shape), dtype=np.float32)
+            white = self.white(shape, rng)
             if course is not None:
                 white *= course[:, None, first : first + count]
             shaped = (mixing @ white).transpose(1, 2, 0)  # (C, count, F)
@@ -179,13 +178,19 @@ class Renderer:
                 part += blocks[..., half : half + hop].reshape(self.channels, -1)
         return noise[:, hop : hop + samples]
 
+    def white(self, shape, rng):
+        """Complex normal noise of a ``shape``, with a variance of 2."""
+        white = np.empty(shape, np.complex64)
+        white.real, white.imag = rng.standard_normal((2, *shape), dtype=np.float32)
+        return white
+
     def ambience(self, scene, samples, rng):
         """Ambient noise of a scene (C, samples), of any level."""
         return self.diffuse_noise(samples, rng, exponent=0.5)
 
-    def power(self, signals):
-        """Mean power of ``signals`` (C, n), to which the level of the noise refers."""
-        return np.mean(signals[0] ** 2)
+    def power(self, signals, where=slice(None)):
+        """Mean power of ``signals`` (C, n), at the samples ``where``, to which the level of the noise refers."""
+        return np.mean(signals[0, where] ** 2)
 
     def recorded(self, scene, signals):
         """What ends up in the files, of ``signals`` (C, n) in the air."""

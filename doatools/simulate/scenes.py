@@ -236,8 +236,9 @@ def render(scene, sounds, renderer):
             _add_at(mix, renderer.source(scene.room, dry, positions, rng), onset - renderer.lead)
             active[onset : onset + len(dry)] = True
         noise = renderer.ambience(scene, mix.shape[1], _stream(AMBIENCE, *scene.key))
-        power = renderer.power(mix[:, active]) if active.any() else NOMINAL_RMS**2
-        mix += noise * np.float32(np.sqrt(power) * 10 ** (-scene.snr_db / 20))
+        power = renderer.power(mix, active) if active.any() else NOMINAL_RMS**2
+        noise *= np.float32(np.sqrt(power) * 10 ** (-scene.snr_db / 20))
+        mix += noise
         return renderer.recorded(scene, mix)
 
 

@@ -15,19 +15,19 @@ non-coincidence correction filters for soundfield microphones", AES Convention 1
 Signals are (channels, samples); C channels, M capsules, F bins. Phases follow exp(+iωt).
 """
 
+import functools
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import fft
-from scipy.signal import lfilter
 
+from doatools.simulate import kernels
 from doatools.spatial.arrays import SPEED_OF_SOUND, Array
 from doatools.spatial.geometry import azimuth_elevation, unit_vectors
 
 STREAM = 5  # purpose of a random stream, after those of scenes
 LEVEL = 0.03  # r.m.s. that self-noise refers to: scenes.NOMINAL_RMS
 TAPS = 512  # of the filters between capsules and channels
-BLOCK = 4096  # of the FFTs that apply them
 WINDY, GUST_S = 1 / 3, 0.7  # share of recordings with wind; time between the nodes of its level
 LARGEST_GAIN_DB = 12.0  # of a correction filter
 NODES_HZ = 125.0 * 2.0 ** np.arange(7)  # mismatches are drawn here and run smoothly between
@@ -52,18 +52,43 @@ class Sensor:
         """Directions (..., 3) in the room → in the array's axes."""
         return directions if self.stand is None else directions @ self.stand.T
 
+    @property
+    def pattern(self):
+        """(offsets (M,), slopes (M, 3)): the gain of a channel for a wave from direction d in the room is offset + d ·
+        slope; on a rigid sphere the slopes are the directions of the capsules."""
+        array = self.capsules
+        if array.kind == "rigid":
+            offsets, slopes = np.zeros(array.channels), array.capsules
+        else:
+            offsets = array.gains(np.zeros(3))
+            slopes = (array.gains(np.eye(3)) - offsets).T
+        return offsets, self._in_room(slopes)
+
+    @property
+    def leads_s(self):
+        """(M, 3): a wave from direction d in the room reaches a capsule in the free field d · lead before the
+        centre."""
+        array = self.capsules
+        places = array.positions if array.kind == "free" else np.zeros((array.channels, 3))
+        return self._in_room(places) / SPEED_OF_SOUND
+
+    def _in_room(self, vectors):
+        """Vectors (M, 3) in the array's axes → in those of the room."""
+        return np.ascontiguousarray(vectors if self.stand is None else vectors @ self.stand)
+
     def record(self, signals, fs, rng):
         """Signals at the capsules (M, n) → channels (C, n) float32, before the recorder's limits."""
-        if self.self_noise:
-            signals = signals + np.float32(self.self_noise) * rng.standard_normal(signals.shape, dtype=np.float32)
-        if self.wind:
-            signals = signals + np.float32(self.wind) * wind(signals.shape, fs, rng)
+        for level, noise in ((self.self_noise, kernels.normals), (self.wind, functools.partial(wind, fs=fs))):
+            if level:
+                noise = noise(rng, signals.shape)
+                noise *= np.float32(level)
+                noise += signals
+                signals = noise
         if self.filters is not None:
             signals = filtered(signals, self.filters)
         if self.low_cut_hz:
             pole = np.exp(-2 * np.pi * self.low_cut_hz / fs)
-            gain = np.float32((1 + pole) / 2)
-            signals = lfilter(np.array([gain, -gain]), np.array([1, -pole], np.float32), signals, axis=1)
+            signals = kernels.one_pole(signals, (1 + pole) / 2, -1.0, pole)
         return signals.astype(np.float32, copy=False)
 
 
@@ -91,16 +116,16 @@ def draw(array, simulation, fs, rng):
                   rotation(*angles) if simulation.stand_deg else None)
 
 
-def wind(shape, fs, rng):
+def wind(rng, shape, fs):
     """Wind at capsules (M, n), r.m.s. 1: turbulence, which capsules do not share, below a few hundred Hz, in gusts."""
-    corner = 2 * np.pi * rng.uniform(40, 150) / fs
-    pole = np.exp(-corner)
-    noise = rng.standard_normal(shape, dtype=np.float32)
+    pole = np.exp(-2 * np.pi * rng.uniform(40, 150) / fs)
+    noise = kernels.normals(rng, shape)
     for _ in range(2):
-        noise = lfilter(np.array([1 - pole], np.float32), np.array([1, -pole], np.float32), noise, axis=1)
+        noise = kernels.one_pole(noise, 1 - pole, 0.0, pole)
     gusts = np.exp(rng.normal(0, 0.7, max(2, round(shape[1] / fs / GUST_S) + 1)))
     noise *= np.interp(np.arange(shape[1]), np.linspace(0, shape[1], len(gusts)), gusts).astype(np.float32)
-    return noise / np.float32(np.sqrt(np.mean(noise**2)) + 1e-20)
+    noise /= np.float32(np.sqrt(np.mean(noise**2)) + 1e-20)
+    return noise
 
 
 def of_scene(arrays, simulation, fs, key):
@@ -180,19 +205,10 @@ def rotation(yaw, pitch, roll):
 
 
 def filtered(signals, filters):
-    """Signals (M, n) through filters (C, M, F) at the bins of TAPS, without delay → (C, n) float32, by overlap-add."""
+    """Signals (M, n) through filters (C, M, F) at the bins of TAPS, without delay → (C, n) float32."""
     taps = np.roll(fft.irfft(filters, TAPS), TAPS // 2, axis=-1) * np.hanning(TAPS + 1)[:-1]
-    transfer = fft.rfft(taps.astype(np.float32), BLOCK)  # (C, M, F')
-    step = BLOCK - TAPS
-    count = -(-signals.shape[1] // step)
-    blocks = np.pad(signals, ((0, 0), (0, count * step - signals.shape[1]))).reshape(len(signals), count, step)
-    spectra = fft.rfft(blocks.astype(np.float32, copy=False), BLOCK)  # (M, blocks, F')
-    output = np.zeros((len(filters), (count + 1) * step), np.float32)
-    for channel, row, used in zip(output, transfer, filters.any(axis=-1)):
-        pieces = fft.irfft(sum(spectra[m] * row[m] for m in np.flatnonzero(used)), BLOCK)  # (blocks, BLOCK)
-        channel[: count * step] = pieces[:, :step].ravel()
-        channel[step:].reshape(count, step)[:, :TAPS] += pieces[:, step:]
-    return output[:, TAPS // 2 : TAPS // 2 + signals.shape[1]]
+    late = kernels.convolved(signals.astype(np.float32, copy=False), taps.astype(np.float32))
+    return late[:, TAPS // 2 : TAPS // 2 + signals.shape[1]]
 
 
 def limited(channels, over_db, dc, rng):
@@ -201,8 +217,9 @@ def limited(channels, over_db, dc, rng):
 
     Peaks that would lie beyond full scale, by up to ``over_db``, are clipped.
     """
-    peak = np.abs(channels).max() + 1e-20
+    peak = max(channels.max(), -channels.min()) + 1e-20
     over = 10 ** (rng.uniform(-over_db, over_db) / 20)
     offsets = rng.uniform(-dc, dc, (len(channels), 1)).astype(np.float32)
-    gain = over / peak if over > 1 else min(1, 0.95 / peak)
-    return np.clip(channels * np.float32(gain) + offsets, -1, 1)
+    channels = channels * np.float32(over / peak if over > 1 else min(1, 0.95 / peak))
+    channels += offsets
+    return np.clip(channels, -1, 1, out=channels)

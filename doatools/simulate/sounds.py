@@ -5,6 +5,7 @@ pauses, because labels are active for the whole event. Each sound belongs to one
 voices in each fold, and files are divided among the folds.
 """
 
+import functools
 import hashlib
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -65,9 +66,11 @@ def _lowpass(signal, frequency, fs):
 
 def _arch(n, fs, attack_s, release_s):
     """Envelope (n,) that rises and falls smoothly."""
-    time = np.arange(n) / fs
-    rise, fall = np.clip(time / attack_s, 0, 1), np.clip((n / fs - time) / release_s, 0, 1)
-    return np.sin(np.pi / 2 * rise) ** 2 * np.sin(np.pi / 2 * fall) ** 2
+    time, envelope = np.arange(n) / fs, np.ones(n)
+    start, end = slice(int(attack_s * fs) + 2), slice(max(0, n - int(release_s * fs) - 2), None)
+    envelope[start] = np.sin(np.pi / 2 * np.clip(time[start] / attack_s, 0, 1)) ** 2
+    envelope[end] *= np.sin(np.pi / 2 * np.clip((n / fs - time[end]) / release_s, 0, 1)) ** 2
+    return envelope
 
 
 def _sequence(n, fs, hit, gap_s, rng, jitter=0.15):
@@ -87,7 +90,12 @@ def _struck(modes, decays_s, levels, n, fs, rng):
     # exp(pole·(256a + b)) is a product of two small tables
     coarse = np.exp(np.outer(np.arange(0, n, 256), poles)) * start
     ring = (coarse @ np.exp(np.outer(poles, np.arange(256)))).imag.ravel()[:n]
-    return ring + 0.5 * rng.standard_normal(n) * np.exp(-np.arange(n) / (0.004 * fs))
+    return ring + 0.5 * rng.standard_normal(n) * _strike(n, fs)
+
+
+@functools.lru_cache(maxsize=16)
+def _strike(n, fs):
+    return np.exp(-np.arange(n) / (0.004 * fs))
 
 
 # Formants in Hz, Peterson and Barney 1952
