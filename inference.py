@@ -109,7 +109,8 @@ class OnnxLocalizer:
             raise UserError("ONNX files need one more package: pip install onnxruntime") from None
         try:
             options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS") or 0)  # 0: one per core
+            threads = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]  # a list is of nested levels
+            options.intra_op_num_threads = int(threads) if threads.isdecimal() else 0  # one per core
             self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the exceptions of ONNX Runtime have no common base
             raise UserError(f"{path}: not a readable ONNX file ({str(error).splitlines()[0]})") from None

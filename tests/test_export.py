@@ -64,6 +64,12 @@ def test_predictions_are_those_of_torch_for_any_batch_and_length(params, tmp_pat
         assert expected.probability is None or np.abs(expected.probability - found.probability).max() < 1e-4
 
 
+@pytest.mark.parametrize("threads", ["", "2,1", "many"])
+def test_any_value_of_the_variable_of_openmp_is_read(threads, exported, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    assert load_localizer(exported[1]).predict(np.zeros((1, 7, 50, 64))).doa.shape == (1, 10, 2, 3)
+
+
 def test_the_file_holds_all_that_is_needed_to_use_it(exported):
     path, onnx = exported
     plain, ours = Localizer.from_checkpoint(path), load_localizer(onnx)
