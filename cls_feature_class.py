@@ -235,12 +235,14 @@ class SteeredFeatures(MelFeatures):
 
     With S(d), the share of the power that a wave from d explains (see doatools.spatial.steered), directions are
     weighted by (1 - S(d) + DOUBT)^-n, and their mean points at the source; it is the longer, the more one direction
-    stands out (the least weight is subtracted, so that it is 0 where all directions are alike). Two of these vectors, a
-    wide one (n = 6) and a narrow one (n = 16), are followed by the largest S. Nothing depends on the order of the
-    channels, and a rotated array with a rotated sound field has rotated vectors.
+    stands out (the least weight is subtracted, so that it is 0 where all directions are alike). The first vector
+    (n = 6) is that of a band alone. One frame and band hold few independent values, so that some direction explains
+    much by chance; the second vector (n = 24) follows from the mean of S over the bands up to AROUND away, and so does
+    the last channel, the largest S. Nothing depends on the order of the channels, and a rotated array with a rotated
+    sound field has rotated vectors.
     """
 
-    DOUBT = 0.1
+    DOUBT, AROUND = 0.1, 2
     channels, mel_channels, log_mels = 8, 8, 1
     vectors = (1, 4)
     equivariant = True
@@ -269,18 +271,33 @@ class SteeredFeatures(MelFeatures):
     def __call__(self, spectra, power, out):
         """Spectra (M, B, K) complex64, their power (M, B, K) float32 → out (8, B, F) float32."""
         self.to_bands(power.mean(0), out[0])
-        whole = self.sums[:, :3].sum(0) if self.array.planar else None  # else 0
-        for band, explained in enumerate(self.steered(spectra)):  # (B, G)
-            out[7, :, band] = explained.max(1)
-            ratio = np.float32(self.DOUBT) / np.maximum(np.float32(1 + self.DOUBT) - explained, np.float32(self.DOUBT))
-            square = ratio * ratio
-            fourth = square * square
-            eighth = fourth * fourth
-            for first, weights in zip(self.vectors, (fourth * square, eighth * eighth)):
-                found = weights @ self.sums  # (B, 4)
-                if whole is not None:
-                    found[:, :3] -= weights.min(1, keepdims=True) * whole
-                out[first : first + 3, :, band] = (found[:, :3] / found[:, 3:]).T
+        shares = list(self.steered(spectra))  # F times (B, G)
+        summed, count = sum(shares[: self.AROUND]), min(self.AROUND, len(shares))
+        for band, share in enumerate(shares):
+            if band + self.AROUND < len(shares):
+                summed, count = summed + shares[band + self.AROUND], count + 1
+            if band > self.AROUND:
+                summed, count = summed - shares[band - self.AROUND - 1], count - 1
+            fourth, eighth = self._weights(share)
+            self._point(fourth * np.sqrt(fourth), out[1:4, :, band])
+            mean = summed * np.float32(1 / count)
+            _, eighth = self._weights(mean)
+            self._point(eighth * eighth * eighth, out[4:7, :, band])
+            out[7, :, band] = mean.max(1)
+
+    def _weights(self, share):
+        """Weights of directions for S (B, G), relative to S = 1: n = 4 and n = 8."""
+        weights = np.float32(self.DOUBT) / np.maximum(np.float32(1 + self.DOUBT) - share, np.float32(self.DOUBT))
+        weights *= weights
+        weights *= weights
+        return weights, weights * weights
+
+    def _point(self, weights, out):
+        """Weights (B, G) → their vectors y, z, x, out (3, B)."""
+        found = weights @ self.sums  # (B, 4)
+        if self.array.planar:  # otherwise the directions of the grid add up to 0
+            found[:, :3] -= weights.min(1, keepdims=True) * self.sums[:, :3].sum(0)
+        out[:] = (found[:, :3] / found[:, 3:]).T
 
 
 class MagnitudePhase:

@@ -2,7 +2,8 @@
 
 Per array and feature set: the median angle between a label frame's summed vector and its single source (summed), and
 that of the longest fifth of the vectors of single bands and feature frames to the nearest source, with one source and
-with two (bands). Azimuths only for planar arrays. Each feature set is represented by its last triple of vectors.
+with two (bands). Label frames within QUIET_DB of the loudest one count. Azimuths only for planar arrays. Each feature
+set is represented by its last triple of vectors.
 
     python3 benchmarks/array_vectors.py [--arrays uma8,mic,...] [--scenes 2] [--seconds 8]
 """
@@ -24,6 +25,7 @@ from doatools.spatial import steered
 from doatools.spatial.arrays import find_array
 from doatools.spatial.geometry import angular_distance, unit_vectors
 
+QUIET_DB = 15.0
 # Title: (features, NOISE of the steered response).
 DESIGNS = {"gradient (features=vectors)": ("vectors", None),
            "steered, without the diffuse field": ("steered", 1e3),
@@ -69,9 +71,10 @@ def errors(config, audio, rows, sources):
     first, ratio, size = features.kind.vectors[-1], features.ratio, features.nb_bands
     found = features.as_channels(features.extract(audio.astype(np.float32)))[[first + 2, first, first + 1]]  # x, y, z
     found = found[:, : found.shape[1] // ratio * ratio].reshape(3, -1, ratio * size).transpose(1, 2, 0) * flat
+    power = (audio[: len(found) * ratio * features.hop] ** 2).reshape(len(found), -1).sum(1)
     summed, bands = [], []
-    for frame, vectors in enumerate(found):
-        own = rows[rows["frame"] == frame]
+    for frame in np.flatnonzero(power > 10 ** (-QUIET_DB / 10) * power.max()):
+        own, vectors = rows[rows["frame"] == frame], found[frame]
         if len(own) != sources:
             continue
         truth = unit_vectors(own["azimuth"], own["elevation"]) * flat

@@ -153,6 +153,25 @@ def test_the_share_that_a_wave_explains_against_its_definition():
     assert sorted({k for parts in small.chunks for chunk in parts for k in range(513)[chunk]}) == list(range(4, 513))
 
 
+@pytest.mark.parametrize("name", ["irregular5", "uma8"])
+def test_vectors_are_weighted_means_of_directions(name):
+    array, rng = KINDS[name], np.random.default_rng(4)
+    kind = build_features(get_params("24"), array).kind
+    spectra = (rng.standard_normal((array.channels, 3, 513)) + 1j * rng.standard_normal((array.channels, 3, 513)))
+    spectra = spectra.astype(np.complex64)
+    out = np.empty((8, 3, 64), np.float32)
+    kind(spectra, np.abs(spectra) ** 2, out)
+    shares, grid = np.stack(list(kind.steered(spectra))).astype(float), kind.steered.grid  # (F, B, G)
+    for band in (0, 1, 30, 62, 63):
+        near = shares[max(band - 2, 0) : band + 3].mean(0)
+        np.testing.assert_allclose(out[7, :, band], near.max(1), atol=1e-5)
+        for first, share, n in ((1, shares[band], 6), (4, near, 24)):
+            weights = (1.1 - share) ** -float(n)
+            lifted = weights - weights.min(1, keepdims=True) * array.planar
+            expected = lifted @ grid[:, [1, 2, 0]] / weights.sum(1, keepdims=True)
+            np.testing.assert_allclose(out[first : first + 3, :, band].T, expected, atol=2e-4)
+
+
 def test_any_rotation_about_the_vertical_is_a_rotation_of_the_vectors():
     """The array and the wave rotated by 72°, against AnyYaw; the grid of directions stays, which costs a little."""
     array, wave, angle = KINDS["irregular5"], unit_vectors(-20.0, 15.0), np.deg2rad(72)
