@@ -185,10 +185,10 @@ def _codes(frame):
         frame = frame.f_back
 
 
-def _stop_importing(*_):
-    """Ctrl-C before ``main`` runs: there is nothing to clean up, and an exception could end anywhere in an import."""
-    os.write(2, b"stopped\n")
-    os._exit(130)
+def _stop_importing(number, _):
+    """Before ``main`` runs, there is nothing to clean up, and an exception could end anywhere in an import."""
+    os.write(2, b"stopped\n" if number == signal.SIGINT else b"terminated\n")
+    os._exit(128 + number)
 
 
 def _leave(number, _):
@@ -203,4 +203,5 @@ def _is_script():
 
 
 if _is_script():
-    signal.signal(signal.SIGINT, _stop_importing)
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, _stop_importing)
