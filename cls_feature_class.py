@@ -309,7 +309,6 @@ class MagnitudePhase:
 
     mel_channels = log_mels = 0
     vectors = ()
-    equivariant = False
     normalised = False
     chunked = True
     offset = 0.0
@@ -370,6 +369,7 @@ class FeatureClass:
     kind : the feature set
     nb_feature_channels, nb_bands : int, C and F
     ratio : int, feature frames per label frame
+    equivariant : bool, whether, for any array, vectors follow any rotation about the vertical and nothing else changes
     """
 
     def __init__(self, config, array, name, sequence_length=0):
@@ -380,6 +380,7 @@ class FeatureClass:
         self.kind = FEATURES[name](config, array)
         self.n_fft, self.nb_bands, self.nb_feature_channels = self.kind.n_fft, self.kind.bands, self.kind.channels
         self.chunk = sequence_length * self.ratio if self.kind.chunked else 0
+        self.equivariant = getattr(self.kind, "equivariant", False)
         self.window = _hann(2 * self.hop)
 
     @property
@@ -436,7 +437,7 @@ class FeatureClass:
     def rotations(self):
         """Rotations that map the array onto itself, or that equivariant features follow, and have a ChannelMap
         (K, 3, 3), and their K ChannelMaps."""
-        candidates = axis_rotations().astype(float) if self.kind.equivariant else rotations_of(self.array)
+        candidates = axis_rotations().astype(float) if self.equivariant else rotations_of(self.array)
         pairs = [(rotation, self.kind.channel_map(rotation)) for rotation in candidates]
         rotations, maps = zip(*((rotation, one) for rotation, one in pairs if one is not None))
         return np.stack(rotations), list(maps)
@@ -562,7 +563,7 @@ class FeatureFiles:
         """From sums over the rows of the training recordings. Vectors that are equivariant keep their directions: their
         means are not subtracted, and x, y and z have one scale."""
         made = self.feature_class
-        for first in made.kind.vectors if made.kind.equivariant else ():
+        for first in made.kind.vectors if made.equivariant else ():
             own = slice(first * made.nb_bands, (first + 3) * made.nb_bands)
             total[own] = 0
             squares[own] = np.tile(squares[own].reshape(3, -1).mean(0), 3)

@@ -198,8 +198,9 @@ RIGID = {"kind": "rigid", "radius_m": 0.05, "capsules_deg": [[0, 0], [120, 10], 
     ({**FREE, "name": 8}, "key 'name' takes letters"),
     ({**FREE, "name": "../up"}, "key 'name' takes letters"),
     ({**FREE, "name": "mic"}, "key 'name': arrays/mic.yaml is another array of the name 'mic'"),
-    ({"positions_m": RING}, "key 'kind' is one of ambisonic, free, rigid, not None"),
-    ({**FREE, "kind": "ridgid"}, "key 'kind' is one of ambisonic, free, rigid, not 'ridgid'. Did you mean 'rigid'?"),
+    ({"positions_m": RING}, "key 'kind' is one of ambisonic, free, rigid, drawn, not None"),
+    ({**FREE, "kind": "ridgid"}, "key 'kind' is one of ambisonic, free, rigid, drawn, not 'ridgid'. Did "
+     "you mean 'rigid'?"),
     ({"kind": "ambisonic", "positions_m": RING}, "key 'positions_m' has no meaning for kind: ambisonic"),
     ({**FREE, "radius_m": 0.04}, "key 'radius_m' has no meaning for kind: free"),
     ({"kind": "free"}, "key 'positions_m' takes one [x, y, z] in metres per capsule"),
@@ -254,7 +255,7 @@ def test_files_that_are_no_arrays(text, message, tmp_path):
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    known = r"unknown array 'uma'\. Did you mean 'uma8'\? Known: eigenmike, foa, matrix_creator, mic"
+    known = r"unknown array 'uma'\. Did you mean 'uma8'\? Known: cube8, drawn, eigenmike, foa, "
     with pytest.raises(UserError, match=known):
         find_array("uma")
     with pytest.raises(UserError, match=r"unknown array '\.\./mic'"):

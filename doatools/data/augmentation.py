@@ -151,7 +151,7 @@ def build_augmentation(config, features, scaler):
     if (wanted.spec_augment or wanted.level_augment_db) and not features.kind.mel_channels:
         raise UserError(f"spec_augment and level_augment_db change log-mel bands; features={features.name} have none")
     kind, rotations, maps, any_yaw = features.kind, None, None, None
-    if wanted.rotation_augment and kind.equivariant:
+    if wanted.rotation_augment and features.equivariant:
         upside_down = not (features.array.planar or features.array.drawn)  # drawn arrays may be planar
         any_yaw = AnyYaw(kind.vectors, scaler.mean, scaler.scale, kind.channels, upside_down)
     elif wanted.rotation_augment:
