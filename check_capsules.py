@@ -84,7 +84,7 @@ def report(array, stated, answers):
     if len(answers) > LISTED:
         lines.append(f"and {len(answers) - LISTED} more")
     if len(answers) > 1:
-        lines.append("these explain the recordings about equally well: the first ones assume least; a recording from "
+        lines.append("these explain the recordings about equally well; the first ones assume least. A recording from "
                      "another direction (add --source) may decide between them")
     return "\n".join(lines)
 

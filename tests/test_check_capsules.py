@@ -48,6 +48,7 @@ def test_what_was_done_to_the_channels_and_the_array_is_found(rendered, name):
     _, answers = permutations.explain(measured(rendered[name], array), rotated, array)
     found = [answer.yaw for answer in answers if answer.in_order and not answer.upside_down]
     assert len(found) == 1 and abs(found[0] - 40) <= 6
+    assert len(answers) == 1  # the symmetries of the ring and of the tetrahedron are no other answers
 
 
 def test_expected_times_are_those_of_plane_waves():

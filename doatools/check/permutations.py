@@ -27,6 +27,8 @@ STEP_DEG = 1
 LISTED = 6  # answers that are reported
 AS_GOOD = 1.25  # an answer whose misfit is below this times the least one explains a recording as well
 RESOLUTION_S = 4e-6  # of measured times
+SAME_PLACE = 0.05  # of the aperture
+FLIP = np.array([1, -1, -1])  # upside down
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,19 @@ def explain(arrivals, angles, array):
     answers = [*dict.fromkeys([stated, *found.values()])]
     least = min(answer.misfit for answer in answers)
     good = [answer for answer in answers if answer.misfit <= AS_GOOD * least + RESOLUTION_S]
-    return stated, sorted(good, key=lambda answer: (answer.effort, answer.misfit))
+    return stated, _distinct(sorted(good, key=lambda answer: (answer.effort, answer.misfit)), array)
+
+
+def _distinct(answers, array):
+    """Answers without those that put each channel where an earlier one does, as symmetries of an array allow."""
+    kept, places = [], []
+    for answer in answers:
+        own = _seen(array.positions[list(answer.capsules)] * FLIP ** answer.upside_down, -answer.yaw, False)
+        own = own - own.mean(0)
+        if all(np.linalg.norm(own - other, axis=1).max() > SAME_PLACE * array.aperture_m for other in places):
+            kept.append(answer)
+            places.append(own)
+    return kept
 
 
 def _better(one, other):
@@ -120,4 +134,4 @@ def _seen(directions, yaw, upside_down):
     angle = np.deg2rad(-yaw)
     rotation = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
     seen = directions @ rotation.T
-    return seen * np.array([1, -1, -1]) if upside_down else seen
+    return seen * FLIP if upside_down else seen
