@@ -208,9 +208,11 @@ def short_sofa(folder, shape=None, **more):
     (lambda folder: os.mkfifo(folder / "bad.sofa"), "bad.sofa is not a regular file"),
     (lambda folder: short_sofa(folder, Data_IR=(np.zeros(3), "")), "not that of a SOFA file of impulse responses"),
     (lambda folder: short_sofa(folder, Data_SamplingRate=([b"x"], "")), "not that of a SOFA file"),
-    (lambda folder: short_sofa(folder, Data_SamplingRate=([np.nan], "")), "its sample rate is nan Hz"),
-    (lambda folder: short_sofa(folder, Data_Delay=([[np.nan] * 4], "")), "'Data.Delay' holds more than delays"),
-    (lambda folder: short_sofa(folder, SourcePosition=(np.full((4, 3), np.nan), "")), "state no direction"),
+    (lambda folder: short_sofa(folder, Data_SamplingRate=([0.0], "")), "its sample rate is 0 Hz"),
+    (lambda folder: short_sofa(folder, Data_Delay=([[1e9, 0, 0, 0]], "")), "'Data.Delay' holds more than delays"),
+    (lambda folder: short_sofa(folder, ListenerView=([[np.inf, 0, 0]], "")), "'ListenerView' does not hold finite"),
+    (lambda folder: short_sofa(folder, ListenerView=(np.zeros((1, 3)), "")), "state no orientation"),
+    (lambda folder: short_sofa(folder, SourcePosition=(np.zeros((0, 3)), "")), "'SourcePosition' does not hold finite"),
     (lambda folder: short_sofa(folder, shape=(10**9, 4, 10**6)), "'Data.IR' states 3.* bytes, more than the file"),
 ])
 def test_damaged_folders_are_refused_in_one_line(tmp_path, spoil, told):

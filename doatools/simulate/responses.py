@@ -236,7 +236,7 @@ def _of_sofa(file, array, foa_order, path):
     stored = file["Data.IR"]
     if stored.nbytes > MOST_COMPRESSED * stored.id.get_storage_size():
         raise UserError(f"{path}: 'Data.IR' states {stored.nbytes} bytes, more than the file holds")
-    impulses, rate = stored[()], float(np.ravel(file["Data.SamplingRate"][()])[0])
+    impulses, rate = _numbers(file, "Data.IR"), float(np.ravel(_numbers(file, "Data.SamplingRate"))[0])
     if impulses.ndim == 4:  # (M, R, N, E) or, of older files, (M, R, E, N): each emitter is a source
         impulses = impulses if impulses.shape[3] == len(file["EmitterPosition"]) else impulses.swapaxes(2, 3)
         impulses = impulses.transpose(0, 3, 1, 2)  # (M, E, R, N)
@@ -245,7 +245,7 @@ def _of_sofa(file, array, foa_order, path):
     measurements, emitters = impulses.shape[:2]
     vectors = _sofa_directions(file, measurements, emitters).reshape(-1, 3)
     distances = np.linalg.norm(vectors, axis=1)
-    if not len(distances) or not (distances >= 1e-6).all():  # nor is NaN
+    if distances.min() < 1e-6:
         raise UserError(f"{path}: a source is at the listener's place; SourcePosition and ListenerPosition state no "
                         "direction")
     harmonic = _kind(file, "ReceiverPosition").startswith("spherical harmonic")
@@ -253,9 +253,9 @@ def _of_sofa(file, array, foa_order, path):
         raise UserError(f"{path} holds ambisonics (spherical harmonics); array '{array.name}' is {array.describe()}")
     if array.kind != "ambisonic":
         _check_receivers(file, array, path)
-    delays = np.broadcast_to(np.reshape(file["Data.Delay"][()], (-1, *file["Data.Delay"].shape[1:]))
+    delays = np.broadcast_to(np.reshape(_numbers(file, "Data.Delay"), (-1, *file["Data.Delay"].shape[1:]))
                              if "Data.Delay" in file else np.zeros((1, 1)), _delay_shape(file, impulses))
-    if not np.ptp(delays) <= HIGHEST_RATE:  # nor is NaN
+    if np.ptp(delays) > HIGHEST_RATE:
         raise UserError(f"{path}: 'Data.Delay' holds more than delays in samples")
     responses = []
     for number, response in enumerate(impulses.reshape(-1, *impulses.shape[2:]).astype(np.float32)):
@@ -264,6 +264,14 @@ def _of_sofa(file, array, foa_order, path):
             response = response[:4] / np.sqrt(np.array([[1], [3], [3], [3]], np.float32))
         responses.append(_as_array(response, array, "acn" if harmonic else foa_order, path))
     return vectors / distances[:, None], distances, responses, rate
+
+
+def _numbers(file, name):
+    """A variable as floats; ValueError unless it holds finite numbers."""
+    values = np.asarray(file[name][()])
+    if not values.size or values.dtype.kind not in "iuf" or not np.isfinite(values).all():
+        raise ValueError(f"'{name}' does not hold finite numbers")
+    return values.astype(float, copy=False)
 
 
 def _delay_shape(file, impulses):
@@ -290,7 +298,7 @@ def _kind(file, name):
 
 def _cartesian(file, name, count):
     """Positions ``name`` as (count, 3) m."""
-    values = np.asarray(file[name][()], float)
+    values = _numbers(file, name)
     values = values[..., 0] if values.ndim == 3 else values
     if _kind(file, name) == "spherical":
         values = values[:, 2:] * unit_vectors(values[:, 0], values[:, 1])
@@ -307,9 +315,10 @@ def _sofa_directions(file, measurements, emitters):
         return np.broadcast_to(vectors, (measurements, emitters, 3))
     view = _cartesian(file, "ListenerView", measurements)
     up = _cartesian(file, "ListenerUp", measurements) if "ListenerUp" in file else np.array([[0, 0, 1.0]])
-    front = view / np.linalg.norm(view, axis=1, keepdims=True)
-    left = np.cross(np.broadcast_to(up, front.shape), front)
-    left /= np.linalg.norm(left, axis=1, keepdims=True)
+    left = np.cross(np.broadcast_to(up, view.shape), view)
+    if not np.linalg.norm(left, axis=1).min() > 1e-6:
+        raise ValueError("'ListenerView' and 'ListenerUp' state no orientation")
+    front, left = (one / np.linalg.norm(one, axis=1, keepdims=True) for one in (view, left))
     axes = np.stack([front, left, np.cross(front, left)], axis=1)  # (M, 3 axes, 3)
     return np.einsum("mij,mej->mei", axes, np.broadcast_to(vectors, (measurements, emitters, 3)))
 
