@@ -25,6 +25,7 @@ from doatools.data.augmentation import AnyYaw
 from doatools.data.dcase import read_dcase
 from doatools.data.readers import recordings_for
 from doatools.errors import UserError
+from doatools.registry import BASELINES
 from doatools.spatial import drawn
 from doatools.spatial.arrays import FOLDER, Array, fibonacci_directions, find_array, known_arrays
 from doatools.spatial.geometry import angular_distance, unit_vectors
@@ -197,6 +198,16 @@ def test_drawn_rotations_keep_the_vertical_and_reflect():
     assert {tuple(one) for one in np.sign(matrices[:, 2, 2:])} == {(1,), (-1,)}
     assert {round(np.linalg.det(one[:2, :2])) for one in matrices} == {1, -1}
     assert all(upright.draw(np.random.default_rng(k))[2, 2] == 1 for k in range(20))
+
+
+@pytest.mark.parametrize("kind", ["srp", "music"])
+@pytest.mark.parametrize("name", ["cube8", "irregular5", "uma8"])
+def test_baselines_find_a_wave_with_any_array(name, kind):
+    array, wave = KINDS[name], unit_vectors(50.0, 25.0)
+    audio = plane_wave(array, wave, 0.4)
+    audio[: FS // 5] *= 0.01  # a noise floor
+    doa, active = BASELINES[kind](array, FS, 0.1)(audio, 2)
+    assert angular_distance(doa[3, 0], wave) < 3 and active[3].tolist() == [True, False]
 
 
 # --- recordings and a network ----------------------------------------------------------------------------------
