@@ -236,8 +236,8 @@ class SteeredFeatures(MelFeatures):
     With S(d), the share of the power that a wave from d explains (see doatools.spatial.steered), directions are
     weighted by (1 - S(d) + DOUBT)^-n, and their mean points at the source; it is the longer, the more one direction
     stands out (the least weight is subtracted, so that it is 0 where all directions are alike). The first vector
-    (n = 6) is that of a band alone. One frame and band hold few independent values, so that some direction explains
-    much by chance; the second vector (n = 24) follows from the mean of S over the bands up to AROUND away, and so does
+    (n = 8) is that of a band alone. One frame and band hold few independent values, so that some direction explains
+    much by chance; the second vector (n = 32) follows from the mean of S over the bands up to AROUND away, and so does
     the last channel, the largest S. Nothing depends on the order of the channels, and a rotated array with a rotated
     sound field has rotated vectors.
     """
@@ -278,19 +278,18 @@ class SteeredFeatures(MelFeatures):
                 summed, count = summed + shares[band + self.AROUND], count + 1
             if band > self.AROUND:
                 summed, count = summed - shares[band - self.AROUND - 1], count - 1
-            fourth, eighth = self._weights(share)
-            self._point(fourth * np.sqrt(fourth), out[1:4, :, band])
             mean = summed * np.float32(1 / count)
-            _, eighth = self._weights(mean)
-            self._point(eighth * eighth * eighth, out[4:7, :, band])
             out[7, :, band] = mean.max(1)
+            self._point(self._weights(share, 3), out[1:4, :, band])
+            self._point(self._weights(mean, 5), out[4:7, :, band])
 
-    def _weights(self, share):
-        """Weights of directions for S (B, G), relative to S = 1: n = 4 and n = 8."""
-        weights = np.float32(self.DOUBT) / np.maximum(np.float32(1 + self.DOUBT) - share, np.float32(self.DOUBT))
-        weights *= weights
-        weights *= weights
-        return weights, weights * weights
+    def _weights(self, share, squarings):
+        """Weights of directions for S (B, G), relative to S = 1; n is 2 to the power of ``squarings``."""
+        weights = np.float32(1 + self.DOUBT) - share
+        np.divide(np.float32(self.DOUBT), weights, out=weights)
+        for _ in range(squarings):
+            np.multiply(weights, weights, out=weights)
+        return weights
 
     def _point(self, weights, out):
         """Weights (B, G) → their vectors y, z, x, out (3, B)."""

@@ -166,7 +166,7 @@ def test_vectors_are_weighted_means_of_directions(name):
     for band in (0, 1, 30, 62, 63):
         near = shares[max(band - 2, 0) : band + 3].mean(0)
         np.testing.assert_allclose(out[7, :, band], near.max(1), atol=1e-5)
-        for first, share, n in ((1, shares[band], 6), (4, near, 24)):
+        for first, share, n in ((1, shares[band], 8), (4, near, 32)):
             weights = (1.1 - share) ** -float(n)
             lifted = weights - weights.min(1, keepdims=True) * array.planar
             expected = lifted @ grid[:, [1, 2, 0]] / weights.sum(1, keepdims=True)
