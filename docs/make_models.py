@@ -109,7 +109,7 @@ def _scored(path, folder, fold):
         moving.update(result.doa, result.active & frames[:, None], result.ref_doa,
                       np.where(frames[:, None], result.ref_id, -1), result.pred_id)
     errors, radii = errors_and_radii(results)
-    ratios = errors / np.maximum(radii, 1e-6)
+    ratios, radii = (values[np.isfinite(radii)] for values in (errors / np.maximum(radii, 1e-6), radii))
     return {
         "figures": {name: list(interval) for name, interval in found["figures"].items()},
         "parts": {f"{name}: {part}": {key: list(interval) for key, interval in values["figures"].items()}
@@ -155,7 +155,8 @@ def as_result(reference, rows):
     place = rows["frame"], slot
     doa[place] = unit_vectors(np.rint(rows["azimuth"]), np.rint(rows["elevation"]))
     identity[place] = rows["track"]
-    radius[place] = rows["radius"]
+    if "radius" in rows.dtype.names:
+        radius[place] = rows["radius"]
     active = (identity >= 0).astype(float)
     return reference.replaced(predictions=Predictions(doa, active, {"radius": radius}), pred_id=identity)
 
@@ -175,8 +176,8 @@ def table(scores, models, rooms):
             own = scores[model, name]
             title = SETS[name][0] if name in SETS else f"measured room {name}, SNR 25 dB"
             cells = [f"{format_score(key, own['figures'][key][0])} ± {own['figures'][key][1]:.1f}" for key in FIGURES]
-            rows.append(f"| {MODELS[model]} | {title} | {' | '.join(cells)} | {own['HOTA of moving sources']:.1f}% | "
-                        f"{100 * own['covered']:.0f}% | {own['radius']:.1f}° |")
+            radius = "| – | – |" if own["radius"] is None else f"| {100 * own['covered']:.0f}% | {own['radius']:.1f}° |"
+            rows.append(f"| {MODELS[model]} | {title} | {' | '.join(cells)} | {own['HOTA of moving sources']:.1f}% {radius}")
         rows.append(f"| {MODELS[model]} | no source: noise, hum, babble, wind | "
                     f"{100 * scores[model, EMPTY]['without a track']:.0f}% of minutes without a track" + " |" * 8)
     return rows
