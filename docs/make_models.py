@@ -177,7 +177,8 @@ def table(scores, models, rooms):
             title = SETS[name][0] if name in SETS else f"measured room {name}, SNR 25 dB"
             cells = [f"{format_score(key, own['figures'][key][0])} ± {own['figures'][key][1]:.1f}" for key in FIGURES]
             radius = "| – | – |" if own["radius"] is None else f"| {100 * own['covered']:.0f}% | {own['radius']:.1f}° |"
-            rows.append(f"| {MODELS[model]} | {title} | {' | '.join(cells)} | {own['HOTA of moving sources']:.1f}% {radius}")
+            moving = f"{own['HOTA of moving sources']:.1f}%"
+            rows.append(f"| {MODELS[model]} | {title} | {' | '.join(cells)} | {moving} {radius}")
         rows.append(f"| {MODELS[model]} | no source: noise, hum, babble, wind | "
                     f"{100 * scores[model, EMPTY]['without a track']:.0f}% of minutes without a track" + " |" * 8)
     return rows
