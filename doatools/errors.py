@@ -164,18 +164,22 @@ def _interrupt(kind, status, text):
         codes = list(_codes(frame))
         if any(code.co_filename == "<frozen importlib._bootstrap>" for code in codes):
             end()
-        if any(code.co_name in CALLBACKS for code in codes):
-            again = threading.Timer(0.02, os.kill, (os.getpid(), number))
-            again.daemon = True
-            again.start()
-            return
         if not _ending:
-            _ending.append(threading.Timer(END_S, end))
-            _ending[0].daemon = True
-            _ending[0].start()
+            _ending.append(_after(END_S, end))
+        if any(code.co_name in CALLBACKS for code in codes):
+            _after(0.02, os.kill, os.getpid(), number)
+            return
         raise kind
 
     return handler
+
+
+def _after(seconds, function, *words):
+    """A running timer that does not keep the process alive."""
+    timer = threading.Timer(seconds, function, words)
+    timer.daemon = True
+    timer.start()
+    return timer
 
 
 def _codes(frame):

@@ -100,8 +100,11 @@ def test_a_stop_waits_for_callbacks_to_return():
     assert (done.stdout, done.stderr) == ("passed\nraised\n", "")
 
 
-@pytest.mark.parametrize("where", ["lost", "import lost"])
-def test_a_stop_that_a_library_loses_ends_the_process_all_the_same(where, tmp_path):
+LOST = "exec(open('lost.py').read())"
+
+
+@pytest.mark.parametrize("run", [LOST, "import lost", f"def __del__():\n    {LOST}\n__del__()"])
+def test_a_stop_that_a_library_loses_ends_the_process_all_the_same(run, tmp_path):
     (tmp_path / "lost.py").write_text("import signal, time\n"
                                       "try:\n    signal.raise_signal(signal.SIGINT)\nexcept BaseException:\n    pass\n"
                                       "time.sleep(60)\n")
@@ -109,7 +112,7 @@ def test_a_stop_that_a_library_loses_ends_the_process_all_the_same(where, tmp_pa
     program = ("import runpy, signal, sys; from doatools import errors\n"
                "errors.END_S = 0.2; errors.UNFINISHED.add('half'); sys.path.insert(0, '.')\n"
                "signal.signal(signal.SIGINT, errors._interrupt(KeyboardInterrupt, 130, 'stopped'))\n"
-               + ("import lost" if where != "lost" else "exec(open('lost.py').read())"))
+               + run)
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=ENVIRONMENT | {"PYTHONPATH": str(ROOT)},
                           capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stderr) == (130, "stopped\n") and not (tmp_path / "half").exists()
