@@ -107,13 +107,13 @@ def simulate_recording(writer, root, key):
     import soundfile
     scene = writer.scene(key)
     *audio, annotation = writer.paths(root, key)
+    if writer.config.array.drawn:
+        writer.write_array(audio.pop(), key)
     for path, channels in zip(audio, writer.signals(key, scene)):
         wav = in_memory(functools.partial(
             soundfile.write, data=channels.T, samplerate=writer.config.features.fs, format="WAV", subtype="PCM_16"))
         with replacing(path) as temporary:
             temporary.write_bytes(wav)
-    if writer.config.array.drawn:
-        writer.write_array(audio[0], key)
     writer.write_annotation(annotation, scene)
 
 

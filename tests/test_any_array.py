@@ -242,10 +242,9 @@ def test_each_recording_has_its_own_array_and_the_same_again(trained, tmp_path):
     config = config_of(trained, max_sources=1, sim_recordings_per_fold=1, sim_rooms_per_fold=1, sim_recording_len_s=4.0)
     writer = simulate_dataset.WRITERS["dcase2020"](config, simulate_dataset._open_sounds([], False, config))
     simulate_dataset.simulate_recording(writer, tmp_path, (2, 0))
+    assert [path.suffix for path in writer.paths(tmp_path, (2, 0))] == [".wav", ".yaml", ".csv"]
     for path in writer.paths(tmp_path, (2, 0)):
         assert path.read_bytes() == (trained / "data" / path.relative_to(tmp_path)).read_bytes()
-    own = drawn.path_of(writer.paths(tmp_path, (2, 0))[0])
-    assert own.read_bytes() == (trained / "data" / own.relative_to(tmp_path)).read_bytes()
 
 
 def test_a_recording_without_its_array_is_refused(trained, tmp_path, capsys):
@@ -299,7 +298,7 @@ def test_one_network_answers_for_any_array(trained, tmp_path, monkeypatch, capsy
     (tmp_path / "large.yaml").write_text(text)
     soundfile.write(tmp_path / "eight.wav", 0.01 * np.random.default_rng(0).standard_normal((FS, 8)), FS)
     assert localize.main([str(tmp_path / "eight.wav"), "--no-plot", "--array", str(tmp_path / "large.yaml")]) == 0
-    assert "array 'large' is 1e+02 cm across: unlike the arrays" in capsys.readouterr().err.replace("104", "1e+02")
+    assert "array 'large' is 104 cm across: unlike the arrays" in capsys.readouterr().err
 
 
 def test_it_is_scored_on_its_own_arrays_and_on_others(trained, tmp_path, capsys):

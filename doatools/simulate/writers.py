@@ -72,11 +72,13 @@ class Dcase2020:
         return (drawn.draw_array(self.array, f"{self.array.name}_{'_'.join(map(str, key))}", rng),)
 
     def paths(self, root, key):
-        """The audio files of a recording and, last, its annotation; mixes are counted within a room."""
+        """The audio files of a recording, the file of its array if it has one of its own, and, last, its annotation;
+        mixes are counted within a room."""
         (fold, index), rooms = key, self.config.simulation.rooms_per_fold
         mix, number = index // (2 * rooms) * 2 + index % 2 + 1, scenes.room_number(self.rules, index)
         stem = f"fold{fold}_room{(fold - 1) * rooms + number + 1}_mix{mix:03d}_ov{scenes.n_tracks(self.rules, index)}"
-        return [root / folder / (stem + suffix) for folder, suffix in self.folders.items()]
+        *audio, annotation = (root / folder / (stem + suffix) for folder, suffix in self.folders.items())
+        return [*audio, *([drawn.path_of(audio[0])] if self.array.drawn else []), annotation]
 
     def signals(self, key, scene):
         """The content of each audio file, (channels, samples)."""
@@ -89,9 +91,9 @@ class Dcase2020:
         all_channels = scenes.render(scene, self.sounds, renderer)
         return np.split(all_channels, np.cumsum([array.channels for array in arrays])[:-1])
 
-    def write_array(self, audio, key):
-        """Write the file of the array of a recording, where each has its own, beside its audio."""
-        drawn.write_array(drawn.path_of(audio), self.arrays_of(key)[0])
+    def write_array(self, path, key):
+        """Write the file of the array of a recording, where each has its own."""
+        drawn.write_array(path, self.arrays_of(key)[0])
 
     def write_annotation(self, path, scene):
         """Write the annotation of a Scene."""
@@ -103,7 +105,8 @@ class Dcase2020:
 
     def next_command(self, root, words):
         """The words of the command that continues with this dataset."""
-        return ["python3", "batch_feature_extraction.py", *words]
+        task = ["24"] if self.array.drawn else []  # the one for arrays that are drawn
+        return ["python3", "batch_feature_extraction.py", *task, *words]
 
 
 class Tut2018:

@@ -175,7 +175,7 @@ class Array:
         if not fewest <= array.channels <= most:
             return f"array '{array.name}' has {array.channels} capsules"
         if not 0.9 * smallest <= centimetres <= 1.1 * largest:
-            return f"array '{array.name}' is {centimetres:.2g} cm across"
+            return f"array '{array.name}' is {centimetres:.3g} cm across"
         return ""
 
     def describe(self):
