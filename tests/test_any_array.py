@@ -1,7 +1,6 @@
 """Arrays drawn for each recording, features that mean the same for all arrays, and one network that reads any array."""
 
 import dataclasses
-import json
 import shutil
 
 import numpy as np
@@ -19,6 +18,7 @@ import simulate_dataset
 import train_doanet
 from cls_data_generator import SequenceDataset
 from cls_feature_class import FeatureFiles, build_features
+from cls_metric import figures
 from doanet_parameters import get_params
 from doatools import shipped
 from doatools.data.augmentation import AnyYaw
@@ -30,6 +30,8 @@ from doatools.spatial import drawn
 from doatools.spatial.arrays import FOLDER, Array, fibonacci_directions, find_array, known_arrays
 from doatools.spatial.geometry import angular_distance, unit_vectors
 from doatools.spatial.steered import NOISE, SteeredResponse
+from doatools.train.runs import choose
+from evaluation import by_baseline, by_checkpoint, counts_of, references_of_dataset
 from trainer import Training
 
 FS = 24000
@@ -302,14 +304,11 @@ def test_one_network_answers_for_any_array(trained, tmp_path, monkeypatch, capsy
 
 
 def test_it_is_scored_on_its_own_arrays_and_on_others(trained, tmp_path, capsys):
-    best = trained / "results" / "24_any" / "best.pt"
-    data = f"dataset_dir={trained / 'data'}"
-    assert evaluate_doanet.main([str(best), data, "--out", str(tmp_path / "own")]) == 0
-    assert evaluate_doanet.main(["--baseline", "music", "array=drawn", data, "--out", str(tmp_path / "music")]) == 0
-    figures = [json.loads((tmp_path / name / "evaluation.json").read_text())["figures"] for name in ("own", "music")]
-    assert all(np.isfinite(one["LE"]["value"]) for one in figures) and figures[1]["LE"]["value"] < 40
+    best, config = trained / "results" / "24_any" / "best.pt", config_of(trained)
+    (own,), _ = by_checkpoint(best, {"dataset_dir": str(trained / "data")})
+    (music,) = by_baseline("music", config, references_of_dataset(config))
+    assert figures(counts_of(music))["LE"] < 40 and own.stem == music.stem
     # as recordings of one array: its file under a name of its own
-    config = config_of(trained)
     recording = recordings_for(config, "test")[0]
     alone = tmp_path / "alone"
     for folder in ("mine_dev", "metadata_dev"):
@@ -320,11 +319,14 @@ def test_it_is_scored_on_its_own_arrays_and_on_others(trained, tmp_path, capsys)
         shutil.copy(recording.audio, alone / "mine_dev" / recording.audio.name.replace("fold1", f"fold{fold}"))
         shutil.copy(recording.annotation,
                     alone / "metadata_dev" / recording.annotation.name.replace("fold1", f"fold{fold}"))
-    words = [f"dataset_dir={alone}", f"array={tmp_path / 'mine.yaml'}"]
+    values = {"dataset_dir": str(alone), "array": str(tmp_path / "mine.yaml")}
+    words = [f"{key}={value}" for key, value in values.items()]
     assert batch_feature_extraction.main(["24", *words, "--jobs", "1"]) == 0
-    assert evaluate_doanet.main([str(best), *words, "--out", str(tmp_path / "mine")]) == 0
-    own, mine = (json.loads((tmp_path / name / "evaluation.json").read_text())["figures"] for name in ("own", "mine"))
-    assert own["LE"] == mine["LE"] and own["F20"] == mine["F20"]
+    path, overrides = choose([str(best), *words])
+    (mine,), found = by_checkpoint(path, overrides)
+    assert found.array == array
+    np.testing.assert_array_equal(mine.doa, own.doa)
+    np.testing.assert_array_equal(mine.probability, own.probability)
     dataset = SequenceDataset(get_params("24", dataset_dir=str(alone), array=str(tmp_path / "mine.yaml"),
                                          label_sequence_length=10), "train")
     assert dataset.arrays == [array]
