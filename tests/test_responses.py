@@ -206,6 +206,8 @@ def short_sofa(folder, shape=None, **more):
     (lambda folder: replaced_by_pipe(folder / "0.wav"), "0.wav is not a regular file"),
     (lambda folder: (folder / "bad.sofa").write_bytes(b"no"), "bad.sofa cannot be read as SOFA"),
     (lambda folder: os.mkfifo(folder / "bad.sofa"), "bad.sofa is not a regular file"),
+    (lambda folder: soundfile.write(folder / "0.wav", np.full((99, 4), 1e30), FS, "FLOAT"), "0.wav: sample 0 .* is 1e"),
+    (lambda folder: short_sofa(folder, Data_IR=(np.full((4, 4, 9), 1e300), "")), "'Data.IR' holds values beyond any"),
     (lambda folder: short_sofa(folder, Data_IR=(np.zeros(3), "")), "not that of a SOFA file of impulse responses"),
     (lambda folder: short_sofa(folder, Data_SamplingRate=([b"x"], "")), "not that of a SOFA file"),
     (lambda folder: short_sofa(folder, Data_SamplingRate=([0.0], "")), "its sample rate is 0 Hz"),

@@ -28,7 +28,7 @@ import soxr
 from scipy import fft
 from scipy.signal import oaconvolve
 
-from doatools.data.audiofiles import ORDERS
+from doatools.data.audiofiles import LOUDEST, ORDERS, refuse_no_sound
 from doatools.data.sound_input import HIGHEST_RATE, LOWEST_RATE
 from doatools.errors import UserError
 from doatools.files import encodable, has_suffix, list_files, read_text, require_file
@@ -199,6 +199,7 @@ def _read_audio(path, array, foa_order):
         audio, rate = soundfile.read(encodable(path), dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, OSError) as error:
         raise UserError(f"{path} cannot be read as audio ({error})") from None
+    refuse_no_sound(audio, path, rate)
     return _as_array(audio.T, array, foa_order, path), rate
 
 
@@ -237,6 +238,8 @@ def _of_sofa(file, array, foa_order, path):
     if stored.nbytes > MOST_COMPRESSED * stored.id.get_storage_size():
         raise UserError(f"{path}: 'Data.IR' states {stored.nbytes} bytes, more than the file holds")
     impulses, rate = _numbers(file, "Data.IR"), float(np.ravel(_numbers(file, "Data.SamplingRate"))[0])
+    if max(impulses.max(), -impulses.min()) > LOUDEST:
+        raise UserError(f"{path}: 'Data.IR' holds values beyond any level")
     if impulses.ndim == 4:  # (M, R, N, E) or, of older files, (M, R, E, N): each emitter is a source
         impulses = impulses if impulses.shape[3] == len(file["EmitterPosition"]) else impulses.swapaxes(2, 3)
         impulses = impulses.transpose(0, 3, 1, 2)  # (M, E, R, N)
