@@ -122,9 +122,11 @@ def check(data, fs, arrays, jobs=1):
                             "were checked up to there; training cuts them as well")
     report.notes += [f"{name} is planar and cannot distinguish above from below: directions are compared with their "
                      "elevations folded into the upper half" for name, array in arrays.items() if array.planar]
-    suspects = _judge_directions(examined, arrays, report)
-    if not any(suspect.cost for suspect in suspects):
-        _judge_orientation(examined, arrays, report)
+    settled, errors = _judge_directions(examined, arrays, report)
+    suspects = [suspect for verdict in settled.values() for suspect in verdict.suspects]
+    turned = _judge_orientation(examined, arrays, report, explained=any(suspect.cost for suspect in suspects))
+    if not settled and not turned:
+        _judge_single_files(examined, errors, arrays, report)
     _judge_angles(examined, suspects, report)
     _judge_times(examined, datasets, FRAME_S, report)
     return report
@@ -345,7 +347,8 @@ def _clipping(audio):
 # --- all recordings --------------------------------------------------------------------------------------
 
 def _judge_directions(examined, arrays, report):
-    """Compare the directions of audio and labels; returns the suspects that were reported."""
+    """Compare the directions of audio and labels; returns what was reported {name: Verdict} and the errors of events
+    {array: [(stem, errors), ...]}."""
     errors = {name: [(one.item.stem, alignment.event_errors(
         one.measured[name], alignment.suspects_of(arrays[name]), arrays[name]))
                      for one in examined if name in one.measured] for name in arrays}
@@ -360,35 +363,40 @@ def _judge_directions(examined, arrays, report):
             report.checked.append(f"{name}: the audio points {verdict.error:.0f}° from the labels (median of {where})")
     settled = alignment.settle(verdicts)
     report.findings += [_direction_finding(name, verdict, arrays) for name, verdict in settled.items()]
-    if not settled:
-        _judge_single_files(examined, errors, arrays, report)
     for name in (name for name in verdicts if arrays[name].kind == "ambisonic"):
         suspects = settled[name].suspects if name in settled else ()
         if all(not suspect.order or suspect.order[0] == 0 for suspect in suspects):  # W is where it belongs
             _judge_gains(name, [one.measured[name] for one in examined if name in one.measured], report)
-    return [suspect for verdict in settled.values() for suspect in verdict.suspects]
+    return settled, errors
 
 
-def _judge_orientation(examined, arrays, report):
-    """Find arrays that stand rotated, tilted or mirrored, or whose capsules lie elsewhere than their file states."""
+def _judge_orientation(examined, arrays, report, explained=False):
+    """Find arrays that stand rotated, tilted or mirrored, or whose capsules lie elsewhere than their file states;
+    returns whether any was reported.
+
+    ``explained``: a fault was reported already; then only a correction that mends it is noted, such as a mirrored axis.
+    """
+    before = len(report.findings)
     for name, array in arrays.items():
         found = [one.attacks[name] for one in examined if name in one.attacks and len(one.attacks[name][0])]
-        if array.kind != "ambisonic" and len(found) >= orientation.FEWEST_RECORDINGS:
+        if array.kind != "ambisonic" and len(found) >= orientation.FEWEST_RECORDINGS and not explained:
             delays, labelled = (np.concatenate([one[part] for one in found]) for part in (2, 1))
             text = capsules.judge_delays(delays, labelled, report.fs, array)
             if text:
                 report.findings.append(Finding(f"{name}: {text}"))
                 continue
         standing = orientation.orientation([one[:2] for one in found])
-        if standing is None:
+        if standing is None or (explained and not standing.mends):
             continue
         report.orientations[name] = standing
-        report.checked.append(f"{name}: rotated by {standing.yaw:.1f}°, tilted by {standing.tilt:.1f}° against the "
-                              f"labels (± {standing.certainty:.1f}°, {standing.n_attacks} attacks)")
-        if standing.wrong:
+        mirrored = f"{standing.mirror} exchanged, " if standing.mirror else ""
+        report.checked.append(f"{name}: {mirrored}rotated by {standing.yaw:.1f}°, tilted by {standing.tilt:.1f}° "
+                              f"against the labels (± {standing.certainty:.1f}°, {standing.n_attacks} attacks)")
+        if standing.wrong and not explained:
             report.findings.append(Finding(
                 f"{name}: {standing.describe()} (± {standing.certainty:.0f}°, from {standing.n_attacks} attacks). "
                 "--rotation FILE writes the correction; extraction and evaluation take it as rotation=FILE"))
+    return len(report.findings) > before
 
 
 def _direction_finding(name, verdict, arrays, file=""):

@@ -4,7 +4,8 @@ Directions are measured at attacks: the first milliseconds of a sound after a qu
 reflections pull the direction toward the middle of the room. The orthogonal matrix that brings these directions to the
 labels in the least-squares sense (Kabsch, "A solution for the best rotation to relate two sets of vectors", Acta
 Crystallographica A 32, 1976) is fitted robustly, once as a rotation and once with a left-right mirror, and again
-without each of several groups of recordings (a jackknife), which tells how certain the angles are.
+without each of several groups of recordings, and of directions (a jackknife), which tells how certain the angles are:
+in a measured room, the errors of a direction are the same in all recordings.
 
 E attacks; directions are unit vectors (E, 3); angles in degrees.
 """
@@ -18,7 +19,7 @@ from doatools.spatial.arrays import fibonacci_directions
 from doatools.spatial.geometry import angular_distance, unit_vectors
 
 BAND_HZ = (500.0, 4000.0)
-STEP_S, WINDOW_S, BEFORE_S = 0.0025, 0.010, 0.040
+STEP_S, WINDOW_S, BEFORE_S = 0.0025, 0.004, 0.040  # reflections from the floor follow within milliseconds
 ATTACK_DB = 3.0  # a window is this much louder than the time before it
 ATTACKS_AN_EVENT = 12
 GRID = fibonacci_directions(1200)  # about 6° apart
@@ -53,7 +54,12 @@ class Orientation:
     def wrong(self):
         """Whether the array certainly stands otherwise than the labels say, and a rotation explains it."""
         certain = self.angle >= LEAST_DEG and self.angle >= CERTAIN * self.certainty
-        return bool(self.mirror and self.mended <= 0.7 * self.error) or (certain and self.mended < self.error)
+        return bool(self.mirror and self.mends) or (certain and self.mended < self.error)
+
+    @property
+    def mends(self):
+        """Whether the matrix brings the directions much nearer to the labels."""
+        return self.mended <= MIRROR_RATIO * self.error
 
     def describe(self):
         """What is wrong, in words."""
@@ -160,15 +166,21 @@ def orientation(recordings):
     sign = -1 if mirrored else 1
     matrix = fits[sign]
     numbers = np.concatenate([np.full(len(one[0]), number) for number, one in enumerate(recordings)]) % GROUPS
-    parts = [fit(measured[numbers != group], labelled[numbers != group], sign) for group in range(GROUPS)]
-    apart = np.array([_angle(part @ matrix.T) for part in parts])
+    azimuths = np.arctan2(labelled[:, 1], labelled[:, 0])
+    sectors = np.argsort(np.argsort(azimuths, kind="stable")) * GROUPS // len(azimuths)
+    certainty = max(_jackknife(measured, labelled, groups, sign, matrix) for groups in (numbers, sectors))
     mirror = min(MIRRORS, key=lambda name: _angle(matrix @ MIRRORS[name])) if mirrored else ""
     turn = matrix @ MIRRORS[mirror] if mirrored else matrix
     yaw, tilt = _yaw_tilt(turn)
-    certainty = float(np.sqrt((GROUPS - 1) / GROUPS * np.sum(apart**2)))
     return Orientation(matrix, mirror, yaw, tilt, _angle(turn), certainty,
                        float(np.median(angular_distance(measured, labelled))),
                        float(np.median(angular_distance(measured @ matrix.T, labelled))), len(measured))
+
+
+def _jackknife(measured, labelled, groups, sign, matrix):
+    """Standard error of the angle of ``matrix``, in degrees, by the fits without each of the ``groups`` (E,)."""
+    parts = [fit(measured[groups != group], labelled[groups != group], sign) for group in range(GROUPS)]
+    return float(np.sqrt((GROUPS - 1) / GROUPS * sum(_angle(part @ matrix.T) ** 2 for part in parts)))
 
 
 # What is exchanged, and the matrix that exchanges it back.

@@ -104,14 +104,15 @@ def add_waves(output, directions, steps, amplitudes, table, rigid, offsets, slop
 @numba.njit(cache=True, fastmath=True)
 def banded(spectra, bands, factors):
     """Spectra (P, C, B, F) summed with the real weights of bands (B, F), times ``factors`` (P, F) → (P, C, F)."""
-    output = np.empty((spectra.shape[0], spectra.shape[1], spectra.shape[3]), spectra.dtype)
+    output = np.zeros((spectra.shape[0], spectra.shape[1], spectra.shape[3]), spectra.dtype)
+    ends = [(weighted[0], weighted[-1] + 1) for weighted in [np.flatnonzero(band) for band in bands]]
     for p in range(spectra.shape[0]):
         for c in range(spectra.shape[1]):
+            for b in range(bands.shape[0]):  # most frequencies belong to one band
+                for f in range(ends[b][0], ends[b][1]):
+                    output[p, c, f] += spectra[p, c, b, f] * bands[b, f]
             for f in range(spectra.shape[3]):
-                total = spectra[p, c, 0, f] * bands[0, f]
-                for b in range(1, bands.shape[0]):
-                    total += spectra[p, c, b, f] * bands[b, f]
-                output[p, c, f] = total * factors[p, f]
+                output[p, c, f] *= factors[p, f]
     return output
 
 
