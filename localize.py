@@ -44,8 +44,8 @@ def build_parser():
                         help=f"activity probability above which a source is reported (default {ACTIVE_ABOVE})")
     parser.add_argument("--latency", type=float, metavar="S",
                         help="longest latency of a stream; a shorter one costs more computation (also for files)")
-    parser.add_argument("--pause", type=float, default=0.0, metavar="S", help="a source that is silent for up to S seconds "
-                        "keeps its track if it goes on in about the same direction (2 suits talkers; default 0)")
+    parser.add_argument("--pause", type=float, default=0.0, metavar="S", help="a source that is silent for up to S "
+                        "seconds keeps its track if it goes on in about the same direction (2 suits talkers)")
     parser.add_argument("--fast", action="store_true",
                         help="no test-time rotation: up to four times faster, errors about a degree larger")
     parser.add_argument("--format", choices=FORMATS, default="csv", help="of the tracks: csv (lines of DCASE, which "
@@ -168,7 +168,7 @@ def open_localizer(args):
     localizer = load_localizer(path, args.fast, args.array)
     frames = round(args.pause / localizer.config.features.label_hop_len_s)
     config = localizer.config = localizer.config.replaced(tracker_pause=frames)
-    if localizer.trained_for.drawn:
+    if getattr(localizer, "trained_for", config.array).drawn:
         for text in about_any_array(path, localizer):
             note(text)
     if config.array.kind != "ambisonic":
