@@ -1,8 +1,8 @@
 """The scores of the shipped models: prints the commands that make the test sets, scores what localize.py finds in them,
-and writes docs/models.md, docs/models.png and the table of models/README.md.
+and writes docs/models.md and, if the models estimate their errors, docs/models.png.
 
     python3 docs/make_models.py --commands | sh     # simulate the sets
-    python3 docs/make_models.py                     # localize and score (kept in results/models/), then write
+    python3 docs/make_models.py                     # localize and score (kept in results/models/), then write the page
 
 Every set is localized as `python3 localize.py RECORDING [--array mic]` does it: default threshold, test-time rotation,
 tracker, angles rounded to whole degrees. Measured rooms are added by --responses FOLDER ..., one set per folder.
@@ -31,7 +31,7 @@ SETS = {
     "noise": ("SNR -5 to 6 dB", "sim_snr_db=-5,6"),
 }
 EMPTY = "empty"  # noise, hum, babble, wind and offsets, without any source
-MODELS = {"doanet_foa": "FOA", "doanet_mic": "MIC", "doanet_foa_live": "FOA, live"}
+MODELS = {"doanet_foa": "FOA", "doanet_mic": "MIC"}
 FIGURES = ("LE", "LF", "F20", "MOTA@20", "HOTA")
 QUANTILES = np.linspace(0.05, 0.95, 19)
 
@@ -60,8 +60,10 @@ def main(argv=None):
     print("\n".join(table(scores, args.models, rooms)))
     if args.fold == 1 and args.models == list(MODELS):
         study.write_page(DOCS, "models", {"SCORES": "\n".join(table(scores, args.models, rooms)),
+                                          "QUIET": quiet_minutes(scores, args.models),
                                           "PARTS": "\n".join(parts_table(scores, args.models))})
-        draw(scores, DOCS / "models.png")
+        if any(own["calibration"] for own in scores.values()):
+            draw(scores, DOCS / "models.png")
     return 0
 
 
@@ -170,18 +172,27 @@ def errors_and_radii(results):
 
 def table(scores, models, rooms):
     from cls_metric import format_score
-    rows = study.header("model", "set", *FIGURES, "HOTA, moving", "radius holds", "median radius")
+    estimated = any(own["radius"] is not None for own in scores.values())
+    rows = study.header("model", "set", *FIGURES, "HOTA, moving", *(["radius holds", "median radius"] * estimated))
     for model in models:
         for name in (*SETS, *(rooms if "foa" in model else [])):
             own = scores[model, name]
             title = SETS[name][0] if name in SETS else f"measured room {name}, SNR 25 dB"
             cells = [f"{format_score(key, own['figures'][key][0])} ± {own['figures'][key][1]:.1f}" for key in FIGURES]
-            radius = "| – | – |" if own["radius"] is None else f"| {100 * own['covered']:.0f}% | {own['radius']:.1f}° |"
-            moving = f"{own['HOTA of moving sources']:.1f}%"
-            rows.append(f"| {MODELS[model]} | {title} | {' | '.join(cells)} | {moving} {radius}")
-        rows.append(f"| {MODELS[model]} | no source: noise, hum, babble, wind | "
-                    f"{100 * scores[model, EMPTY]['without a track']:.0f}% of minutes without a track" + " |" * 8)
+            cells.append(f"{own['HOTA of moving sources']:.1f}%")
+            if estimated:
+                known = own["radius"] is not None
+                cells += [f"{100 * own['covered']:.0f}%", f"{own['radius']:.1f}°"] if known else ["–", "–"]
+            rows.append(f"| {MODELS[model]} | {title} | {' | '.join(cells)} |")
     return rows
+
+
+def quiet_minutes(scores, models):
+    """A sentence on recordings without any source."""
+    own = {model: scores[model, EMPTY] for model in models}
+    shares = " and ".join(f"{100 * one['without a track']:.0f} % ({MODELS[model]})" for model, one in own.items())
+    return (f"Of {own[models[0]]['recordings']} minutes without any source (diffuse noise, hum, babble, wind, DC "
+            f"offsets), {shares} are without a track.")
 
 
 def parts_table(scores, models, name="three"):
@@ -204,7 +215,7 @@ def draw(scores, path):
     with figure(path, 1, 1, figsize=(6, 6)) as (_, ax):
         ax.plot([0, 1], [0, 1], color="gray", lw=1)
         for (model, name), own in scores.items():
-            if own["calibration"] and model != "doanet_foa_live":
+            if own["calibration"]:
                 title = SETS[name][0] if name in SETS else name
                 ax.plot(QUANTILES, own["calibration"], "--" if "mic" in model else "-",
                         label=f"{MODELS[model]}: {title}")

@@ -8,7 +8,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "models" / "README.md",
              *sorted((ROOT / "docs").glob("*.md"))]
-TEMPLATES = {ROOT / "docs" / f"{name}.template.md" for name in ("losses", "networks")}  # pages are made of them
+PAGES = "losses", "models", "networks"  # made of templates
+TEMPLATES = {ROOT / "docs" / f"{name}.template.md" for name in PAGES}
 README_BYTES = 10_000
 # Words that these documents once used where the field has others, and private idioms.
 BANNED = ("yardstick", "told", "mismatches", "hears no difference", "a hair", "rungs", "four sides", "turned copies",

@@ -298,4 +298,4 @@ def test_faults_of_channels_apply_and_those_of_rooms_are_refused(tmp_path, capsy
                         (["array=mic", "--foa-order", "fuma"], "ambisonics")):
         assert simulate(tmp_path / "no", folder, *words) == 2
         assert told in " ".join(capsys.readouterr().err.split())
-    assert simulate_dataset.main([f"dataset_dir={tmp_path}/no", "--fold", "1"]) == 2
+    assert simulate_dataset.main([f"dataset_dir={tmp_path}/no", "--foa-order", "fuma"]) == 2

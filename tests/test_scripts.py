@@ -43,7 +43,7 @@ def test_mixtures_that_were_not_made_are_missed(tiny_data, tmp_path, capsys):
     assert "augment_files.py" in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("task", sorted(TASKS, key=int))
+@pytest.mark.parametrize("task", sorted(set(TASKS) - {"24"}, key=int))  # 24 reads drawn arrays: test_any_array.py
 def test_every_task_trains_tests_and_draws(task, with_mixtures, tmp_path, capsys):
     words = [f"dataset_dir={with_mixtures}", f"results_dir={tmp_path}"]
     assert train_doanet.main([task, "job", *words, *SMALL]) == 0

@@ -14,6 +14,7 @@ HEAVY = {"torch", "librosa", "matplotlib", "pyroomacoustics", "numba", "lightnin
          "sklearn", "aiohttp"}
 # A mistake in what a script takes; of those that are not listed, a mistyped parameter.
 MISTAKES = {
+    "check_capsules.py": ["--array", "micc", "--source", "a.wav", "0", "0"],
     "compare_runs.py": ["--sytems"], "download_dataset.py": ["tau202"], "export_doanet.py": ["best.pt", "--outt", "x"],
     "generate_hnet_training_data.py": ["--sead", "1"], "localize.py": ["--latensy", "3"],
     "train_hnet.py": ["--epoch", "x"], "visualize_hnet_results.py": ["--sead", "1"],
