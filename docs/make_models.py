@@ -178,8 +178,11 @@ def table(scores, models, rooms):
         for name in (*SETS, *(rooms if "foa" in model else [])):
             own = scores[model, name]
             title = SETS[name][0] if name in SETS else f"measured room {name}, SNR 25 dB"
-            cells = [f"{format_score(key, own['figures'][key][0])} ± {own['figures'][key][1]:.1f}" for key in FIGURES]
-            cells.append(f"{own['HOTA of moving sources']:.1f}%")
+            intervals = [own["figures"][key] for key in FIGURES]  # value, lower and upper end
+            cells = [f"{format_score(key, value)} ± {(high - low) / 2:.1f}"
+                     for key, (value, low, high) in zip(FIGURES, intervals)]
+            moving = own["HOTA of moving sources"]
+            cells.append("–" if moving is None else f"{moving:.1f}%")
             if estimated:
                 known = own["radius"] is not None
                 cells += [f"{100 * own['covered']:.0f}%", f"{own['radius']:.1f}°"] if known else ["–", "–"]
