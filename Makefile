@@ -23,7 +23,7 @@ demo: .venv/installed
 	@echo "Localize a recording of your own: $(RUN) localize.py recording.wav"
 
 test: .venv/installed-dev
-	$(RUN) -m pytest -n 2 -m "not slow"
+	$(RUN) -m pytest -n 2 --dist loadgroup -m "not slow"
 
 slow: .venv/installed-dev
 	$(RUN) -m pytest -m slow

@@ -31,6 +31,8 @@ from doatools.simulate.sounds import GeneratedSounds
 from doatools.spatial.arrays import find_array
 from doatools.spatial.geometry import angular_distance, unit_vectors
 
+pytestmark = pytest.mark.xdist_group("datasets")  # one process makes the corpora
+
 SMALL = ["label_sequence_length=10", "batch_size=4", "nb_cnn2d_filt=8", "rnn_size=8", "fnn_size=8", "device=cpu"]
 NESTED = {"dcase2021": ["sim_recordings_per_fold=1"], "starss22": ["sim_recordings_per_fold=4", "sim_rooms_per_fold=2"],
           "starss23": ["sim_recordings_per_fold=4", "sim_rooms_per_fold=2"]}

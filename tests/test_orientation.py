@@ -17,6 +17,8 @@ from doatools.spatial.corrections import read_correction, rotated, write_correct
 from doatools.spatial.geometry import angular_distance, unit_vectors
 from doatools.types import EVENT_ROWS
 
+pytestmark = pytest.mark.xdist_group("orientation")  # one process simulates the sets
+
 FS = 24000
 
 
