@@ -174,6 +174,8 @@ class BearingNet(nn.Module):
         K is nb_cnn2d_filt, H rnn_size; dropout is before the recurrent layers and after them.
     """
 
+    delay, memory = DELAY, Memory  # what callers of ``step`` need
+
     def __init__(self, shape, config):
         super().__init__()
         if not shape.vectors:
@@ -204,10 +206,9 @@ class BearingNet(nn.Module):
         # The last DELAY frames are predicted without what follows, as at the end of a recording.
         padded = functional.pad(features, (0, 0, 0, DELAY * self.ratio))
         found = self._localized(padded, Memory())
-        return Localization(*(None if part is None else {name: values[:, DELAY:] for name, values in part.items()}
-                              if isinstance(part, dict) else part[:, DELAY:] for part in found))
-
-    delay, memory = DELAY, Memory
+        logits = None if found.activity_logits is None else found.activity_logits[:, DELAY:]
+        others = None if found.others is None else {name: values[:, DELAY:] for name, values in found.others.items()}
+        return Localization(found.doa[:, DELAY:], logits, others)
 
     def step(self, features, memory):
         """Features (B, C, T', F) of the next frames, after those that ``memory`` holds → Localization of the T frames

@@ -14,7 +14,6 @@ from doatools.config.commandline import add_override_argument, add_threads_argum
 from doatools.errors import UserError, exits_cleanly
 
 THRESHOLDS = tuple(percent / 100 for percent in range(20, 85, 5))
-CORRECT_DEG, QUANTILE = 20.0, 0.9  # as in doatools.train.losses
 
 
 def build_parser():
@@ -81,8 +80,8 @@ def best_threshold(results):
 
 
 def f20(results):
-    from cls_metric import summary_scores
-    return summary_scores(results)["F20"]
+    from cls_metric import FrameScores, scored
+    return scored(results, (FrameScores,))["F20"]
 
 
 def errors_and_radii(results):
@@ -90,6 +89,7 @@ def errors_and_radii(results):
     import numpy as np
 
     from doatools.match.assignment import Scene
+    from doatools.train.losses import CORRECT_DEG
     errors, radii = [np.zeros(0)], [np.zeros(0)]
     for result in results:
         _, angles = Scene(result.doa, result.active, result.ref_doa, result.ref_id).best
@@ -100,12 +100,14 @@ def errors_and_radii(results):
 
 
 def radius_factor(errors, radii):
-    """What radii must be multiplied by to hold QUANTILE of the errors."""
+    """What radii must be multiplied by to hold RADIUS_QUANTILE of the errors."""
     import numpy as np
+
+    from doatools.train.losses import CORRECT_DEG, RADIUS_QUANTILE
     if not len(errors):
         raise UserError(f"no prediction is within {CORRECT_DEG:g} degrees of its reference, so there is nothing to "
                         "calibrate by: train longer")
-    return float(np.quantile(errors / radii, QUANTILE))
+    return float(np.quantile(errors / radii, RADIUS_QUANTILE))
 
 
 def report(results, threshold, errors, radii, factor):

@@ -466,7 +466,8 @@ def all_figures():
 SUMMARY = (*FrameScores.groups["frames"], "MOTA@20", "MOTP@20", "ID switches")  # what a training reports
 
 
-def _scored(results, only):
+def scored(results, only):
+    """All scores of the families ``only``, over a list of Result."""
     scores = Scores(has_activity=all(result.probability is not None for result in results), only=only)
     for result in results:
         scores.update_result(result)
@@ -475,14 +476,14 @@ def _scored(results, only):
 
 def summary_scores(results):
     """The scores that a training reports, over a list of Result."""
-    figures = _scored(results, QUICK)
+    figures = scored(results, QUICK)
     return {name: figures[name] for name in SUMMARY}
 
 
 def frame_figures(results):
     """The scores that ADRENALINE was published with, over a list of Result: DOA error (degrees) and frame recall
     (percent)."""
-    figures = _scored(results, (FrameScores,))
+    figures = scored(results, (FrameScores,))
     return {name: figures[name] for name in ("DOA error", "frame recall")}
 
 

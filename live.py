@@ -9,7 +9,7 @@ from doatools.data import sound_input
 from doatools.errors import UserError
 from doatools.live import server
 from doatools.live.feed import Arrivals, live_frames
-from doatools.spatial.corrections import read_correction, rotated
+from doatools.spatial.corrections import into_room
 from inference import fitted, least_latency_s, stream_latency_s, track_sound
 
 
@@ -50,9 +50,8 @@ def live_frames_of(localizer, source, args):
     sound.blocks = doubts.watched(sound.blocks)
     latency = least_latency_s(localizer) if args.latency is None else args.latency
     parts = track_sound(localizer, sound, args.threshold, latency)
-    if args.rotation:
-        matrix = read_correction(args.rotation)
-        parts = (part._replace(rows=rotated(part.rows, matrix)) for part in parts)
+    in_room = into_room(args.rotation)
+    parts = (part._replace(rows=in_room(part.rows)) for part in parts)
     frames = live_frames(doubts.announced(parts, lambda text: _add(sound.notes, text)), arrivals, hop)
     expected, first = stream_latency_s(localizer, latency)
     about = {"title": Path(source.name).name, "summary": f"{localizer.config.array.name}, {source.rate} Hz",

@@ -201,6 +201,7 @@ def note(text):
 def localize(localizer, path, files, args):
     """Localize one recording, write its files and print its summary."""
     from doatools.data import sound_input
+    from doatools.spatial.corrections import into_room
     from doatools.track.summary import COLUMNS, summary_lines
     from inference import track_recording
     sound, hop_s = sound_input.open_file(path), localizer.config.features.label_hop_len_s
@@ -212,7 +213,7 @@ def localize(localizer, path, files, args):
         page, columns = recording_page.Writer(path.name, sound.rate, hop_s, reference), recording_page.COLUMNS
         shown.blocks = page.listening(shown.blocks)
     recorded = track_recording(localizer, shown, args.foa_order, args.threshold, args.latency, columns)
-    recorded = recorded._replace(rows=in_room(recorded.rows, args.rotation))
+    recorded = recorded._replace(rows=into_room(args.rotation)(recorded.rows))
     write_tracks(files.table, args.format, path.name, recorded, hop_s)
     if page:
         page.write(files.page, recorded, localizer.features.frequencies)
@@ -224,14 +225,6 @@ def localize(localizer, path, files, args):
     print("\n".join(summary_lines(recorded.rows, hop_s)), flush=True)
     for text in recorded.notes:
         note(text)
-
-
-def in_room(rows, rotation):
-    """Rows of tracks with the correction of the file ``rotation`` applied, if one is given."""
-    if not rotation:
-        return rows
-    from doatools.spatial.corrections import read_correction, rotated
-    return rotated(rows, read_correction(rotation))
 
 
 def with_progress(sound, name):
@@ -266,6 +259,7 @@ def stream(localizer, args):
     """Standard input → a line per track and frame; the line of a frame without a source holds the time alone."""
     from doatools.check.levels import Doubts
     from doatools.data import sound_input
+    from doatools.spatial.corrections import into_room
     from doatools.track.rows import frame_lines, table_header
     from inference import fitted, stream_latency_s, track_sound
     if sys.stdin.isatty():
@@ -281,10 +275,11 @@ def stream(localizer, args):
         note(text)
     note(f"{source.rate} Hz; a frame is reported at most {latency:.1f} s after its start (the first ones {first:.1f} "
          "s), plus computation")
+    in_room = into_room(args.rotation)
     frames, hop_s, started = 0, localizer.config.features.label_hop_len_s, time.process_time()
     try:
         for number, part in enumerate(parts):
-            rows = in_room(part.rows, args.rotation)
+            rows = in_room(part.rows)
             if number == 0 and args.format != "json":
                 print(table_header(rows), flush=True)
             for frame in range(frames, part.frames):

@@ -95,6 +95,7 @@ def scored(model, folder, fold):
 
 
 def _scored(path, folder, fold):
+    from calibrate_doanet import errors_and_radii
     from cls_metric import Scores
     from doatools.report.breakdowns import moving_events
     from doatools.track.identities import identified
@@ -161,11 +162,6 @@ def as_result(reference, rows):
         radius[place] = rows["radius"]
     active = (identity >= 0).astype(float)
     return reference.replaced(predictions=Predictions(doa, active, {"radius": radius}), pred_id=identity)
-
-
-def errors_and_radii(results):
-    from calibrate_doanet import errors_and_radii
-    return errors_and_radii(results)
 
 
 # --- tables and plot ---------------------------------------------------------------------------------------------

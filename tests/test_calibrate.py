@@ -7,7 +7,7 @@ import torch
 import calibrate_doanet as calibrate
 import train_doanet
 from doatools.spatial.geometry import unit_vectors
-from doatools.train import checkpoint
+from doatools.train import checkpoint, losses
 from doatools.types import Predictions, Result
 from evaluation import by_localizer
 from localizer import Localizer
@@ -44,7 +44,7 @@ def test_script_shifts_activity_and_radius(tiny_data, tmp_path, capsys, monkeypa
     assert train_doanet.main(words) == 0
     best = tmp_path / "22_job" / "best.pt"
     monkeypatch.setattr(calibrate, "THRESHOLDS", (0.25,))
-    monkeypatch.setattr(calibrate, "CORRECT_DEG", 180.0)  # the network has hardly learned
+    monkeypatch.setattr(losses, "CORRECT_DEG", 180.0)  # the network has hardly learned
     assert calibrate.main([str(best), "--out", str(tmp_path / "c.pt"), "--threads", "1"]) == 0
     assert "0.25 becomes 0.5" in capsys.readouterr().out
     before, after = Localizer.from_checkpoint(best), Localizer.from_checkpoint(tmp_path / "c.pt")

@@ -84,9 +84,8 @@ def test_averages_over_rotated_copies_keep_a_state_each(saved, localizer, audio)
     assert not np.allclose(first, localize_audio(localizer, audio).doa, atol=0.01)
     quarter = audio[:, [0, 3, 2, 1]] * np.array([1, 1, 1, -1], np.float32)  # W, Y, Z, X by 90 degrees about z
     turned, expected = localize_audio(averaged, quarter).doa, first[..., [1, 0, 2]] * [-1, 1, 1]
-    same = [np.allclose(turned[:, order], expected, atol=1e-3, rtol=0) for order in ([0, 1], [1, 0])]
     close = np.minimum(*(np.abs(turned[:, order] - expected).max((1, 2)) for order in ([0, 1], [1, 0]))) < 1e-3
-    assert any(same) or close.mean() > 0.7  # where copies disagree about slots, frames may differ
+    assert close.mean() > 0.7  # where copies disagree about slots, frames may differ
 
 
 def test_a_latency_that_is_too_short_and_networks_that_cannot(localizer, audio):

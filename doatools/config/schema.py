@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError, field_validator
 
+from doatools.config.commandline import LARGEST_SEED
 from doatools.config.section import OrEmpty, Section, limits, parameter, problem
 from doatools.errors import UserError, nearest
 from doatools.registry import ASSOCIATIONS, FEATURES, LOSSES, MODELS, READERS, TRACKERS
@@ -23,7 +24,7 @@ from doatools.spatial.arrays import Array, find_array
 
 class RunConfig(Section):
     quick_test: bool = parameter(True, "2 epochs of 2 batches, to see that everything works; False trains in full")
-    seed: int = parameter(1234, "weights, order, dropout and augmentation follow from it", within=(0, 2**32 - 1000))
+    seed: int = parameter(1234, "weights, order, dropout and augmentation follow from it", within=(0, LARGEST_SEED))
     results_dir: str = parameter("results", "folder of checkpoints, logs and pictures, one sub-folder per run",
                                  required=True)
 

@@ -34,6 +34,15 @@ def read_correction(path):
     return matrix
 
 
+def into_room(path):
+    """A callable: rows → the same in the axes of the room, by the correction of a file, which is read now; without a
+    file they stay as they are."""
+    if not path:
+        return lambda rows: rows
+    matrix = read_correction(path)
+    return lambda rows: rotated(rows, matrix)
+
+
 def rotated(rows, matrix):
     """``rows`` (with fields azimuth and elevation, degrees) with their directions multiplied by ``matrix`` (3, 3)."""
     rows = rows.copy()

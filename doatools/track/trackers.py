@@ -25,7 +25,7 @@ import numpy as np
 
 from doatools.match.assignment import most_similar
 from doatools.registry import TRACKERS
-from doatools.spatial.geometry import pairwise_angles
+from doatools.spatial.geometry import angular_distance, pairwise_angles
 
 LASTING = 5  # frames of a track that may go on after a pause
 _FIRST_SPEED = np.deg2rad(2.0)  # standard deviation of the speed of a new track, per frame
@@ -145,7 +145,7 @@ class _Tracks:
         self.ended = [one for one in self.ended if self.now - one[1] - 1 <= pause]
         identities = []
         for direction in seen:
-            angles = [pairwise_angles(direction[None, None], place[None, None]).item() for *_, place in self.ended]
+            angles = [angular_distance(direction, place) for *_, place in self.ended]
             if min(angles, default=np.inf) <= gate_deg:
                 identities.append(self.ended.pop(int(np.argmin(angles)))[0])
             else:
