@@ -49,7 +49,7 @@ from doatools.spatial.rotations import (
 from doatools.spatial.steered import SteeredResponse
 from doatools.types import Recording, Scaler
 
-FORMAT = 2  # of the features on disk; increase it when their content changes for the same parameters
+FORMAT = 3  # of the features on disk; increase it when their content changes for the same parameters
 LABEL_FORMAT = 3  # of the labels on disk, likewise
 EPS = 1e-8  # added to each sample, and to the energy that intensities are divided by
 AMIN = 1e-10  # smallest power before the logarithm (-100 dB)
@@ -75,6 +75,7 @@ class MelFeatures:
     normalised = True
     chunked = False  # whether each sequence is extracted by itself, without the samples before it
     offset = EPS  # added to samples
+    without_dc = True  # whether the mean of each window is subtracted: an offset of the recorder is no sound
     dtype = np.float32  # on disk
     vectors = ()  # the first channel of each triple (y, z, x) that points at sources
     equivariant = False  # for any array, rotations about the vertical rotate vectors and change nothing else
@@ -311,6 +312,7 @@ class MagnitudePhase:
     normalised = False
     chunked = True
     offset = 0.0
+    without_dc = False
     dtype = np.float16
     pictured = ((0, "frequency bin", "magnitude of channel 1 (dB)", "magma"),
                 (1, "frequency bin", "magnitude of channel 2 (dB)", "magma"))
@@ -411,7 +413,7 @@ class FeatureClass:
         n_frames = len(audio) // self.hop
         features = np.empty((n_frames, self.nb_feature_channels, self.nb_bands), np.float32)
         # The samples of a block of frames, from half a window before the first one; before the start of the recording
-        # these are zeros, so frame 0 is centred at sample 0. Windows are placed at the start of the FFT, not in its
+        # these are zeros (or its offset), so frame 0 is centred at sample 0. Windows are placed at the start of the FFT, not in its
         # middle: a delay common to all channels, which no feature depends on.
         samples = np.zeros((self.array.channels, (BLOCK + 1) * self.hop), np.float32)
         frames = sliding_window_view(samples, 2 * self.hop, axis=1)[:, :: self.hop]  # (M, BLOCK, 2 hop)
@@ -421,8 +423,10 @@ class FeatureClass:
             known = self.hop if start == 0 else 0
             used = audio[max(start - 1, 0) * self.hop : (start + count) * self.hop].T
             np.add(used, np.float32(self.kind.offset), out=samples[:, known : known + used.shape[1]])
+            if known and self.kind.without_dc:  # an offset did not begin with the recording
+                samples[:, :known] = (frames[:, 0, known:] @ _shares(self.window[known:]))[:, None]
             windowed = padded[:, :count]
-            np.multiply(frames[:, :count], self.window, out=windowed[..., : 2 * self.hop])
+            np.multiply(self._levelled(frames[:, :count]), self.window, out=windowed[..., : 2 * self.hop])
             if self.chunk:  # the first frame of a chunk begins half a window before the chunk
                 windowed[:, -start % self.chunk :: self.chunk, : self.hop] = 0
             spectra = scipy.fft.rfft(windowed, axis=-1)  # (M, B, K) complex64
@@ -432,6 +436,13 @@ class FeatureClass:
         if self.kind.log_mels:
             self._to_decibels(features[:, : self.kind.log_mels])
         return features.reshape(n_frames, self.nb_feature_channels * self.nb_bands)  # (T, C*F)
+
+    def _levelled(self, frames):
+        """Samples of windows (M, B, 2 hop) without the mean that the window sees, where the kind asks for it."""
+        if not self.kind.without_dc:
+            return frames
+        mean = np.einsum("mbn,n->mb", frames, _shares(self.window)) - np.float32(self.kind.offset)
+        return frames - mean[..., None]
 
     def rotations(self):
         """Rotations that map the array onto itself, or that equivariant features follow, and have a ChannelMap
@@ -475,6 +486,11 @@ def _file_of(source):
 def _hann(length):
     """Periodic Hann window, float32."""
     return np.sin(np.pi * np.arange(length) / length).astype(np.float32) ** 2
+
+
+def _shares(window):
+    """Weights of a mean."""
+    return window / window.sum()
 
 
 class FeatureFiles:

@@ -204,7 +204,7 @@ def _extracted(extractor, size, blocks, height):
     for audio in blocks:
         if len(audio) % size:
             audio = np.pad(audio, ((0, -len(audio) % size), (0, 0)))
-        peaks = np.abs(audio).reshape(-1, size * audio.shape[1]).max(1)
+        swings = np.ptp(audio.reshape(-1, size, audio.shape[1]), axis=1).max(1) / 2  # whatever the offset
         horizontal = height.hear(audio)
         if horizontal:
             audio = with_diffuse_height(audio)
@@ -214,7 +214,7 @@ def _extracted(extractor, size, blocks, height):
             else:  # the window of a feature frame starts a hop before it
                 features = extractor.extract(np.concatenate([before, audio]))[1:]
         before = audio[-extractor.hop :].copy()
-        yield Frames(features, peaks >= SILENT, np.full(len(peaks), horizontal))
+        yield Frames(features, swings >= SILENT, np.full(len(swings), horizontal))
 
 
 # --- frames → predictions --------------------------------------------------------------------------------------

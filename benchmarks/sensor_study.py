@@ -8,16 +8,14 @@ are LE and F20: mean and range over the seeds.
 """
 
 import argparse
-import json
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.studies import run, scored, trained, words_of  # noqa: E402
 from doatools.simulate.realism import REALISTIC  # noqa: E402
 from doatools.spatial.arrays import find_array  # noqa: E402
 
@@ -66,9 +64,12 @@ def main(argv=None):
     for variant in args.variants:
         dataset = simulated(args, variant)
         for seed in range(args.seeds):
-            checkpoint = trained(args, variant, dataset, seed)
+            job = f"{variant}_{args.array.replace('/', '_')}_{seed}"
+            checkpoint = trained(TASK, job, args.work / "results", f"dataset_dir={dataset}", f"array={args.array}",
+                                 f"seed={seed + 1}", *TRAINING, *args.overrides)
             for name, test in tests.items():
-                scores.setdefault((variant, name), []).append(tested(args, checkpoint, variant, seed, name, test))
+                out = args.work / "scores" / f"{variant}_{seed}_{name}"
+                scores.setdefault((variant, name), []).append(scored(out, checkpoint, f"dataset_dir={test}"))
     print("\n".join(table(scores, args.variants, tests)))
     return 0
 
@@ -82,14 +83,6 @@ def settings_of(variant):
     how, _, name = variant.partition("_")
     names = INGREDIENTS[name]
     return {key: value for key, value in REALISTIC.items() if (key in names) == (how == "only")}
-
-
-def run(script, *words):
-    subprocess.run([sys.executable, str(ROOT / script), *map(str, words)], check=True, stdout=subprocess.DEVNULL)
-
-
-def words_of(settings):
-    return [f"{key}={json.dumps(value)}" for key, value in settings.items()]
 
 
 def simulated(args, variant):
@@ -109,26 +102,6 @@ def measured(args, responses):
         "--foa-order", args.foa_order, f"sim_recordings_per_fold={args.test}", "sim_recording_len_s=30")
     run("batch_feature_extraction.py", TASK, f"dataset_dir={folder}", f"array={args.array}")
     return folder
-
-
-def trained(args, variant, dataset, seed):
-    """best.pt of a training."""
-    job = f"{variant}_{args.array.replace('/', '_')}_{seed}"
-    results = args.work / "results"
-    done = results / f"{TASK}_{job}" / "finished"
-    if not done.exists():
-        run("train_doanet.py", TASK, job, f"dataset_dir={dataset}", f"array={args.array}", f"results_dir={results}",
-            f"seed={seed + 1}", "--overwrite", *TRAINING, *args.overrides)
-        done.touch()
-    return results / f"{TASK}_{job}" / "best.pt"
-
-
-def tested(args, checkpoint, variant, seed, name, dataset):
-    """{figure: value} of a checkpoint on a dataset."""
-    out = args.work / "scores" / f"{variant}_{seed}_{name}"
-    run("evaluate_doanet.py", checkpoint, f"dataset_dir={dataset}", "--out", out)
-    found = json.loads((out / "evaluation.json").read_text(encoding="utf-8"))["figures"]
-    return {figure: found[figure]["value"] for figure in FIGURES}
 
 
 def table(scores, variants, tests):

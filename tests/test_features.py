@@ -54,10 +54,17 @@ def test_gcc_peaks_at_the_delay_of_each_pair(noise, azimuth, elevation):
 
 
 def plain_spectra(audio):
-    """(4, 513, T) by librosa, float64; the last frame dropped."""
-    audio = np.asarray(audio, dtype=np.float32).astype(float) + 1e-8
-    return np.stack([librosa.stft(c, n_fft=1024, hop_length=480, win_length=960, dtype=np.complex128)[:, :-1]
-                     for c in audio.T])
+    """(4, 513, T) by librosa, float64, without the mean of each window; before the start there is the first mean."""
+    audio, half = np.asarray(audio, dtype=np.float32).astype(float), librosa.filters.get_window("hann", 960)[480:]
+    spectra = np.stack([spectra_of(np.concatenate([np.full(512, half @ channel[:480] / half.sum()), channel]))
+                        for channel in audio.T])[..., : len(audio) // 480]
+    constant = spectra_of(np.ones(1024))[:, :1]
+    return spectra - spectra[:, :1] / constant[:1] * constant + 1e-8 * constant
+
+
+def spectra_of(channel):
+    padded = np.concatenate([channel, np.zeros(512)])
+    return librosa.stft(padded, n_fft=1024, hop_length=480, win_length=960, center=False, dtype=np.complex128)
 
 
 def plain_features(dataset, audio):
@@ -95,6 +102,17 @@ def test_no_floor_below_the_maximum_if_told(noise):
     np.testing.assert_allclose(quiet[0], -100)  # amin
     np.testing.assert_allclose(loud[0, 15:], -100)
     assert np.isfinite(loud).all()
+
+
+@pytest.mark.parametrize("array, features", [("foa", "foa"), ("mic", "mic"), ("mic", "vectors"), ("mic", "steered")])
+def test_a_constant_offset_changes_nothing(noise, array, features):
+    made = build_features(get_params(array=array, features=features, top_db=0))
+    audio = (foa_wave if array == "foa" else mic_wave)(noise * 0.01, 60, 30).astype(np.float32)
+    shifted = audio + np.float32([0.1, -0.05, 0.02, 0.2])
+    plain, found = made.extract(audio), made.extract(shifted)
+    np.testing.assert_allclose(found, plain, atol=2e-2)
+    silent = made.extract(np.zeros_like(audio) + np.float32([0.1, -0.05, 0.02, 0.2]))
+    np.testing.assert_allclose(made.as_channels(silent)[: made.kind.log_mels], -100)
 
 
 def test_any_length_gives_whole_frames():

@@ -1,4 +1,4 @@
-"""The shipped models find the tracks that the first edition of the toolkit found (golden/tracks).
+"""The shipped models find the tracks that they found when last examined (golden/tracks).
 
 The recordings are three of those that ``simulate_dataset.py sim_recordings_per_fold=1 sim_recording_len_s=20`` makes,
 and the tracks what ``localize.py --array foa`` and ``--array mic`` wrote for them, with and without ``--fast``.
@@ -30,7 +30,7 @@ def recordings(tmp_path_factory):
 
 @pytest.mark.parametrize("fast", [False, True])
 @pytest.mark.parametrize("array", ["foa", "mic"])
-def test_tracks_are_those_of_the_first_edition(array, fast, recordings, tmp_path):
+def test_tracks_are_the_same_as_before(array, fast, recordings, tmp_path):
     words = [str(recordings / f"{array}_dev"), "--array", array, "--no-plot", "--out", str(tmp_path)]
     assert localize.main([*words, *["--fast"] * fast]) == 0
     expected = sorted((GOLDEN / f"{array}{'_fast' * fast}").glob("*.csv"))
