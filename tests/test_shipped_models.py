@@ -107,6 +107,15 @@ def test_the_level_of_a_recording_does_not_matter(shipped, scene, gain_db):
     assert figures["LE"] < 1.5 and figures["LF"] > 97
 
 
+def test_a_constant_offset_changes_no_track(shipped, scene):
+    name, localizer = shipped
+    offset = np.float32([0.02, -0.01, 0.005, 0.015])
+    audio = scene[0][name][: 10 * FS].astype(np.float32)
+    rows, shifted = track_audio(localizer, audio), track_audio(localizer, audio + offset)
+    assert len(rows) == len(shifted) and np.abs(rows["elevation"] - shifted["elevation"]).max() < 1
+    assert not len(track_audio(localizer, np.zeros((5 * FS, 4), np.float32) + offset))
+
+
 @pytest.mark.parametrize("name", ["foa", "mic"])
 def test_they_are_small(name):
     assert (MODELS / f"doanet_{name}.pt").stat().st_size < 10e6
