@@ -1,11 +1,11 @@
 """One network for all arrays, against one trained for each array and against classical baselines.
 
-Per array, a dataset of simulated rooms: the same scenes for all arrays. A specialist (task 24 with this array) is trained
-on it, and one generalist (task 24) on as many recordings of drawn arrays, which are like none of the tested ones, in as
-many steps. All are scored on the array's test fold, which has its own rooms and sounds; so are SRP-PHAT and MUSIC.
---gradient adds a specialist on gradient vectors (task 22), --model another model that reads any array. Then the
-generalist (or --model) with fewer capsules, and with capsules that are not where the file says. What is there already is
-not made again, so a study that was stopped continues.
+Per array, a dataset of simulated rooms: the same scenes for all arrays. A specialist (task 24 with this array) is
+trained on it, and one generalist (task 24) on as many recordings of drawn arrays, which are like none of the tested
+ones, in as many steps. All are scored on the array's test fold, which has its own rooms and sounds; so are SRP-PHAT and
+MUSIC. --gradient adds a specialist on gradient vectors (task 22), --model another model that reads any array, --faults
+the generalist (or --model) with fewer capsules, and with capsules that are not where the file says. What is there
+already is not made again, so a study that was stopped continues.
 """
 
 import argparse
@@ -15,9 +15,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.studies import run, scored, trained  # noqa: E402
-from doatools.spatial.arrays import find_array  # noqa: E402
-from doatools.spatial.drawn import write_array  # noqa: E402
+from benchmarks.studies import run, scored, trained
+from doatools.spatial.arrays import find_array
+from doatools.spatial.drawn import write_array
 
 ARRAYS = ("uma8", "matrix_creator", "mic", "cube8", "irregular5")
 BASELINES = ("srp", "music")

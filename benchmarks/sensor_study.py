@@ -15,9 +15,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.studies import run, scored, trained, words_of  # noqa: E402
-from doatools.simulate.realism import REALISTIC  # noqa: E402
-from doatools.spatial.arrays import find_array  # noqa: E402
+from benchmarks.studies import run, scored, trained, words_of
+from doatools.simulate.realism import REALISTIC
+from doatools.spatial.arrays import find_array
 
 INGREDIENTS = {
     "rt60": ("sim_rt60_s",), "noise": ("sim_snr_db", "sim_directional_noise"), "elevation": ("sim_elevation_deg",),
