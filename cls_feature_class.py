@@ -413,7 +413,7 @@ class FeatureClass:
         n_frames = len(audio) // self.hop
         features = np.empty((n_frames, self.nb_feature_channels, self.nb_bands), np.float32)
         # The samples of a block of frames, from half a window before the first one; before the start of the recording
-        # these are zeros (or its offset), so frame 0 is centred at sample 0. Windows are placed at the start of the FFT,
+        # these are zeros (or its offset), so frame 0 is centred at sample 0. Windows are at the start of the FFT,
         # not in its middle: a delay common to all channels, which no feature depends on.
         samples = np.zeros((self.array.channels, (BLOCK + 1) * self.hop), np.float32)
         frames = sliding_window_view(samples, 2 * self.hop, axis=1)[:, :: self.hop]  # (M, BLOCK, 2 hop)
