@@ -419,6 +419,7 @@ def _read(path, fs, longest_s, rng):
             sound = file.read(length, dtype="float32", always_2d=True)
             refuse_no_sound(sound, path, file.samplerate, start)
             sound = sound.mean(axis=1)
+            sound -= sound.mean()  # an offset is no sound, and would begin and end with a thump
             if np.abs(sound).max() >= 1e-4:
                 break
         return soxr.resample(sound, file.samplerate, fs)
