@@ -25,12 +25,11 @@ representations", NAACL 2018; residual blocks: He et al., CVPR 2016; the convolu
 al., JSTSP 2018 and WASPAA 2021.
 """
 
-import math
-
 import torch
 from torch import nn
 from torch.nn import functional
 
+from doanet_model import Calibrated, head, radius_of
 from doatools.errors import UserError
 from doatools.types import Localization
 
@@ -42,7 +41,6 @@ REACH = 10  # label frames before and after, whose pointers a slot may use
 KEY_SIZE = 32
 FAR = -30.0  # attention logit of frames out of reach
 DELAY = 1  # label frames after a frame that a causal network hears before it predicts it
-FIRST_RADIUS_DEG = 8.0  # of an untrained network
 
 
 class Memory(dict):
@@ -155,16 +153,7 @@ class Gather(nn.Module):
         return gathered.unflatten(1, (-1, self.slots))
 
 
-def _head(size, config, out_size):
-    """``nb_fnn_layers`` × (linear, ReLU), then a linear layer."""
-    layers = []
-    for _ in range(config.nb_fnn_layers):
-        layers += [nn.Linear(size, config.fnn_size), nn.ReLU()]
-        size = config.fnn_size
-    return nn.Sequential(*layers, nn.Linear(size, out_size))
-
-
-class BearingNet(nn.Module):
+class BearingNet(Calibrated, nn.Module):
     """See the module.
 
     Parameters
@@ -195,9 +184,9 @@ class BearingNet(nn.Module):
         self.gru = nn.GRU(WIDTH + 3 * POINTERS, hidden, config.nb_rnn_layers, batch_first=True,
                           bidirectional=not config.causal)
         self.gather = Gather(hidden, self.slots)
-        self.doa_head = _head(hidden, config, 3 * self.slots)
-        self.activity_head = _head(hidden, config, self.slots) if shape.activity else None
-        self.radius_head = _head(hidden + self.slots, config, self.slots) if shape.radius else None
+        self.doa_head = head(hidden, config, 3 * self.slots)
+        self.activity_head = head(hidden, config, self.slots) if shape.activity else None
+        self.radius_head = head(hidden + self.slots, config, self.slots) if shape.radius else None
 
     def forward(self, features):
         """(B, C, T', F) → Localization of these frames."""
@@ -214,13 +203,6 @@ class BearingNet(nn.Module):
         """Features (B, C, T', F) of the next frames, after those that ``memory`` holds → Localization of the T frames
         that began DELAY frames earlier, the first DELAY of a recording before its start; causal networks only."""
         return self._localized(features, memory)
-
-    @torch.no_grad()
-    def calibrate(self, threshold, radius_factor=1.0):
-        """Shift the activity so that the probability ``threshold`` becomes 0.5, and multiply the radius."""
-        self.activity_head[-1].bias -= math.log(threshold / (1 - threshold))
-        if self.radius_head is not None:
-            self.radius_head[-1].bias += math.log(radius_factor)
 
     def _localized(self, features, memory=None):
         x = functional.relu(self.stem(features, memory))
@@ -254,5 +236,4 @@ class BearingNet(nn.Module):
 
     def _radius(self, x, length):
         """Degrees, (B, T, N); pointers that disagree make short means, so the length says much."""
-        logits = self.radius_head(torch.cat([x, length.squeeze(-1)], -1).detach())
-        return (FIRST_RADIUS_DEG * torch.exp(logits.clamp(-8, 8))).clamp(max=180.0)
+        return radius_of(self.radius_head(torch.cat([x, length.squeeze(-1)], -1).detach()))

@@ -312,7 +312,6 @@ class MagnitudePhase:
     normalised = False
     chunked = True
     offset = 0.0
-    without_dc = False
     dtype = np.float16
     pictured = ((0, "frequency bin", "magnitude of channel 1 (dB)", "magma"),
                 (1, "frequency bin", "magnitude of channel 2 (dB)", "magma"))
@@ -382,6 +381,7 @@ class FeatureClass:
         self.n_fft, self.nb_bands, self.nb_feature_channels = self.kind.n_fft, self.kind.bands, self.kind.channels
         self.chunk = sequence_length * self.ratio if self.kind.chunked else 0
         self.equivariant = getattr(self.kind, "equivariant", False)
+        self.without_dc = getattr(self.kind, "without_dc", False)
         self.window = _hann(2 * self.hop)
 
     @property
@@ -423,7 +423,7 @@ class FeatureClass:
             known = self.hop if start == 0 else 0
             used = audio[max(start - 1, 0) * self.hop : (start + count) * self.hop].T
             np.add(used, np.float32(self.kind.offset), out=samples[:, known : known + used.shape[1]])
-            if known and self.kind.without_dc:  # an offset did not begin with the recording
+            if known and self.without_dc:  # an offset did not begin with the recording
                 samples[:, :known] = (frames[:, 0, known:] @ _shares(self.window[known:]))[:, None]
             windowed = padded[:, :count]
             np.multiply(self._levelled(frames[:, :count]), self.window, out=windowed[..., : 2 * self.hop])
@@ -439,7 +439,7 @@ class FeatureClass:
 
     def _levelled(self, frames):
         """Samples of windows (M, B, 2 hop) without the mean that the window sees, where the kind asks for it."""
-        if not self.kind.without_dc:
+        if not self.without_dc:
             return frames
         mean = np.einsum("mbn,n->mb", frames, _shares(self.window)) - np.float32(self.kind.offset)
         return frames - mean[..., None]

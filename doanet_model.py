@@ -9,7 +9,7 @@ localizers", WASPAA 2021; its front end: Adavanne et al., "Sound event localizat
 overlapping sources using convolutional recurrent neural networks", JSTSP 2018.
 """
 
-import functools
+import math
 import re
 
 import torch
@@ -18,6 +18,9 @@ from torch.nn import functional
 
 from doatools.errors import UserError
 from doatools.types import Localization
+
+FIRST_RADIUS_DEG = 8.0  # of an untrained network
+UNLIKELY = -3.0  # activity logit of slots that given weights do not have
 
 
 class ConvBlock(nn.Module):
@@ -57,13 +60,29 @@ class SelfAttention(nn.Module):
         return torch.tanh(self.out(mixed.transpose(1, 2).flatten(2)))
 
 
-def _head(in_size, hidden, layers, out_size):
-    """``layers`` × (linear, ReLU), then a linear layer."""
-    modules = []
-    for _ in range(layers):
-        modules += [nn.Linear(in_size, hidden), nn.ReLU()]
-        in_size = hidden
-    return nn.Sequential(*modules, nn.Linear(in_size, out_size))
+def head(size, config, out_size):
+    """``nb_fnn_layers`` × (linear, ReLU), then a linear layer."""
+    layers = []
+    for _ in range(config.nb_fnn_layers):
+        layers += [nn.Linear(size, config.fnn_size), nn.ReLU()]
+        size = config.fnn_size
+    return nn.Sequential(*layers, nn.Linear(size, out_size))
+
+
+class Calibrated:
+    """A network whose last layers are shifted to calibrate it (calibrate_doanet.py)."""
+
+    @torch.no_grad()
+    def calibrate(self, threshold, radius_factor=1.0):
+        """Shift the activity so that the probability ``threshold`` becomes 0.5, and multiply the radius."""
+        self.activity_head[-1].bias -= math.log(threshold / (1 - threshold))
+        if self.radius_head is not None:
+            self.radius_head[-1].bias += math.log(radius_factor)
+
+
+def radius_of(logits):
+    """Output of a head (B, T, N) → error radius in degrees, the same shape."""
+    return (FIRST_RADIUS_DEG * torch.exp(logits.clamp(-8, 8))).clamp(max=180.0)
 
 
 class DOAnet(nn.Module):
@@ -92,9 +111,9 @@ class DOAnet(nn.Module):
         self.gru = nn.GRU(maps * bands, hidden, config.nb_rnn_layers, batch_first=True, bidirectional=True,
                           dropout=dropout if config.nb_rnn_layers > 1 else 0.0)
         self.attention = SelfAttention(hidden, config.nb_heads, dropout) if config.self_attn else None
-        head = functools.partial(_head, hidden, config.fnn_size, config.nb_fnn_layers)
-        self.doa_head = head(3 * self.max_sources)
-        self.activity_head = head(self.max_sources) if shape.activity else None
+        self.doa_head = head(hidden, config, 3 * self.max_sources)
+        self.activity_head = head(hidden, config, self.max_sources) if shape.activity else None
+        self.radius_head = None
 
     def forward(self, features):
         """(B, C, T', F) → Localization."""
@@ -111,7 +130,44 @@ class DOAnet(nn.Module):
             doa = torch.tanh(self.doa_head(x)).unflatten(-1, (3, self.max_sources)).transpose(-1, -2)  # (B, T, N, 3)
             doa = doa / torch.sqrt(doa.square().sum(-1, keepdim=True) + 1e-10)
             logits = self.activity_head(x) if self.activity_head is not None else None
-        return Localization(doa, logits)
+            # The radius learns from the state of the network, which does not learn from the radius.
+            others = None if self.radius_head is None else {"radius": radius_of(self.radius_head(x.detach()))}
+        return Localization(doa, logits, others)
+
+
+class DOAnetRadius(Calibrated, DOAnet):
+    """DOAnet that estimates its error, too: the radius of a slot holds the true direction in 90 % of the cases
+    (doatools.train.losses, PITLoss).
+
+    It can begin from the weights of a DOAnet, also of one with fewer slots.
+    """
+
+    def __init__(self, shape, config):
+        super().__init__(shape, config)
+        if shape.radius:
+            self.radius_head = head(config.rnn_size, config, self.max_sources)
+
+    def begin_from(self, state):
+        """A state dict of DOAnet or of this class, with at most as many slots → that of this network. Further slots are
+        unlikely to be active at first, and an error radius that the weights lack is untrained."""
+        own, last = self.state_dict(), len(self.doa_head) - 1
+        begun = {name: value for name, value in own.items() if name.startswith("radius_head.")} | dict(state)
+        own[f"activity_head.{last}.bias"] = torch.full((self.max_sources,), UNLIKELY)
+        for branch, values in (("doa_head", 3), ("activity_head", 1), ("radius_head", 1)):
+            for name in (f"{branch}.{last}.weight", f"{branch}.{last}.bias"):
+                if name in state and name in own:
+                    begun[name] = _with_more_slots(state[name], own[name], values)
+        return begun
+
+
+def _with_more_slots(given, own, values):
+    """Rows of a last layer, ``values`` for each of n slots → for all slots: ``own``, whose first n are those given."""
+    if len(given) >= len(own):
+        return given
+    rows = own.unflatten(0, (values, -1)).clone()
+    given = given.unflatten(0, (values, -1))
+    rows[:, : given.shape[1]] = given
+    return rows.flatten(0, 1)
 
 
 _ATTENTION = {"q": "query", "k": "key", "v": "value", "o": "out"}

@@ -66,6 +66,8 @@ class Localizer:
         """Load the weights of a checkpoint, or of a published DOAnet state dict with its authors' names."""
         content = checkpoint.read(path)
         state = checkpoint.load(path)["model"] if checkpoint.is_ours(content) else from_published(content)
+        if hasattr(self.model, "begin_from"):
+            state = self.model.begin_from(state)
         checkpoint.load_weights(self.model, state, path)
 
     def for_inference(self):

@@ -69,6 +69,7 @@ class Registry:
 
 MODELS = Registry("model", {
     "doanet": ("doanet_model:DOAnet", "DOAnet"),
+    "doanet_radius": ("doanet_model:DOAnetRadius", "DOAnet with an error radius"),
     "bearing": ("bearing_model:BearingNet", "BearingNet"),
     "adrenaline": ("adrenaline_model:ADRENALINE", "ADRENALINE"),
     "seldnet": ("adrenaline_model:SELDnet", "SELDnet"),

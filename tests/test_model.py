@@ -91,3 +91,27 @@ def test_attention_equals_its_equation():
         q, k, v = (f(x)[..., 32 * h: 32 * h + 32] for f in (a.query, a.key, a.value))
         heads.append(torch.softmax(q @ k.transpose(1, 2) / 32**0.5, -1) @ v)
     assert torch.allclose(a(x), torch.tanh(a.out(torch.cat(heads, -1))), atol=1e-5)
+
+
+def test_an_error_radius_and_more_slots_are_added_to_given_weights():
+    """The slots that the weights know answer as before, further ones are unlikely, and the radius is that of the start;
+    weights of the same shape are taken as they are."""
+    few, many = ({"loss": "pit", "nb_cnn2d_filt": 8, "max_sources": slots} for slots in (2, 3))
+    given = doanet(**few).eval()
+    begun = doanet(model="doanet_radius", **many).eval()
+    checkpoint.load_weights(begun, begun.begin_from(given.state_dict()), "weights")
+    features = torch.randn(2, 7, 250, 64)
+    with torch.no_grad():
+        wanted, found = given(features), begun(features)
+    torch.testing.assert_close(found.doa[:, :, :2], wanted.doa)
+    torch.testing.assert_close(found.activity_logits[..., :2], wanted.activity_logits)
+    assert found.activity_logits[..., 2].max() < -2 and wanted.others is None
+    assert found.others["radius"].shape == (2, 50, 3) and (found.others["radius"] - 8).abs().max() < 4
+    again = begun.begin_from(begun.state_dict())
+    assert all(torch.equal(again[name], value) for name, value in begun.state_dict().items())
+
+
+def test_the_radius_does_not_train_the_rest():
+    net = doanet(model="doanet_radius", loss="pit", nb_cnn2d_filt=8)
+    net(torch.randn(1, 7, 250, 64)).others["radius"].sum().backward()
+    assert net.gru.weight_hh_l0.grad is None and net.radius_head[0].weight.grad.abs().sum() > 0
