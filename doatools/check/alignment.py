@@ -15,11 +15,12 @@ response of the array. In both, a bin is weighted by its amplitude, not its powe
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.fft
 
+from doatools.check.permutations import exchange
 from doatools.spatial.arrays import fibonacci_directions
 from doatools.spatial.geometry import angular_distance, unit_vectors
 
@@ -101,10 +102,7 @@ def _capsule_orders(channels):
     if channels <= 4:
         return list(itertools.permutations(straight))
     orders = [straight[shift:] + straight[:shift] for shift in straight] + [straight[::-1]]
-    for one, other in itertools.combinations(straight, 2):
-        exchanged = list(straight)
-        exchanged[one], exchanged[other] = other, one
-        orders.append(tuple(exchanged))
+    orders += [exchange(one, other, channels) for one, other in itertools.combinations(straight, 2)]
     return list(dict.fromkeys(orders))
 
 
@@ -248,7 +246,8 @@ def _rises(audio, fs, rows, label_hop_s):
 
 @dataclass(frozen=True)
 class Verdict:
-    """``state``: 'agrees' | 'few' (too few events to decide) | 'unexplained' | 'fault', with its ``suspects``.
+    """``state``: 'agrees' | 'few' (too few events to decide) | 'unexplained' | 'fault', with its ``suspects`` |
+    'exchanged' (a fault by the delays between channels alone).
 
     ``error`` of the recordings as they are, ``mended`` once the first suspect is corrected; degrees.
     """
@@ -280,7 +279,7 @@ def judge(errors, suspects, alone=False):
         return Verdict("few", n_events)
     medians = np.median(errors, axis=0)
     cost = np.array([suspect.cost for suspect in suspects])
-    fits = medians <= 1.25 * medians.min() + 1.5
+    fits = _as_good(medians, medians.min())
     best = np.flatnonzero(fits & (cost == cost[fits].min()))
     best = best[np.argsort(medians[best], kind="stable")]
     now, mended = medians[0], medians[best[0]]
@@ -308,6 +307,30 @@ def settle(verdicts):
             own = tuple(suspect for suspect in verdict.suspects if suspect.relabel is None)
             faults[name] = Verdict("fault", verdict.n_events, verdict.error, verdict.mended, own or verdict.suspects)
     return faults | {name: verdict for name, verdict in verdicts.items() if verdict.state == "unexplained"}
+
+
+def with_order(verdict, errors, order):
+    """A Verdict (or None) on directions, whose errors of events are (E, A), narrowed by the Order of an array's
+    channels: only some of its suspects may explain the delays between channels, and where none does, an exchange of two
+    channels may."""
+    if order is None or not order.doubtful:
+        return verdict
+    told = tuple(suspect for suspect in (verdict.suspects if verdict else ())
+                 if suspect.order and order.mended_by(suspect.order))
+    if told:
+        return replace(verdict, suspects=told)
+    orders = [exchange(*pair, order.array.channels) for pair in order.exchanges]
+    exchanged = {number: suspect for number, suspect in enumerate(suspects_of(order.array))
+                 if suspect.order in orders and -1 not in suspect.signs}
+    if not exchanged:
+        return verdict
+    medians = np.median(errors[:, list(exchanged)], axis=0) if len(errors) else np.zeros(len(exchanged))
+    return Verdict("exchanged", len(errors), suspects=tuple(
+        suspect for suspect, error in zip(exchanged.values(), medians) if _as_good(error, medians.min())))
+
+
+def _as_good(error, least):
+    return error <= 1.25 * least + 1.5
 
 
 def excess_of_gains(excess_db, event):

@@ -1,7 +1,8 @@
 """Do the channels of a recording belong to the array that they are said to be of?
 
 Looked at are pairs of capsules: channels that are the same, or of reversed polarity; and the delays between channels,
-whose sizes tell the distances of the capsules. Levels are judged in doatools/check/levels.py.
+which depend on the order of the channels and the distances of the capsules. Levels are judged in
+doatools/check/levels.py.
 
 M channels, P pairs, A attacks (see orientation); audio is (samples, M).
 """
@@ -9,10 +10,10 @@ M channels, P pairs, A attacks (see orientation); audio is (samples, M).
 import itertools
 
 import numpy as np
-import scipy.fft
 from scipy.signal import butter, sosfilt
 
-from doatools.check import orientation
+from doatools.check.delays import expected_delays, loud_delays
+from doatools.check.permutations import unlabelled_order
 from doatools.spatial.arrays import SPEED_OF_SOUND
 
 SAME = 0.9999  # correlation of channels that are one signal
@@ -20,6 +21,7 @@ OPPOSITE = -0.5  # correlation of long waves at a channel of reversed polarity
 LONG_WAVES = 8  # times the distance of two capsules: a wave that both hear nearly alike
 FARTHER, FIT = 1.2, 0.85  # delays beyond this ratio disagree; their pattern must correlate so much to speak of a ratio
 FEWEST = 40  # attacks
+DISAGREES = 0.12  # misfit of delays, of the time that sound takes across the array, that only another array has
 
 
 def same_channels(audio):
@@ -53,45 +55,6 @@ def reversed_channels(audio, fs, array):
 
 # --- delays ----------------------------------------------------------------------------------------------------
 
-def measured_delays(audio, fs, starts, array, longest_s=None, window_s=0.02):
-    """Delays (A, P) s of the second channel of each pair after the first, in windows at ``starts``.
-
-    From the cross-power spectrum with phase transform, interpolated by eight.
-    """
-    length = round(window_s * fs)
-    starts = np.minimum(starts, len(audio) - length)
-    frames = audio[starts[:, None] + np.arange(length)].swapaxes(1, 2)
-    frames = (frames - frames.mean(-1, keepdims=True)) * np.hanning(length)
-    return _pair_delays(scipy.fft.rfft(frames, 2 * length), fs, 2 * length, longest_s or _longest(array))
-
-
-def expected_delays(directions, fs, array):
-    """The same (A, P) of plane waves from ``directions`` (A, 3), by the array's response."""
-    n_fft = 2 * round(0.02 * fs)
-    response = array.response(directions, np.fft.rfftfreq(n_fft, 1 / fs)).transpose(1, 0, 2)
-    return _pair_delays(response, fs, n_fft, _longest(array))
-
-
-def _longest(array):
-    """Delays that are looked for, s: twice as long as the array's."""
-    return 2 * array.max_delay_s + 2e-4
-
-
-def _pair_delays(spectra, fs, n_fft, longest):
-    """Spectra (A, M, F) → delays (A, P)."""
-    frequencies = np.fft.rfftfreq(n_fft, 1 / fs)
-    band = (frequencies > 300) & (frequencies < min(8000, 0.45 * fs))
-    fine, delays = 8, []
-    reach = int(np.ceil(longest * fs * fine))
-    for one, other in itertools.combinations(range(spectra.shape[1]), 2):
-        cross = spectra[:, other] * spectra[:, one].conj()
-        cross = np.where(band, cross / np.maximum(np.abs(cross), 1e-20) ** 0.8, 0)
-        correlation = scipy.fft.irfft(cross, n_fft * fine)
-        correlation = np.concatenate([correlation[:, -reach:], correlation[:, : reach + 1]], axis=1)
-        delays.append((correlation.argmax(1) - reach) / (fs * fine))
-    return np.stack(delays, axis=1)
-
-
 def compare_delays(measured, expected):
     """(ratio of measured to expected delays, correlation of their patterns), robustly; each (A, P)."""
     kept = np.abs(measured - expected) <= 2 * np.abs(expected).max() + 1e-4
@@ -120,37 +83,42 @@ def judge_delays(measured, labelled, fs, array):
 
 
 def doubts(audio, fs, array):
-    """Sentences on the waves in the channels of audio: what can be told without labels, by its first minutes."""
+    """Sentences on the waves in the channels of audio: what can be told without labels."""
     if len(audio) < fs or not np.ptp(audio):
         return []
     sentences = [f"channels {one + 1} and {other + 1} hold the same signal" for one, other in same_channels(audio)]
     sentences += [f"channel {channel + 1} has the wrong polarity"
                   for channel in reversed_channels(audio, fs, array)]
-    return sentences or [text for text in (too_far_apart(audio, fs, array),) if text]
+    return sentences or [text for text in (doubts_of_delays(audio, fs, array),) if text]
 
 
-def too_far_apart(audio, fs, array):
-    """Without labels: a sentence where delays are longer than the array is large, or ''."""
+def doubts_of_delays(audio, fs, array):
+    """Without labels: a sentence where the delays at attacks suit another order of the channels or another array, or
+    ''."""
     if array.kind == "ambisonic":
         return ""
-    starts = loud_attacks(audio, fs)
-    if len(starts) < FEWEST / 2:
+    delays = loud_delays(audio, fs, array, 4 * array.max_delay_s + 2e-4)
+    order = unlabelled_order(delays, array)
+    if order and order.exchanges:
+        named = " or ".join(f"{one + 1} and {other + 1}" for one, other in order.exchanges)
+        return (f"are channels {named} exchanged? The delays between channels differ from those of array "
+                f"'{array.name}' by {1e6 * order.misfit:.0f} µs, with that corrected by {1e6 * order.mended:.0f} µs")
+    text = _too_far_apart(delays, fs, array)
+    if not text and order and order.misfit > DISAGREES * order.crossing_s:
+        text = (f"no direction explains the delays between channels (they differ by {1e6 * order.misfit:.0f} µs): are "
+                f"the channels of array '{array.name}' in another order, or is it another array?")
+    return text
+
+
+def _too_far_apart(delays, fs, array):
+    if len(delays) < FEWEST / 2:
         return ""
-    delays = np.abs(measured_delays(audio, fs, starts, array, 4 * array.max_delay_s + 2e-4))
     positions = array.positions
     pairs = list(itertools.combinations(range(array.channels), 2))
     largest = np.array([np.linalg.norm(positions[one] - positions[other]) for one, other in pairs]) / SPEED_OF_SOUND
     largest = largest * (1.5 if array.kind == "rigid" else 1.0)
-    beyond = np.mean(delays > FARTHER * largest + 0.5 / fs, axis=0)
+    beyond = np.mean(np.abs(delays) > FARTHER * largest + 0.5 / fs, axis=0)
     if np.median(beyond) > 0.3:
         return (f"delays between channels are longer than array '{array.name}' is large: its capsules are farther "
                 "apart than the array file states, or it is another array")
     return ""
-
-
-def loud_attacks(audio, fs, count=100):
-    """Samples of the strongest attacks of a recording."""
-    rows = np.zeros(int(len(audio) / fs / 0.1) + 1, [("frame", "i4"), ("event", "i4")])
-    rows["frame"] = np.arange(len(rows))
-    rows["event"] = rows["frame"] // 20
-    return orientation.attacks(audio, fs, rows, 0.1)[0][:count]

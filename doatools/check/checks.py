@@ -15,7 +15,9 @@ import numpy as np
 from tqdm import tqdm
 
 from doatools.check import alignment, capsules, orientation
+from doatools.check.delays import measured_delays
 from doatools.check.levels import BLOCK_S, block_levels, silent_channels
+from doatools.check.permutations import unlabelled_order
 from doatools.cluster import results_of
 from doatools.data.audiofiles import inspect_audio, read_audio
 from doatools.data.dcase import FRAME_S, TAU_NAME, find_recordings, is_mixture, number_events, read_dcase, without_audio
@@ -318,9 +320,10 @@ def _silence(audio, fs, array, rows):
         return [*faults, "all channels are the same: a mono recording has no direction"]
     faults += [f"channels {one + 1} and {other + 1} hold the same signal; check the routing of the recorder"
                for one, other in same]
-    if rows is None or not len(rows):  # else the directions tell
+    if (rows is None or not len(rows)) and not silent:  # else the directions tell
         faults += [f"channel {channel + 1} has the wrong polarity: multiply it by -1"
-                   for channel in (capsules.reversed_channels(audio, fs, array) if not silent else [])]
+                   for channel in capsules.reversed_channels(audio, fs, array)]
+        faults += [text for text in (capsules.doubts_of_delays(audio, fs, array) if not faults else "",) if text]
     return faults
 
 
@@ -330,7 +333,7 @@ def _attacks(audio, fs, rows, array):
     measured, labelled = orientation.attack_directions(audio, fs, rows, FRAME_S, array)
     if array.kind == "ambisonic" or not len(starts):
         return measured, labelled, np.zeros((len(measured), 0))
-    return measured, labelled, capsules.measured_delays(audio, fs, starts, array)
+    return measured, labelled, measured_delays(audio, fs, starts, array)
 
 
 def _clipping(audio):
@@ -362,12 +365,23 @@ def _judge_directions(examined, arrays, report):
         else:
             report.checked.append(f"{name}: the audio points {verdict.error:.0f}° from the labels (median of {where})")
     settled = alignment.settle(verdicts)
+    for name, order in _orders(examined, arrays).items():
+        own = np.concatenate([events for _, events in errors[name]])
+        verdict = alignment.with_order(settled.get(name), own, order)
+        settled |= {name: verdict} if verdict else {}
     report.findings += [_direction_finding(name, verdict, arrays) for name, verdict in settled.items()]
     for name in (name for name in verdicts if arrays[name].kind == "ambisonic"):
         suspects = settled[name].suspects if name in settled else ()
         if all(not suspect.order or suspect.order[0] == 0 for suspect in suspects):  # W is where it belongs
             _judge_gains(name, [one.measured[name] for one in examined if name in one.measured], report)
     return settled, errors
+
+
+def _orders(examined, arrays):
+    """{name: Order or None} of the channels of microphone arrays, by the delays at all attacks."""
+    delays = {name: [one.attacks[name][2] for one in examined if name in one.attacks and len(one.attacks[name][2])]
+              for name, array in arrays.items() if array.kind != "ambisonic"}
+    return {name: unlabelled_order(np.concatenate(found), arrays[name]) for name, found in delays.items() if found}
 
 
 def _judge_orientation(examined, arrays, report, explained=False):
@@ -407,6 +421,8 @@ def _direction_finding(name, verdict, arrays, file=""):
                        f"array ({arrays[name].describe()})?", file)
     faults = "; or ".join(f"{suspect.what} ({suspect.remedy})" for suspect in verdict.suspects[:NAMED])
     several = "one of these, which cannot be distinguished: " if len(verdict.suspects) > 1 else ""
+    if verdict.state == "exchanged":
+        return Finding(f"{about}{several}{faults}. The delays between channels show it", file)
     return Finding(f"{about}{several}{faults}. With that corrected the audio points {verdict.mended:.0f}° from the "
                    f"labels, now {verdict.error:.0f}° (median of {verdict.n_events} events)", file)
 

@@ -1,5 +1,6 @@
-"""Which capsule is behind each channel, and how does the array stand? By recordings of one source from a known
-direction.
+"""Which capsule is behind each channel, and how does the array stand?
+
+``explain``, by recordings of one source from a known direction:
 
 A wave reaches the capsules at times that follow from their positions and its direction. These times are measured at
 attacks, where the direct sound is alone, and compared with those of every rotation of the array about the vertical
@@ -7,28 +8,35 @@ axis, upright and upside down; for each rotation, the best assignment of channel
 algorithm). One direction alone leaves several answers, as capsules that the wave reaches at the same time cannot be
 distinguished; recordings from two or three directions leave few.
 
+``unlabelled_order``, by any recording: plane waves reach exchanged capsules at times that no direction explains. Orders
+that rotate or mirror the array cannot be seen: any order of a tetrahedron, opposite capsules of a square exchanged.
+
 M channels, S sources, A attacks, P pairs of channels. Angles in degrees, times in s.
 """
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from doatools.check.capsules import loud_attacks, measured_delays
+from doatools.check.delays import as_arrivals, expected_arrivals, loud_delays
+from doatools.check.orientation import GRID
 from doatools.errors import UserError
 from doatools.spatial.arrays import SPEED_OF_SOUND
 from doatools.spatial.geometry import unit_vectors
 
 FEWEST = 5  # attacks in a recording
-BEFORE_S, WINDOW_S = 0.001, 0.007  # short, as reflections follow within milliseconds
 STEP_DEG = 1
 LISTED = 6  # answers that are reported
 AS_GOOD = 1.25  # an answer whose misfit is below this times the least one explains a recording as well
 RESOLUTION_S = 4e-6  # of measured times
 SAME_PLACE = 0.05  # of the aperture
 FLIP = np.array([1, -1, -1])  # upside down
+SINGLE_WAVE_S = 20e-6  # attacks whose delays contradict each other by more hold several waves
+FEWEST_WAVES, MOST_WAVES = 15, 400
+DOUBTFUL, DOUBTFUL_S = 0.04, 10e-6  # a misfit: of the time that sound takes across the array, and at least so long
+MENDED, OFTEN = 0.5, 0.7  # an exchange reduces the misfit to this share, and reduces it at this share of the attacks
 
 
 @dataclass(frozen=True)
@@ -65,28 +73,11 @@ class Answer:
 
 def measured_arrivals(audio, fs, array):
     """When a sound reaches each channel (M,) s, relative to their mean; UserError for too few attacks."""
-    starts = loud_attacks(audio, fs)
-    if len(starts) < FEWEST:
-        raise UserError(f"{len(starts)} attacks are too few to measure delays between channels; record claps or speech "
+    delays = loud_delays(audio, fs, array)
+    if len(delays) < FEWEST:
+        raise UserError(f"{len(delays)} attacks are too few to measure delays between channels; record claps or speech "
                         "of one person for ten seconds, in a quiet place")
-    starts = np.maximum(starts - round(BEFORE_S * fs), 0)
-    delays = np.median(measured_delays(audio, fs, starts, array, window_s=WINDOW_S), axis=0)  # (P,)
-    pairs = list(itertools.combinations(range(array.channels), 2))
-    differences = np.zeros((len(pairs), array.channels))
-    for row, (one, other) in zip(differences, pairs):
-        row[one], row[other] = -1, 1
-    return np.linalg.lstsq(differences, delays, rcond=None)[0]
-
-
-def expected_arrivals(directions, array):
-    """The same of waves from ``directions`` (..., 3): (..., M). Around a rigid sphere as a ray (Woodworth 1938)."""
-    cosines = directions @ array.capsules.T if array.kind == "rigid" else None
-    if cosines is None:
-        arrivals = -(directions @ array.positions.T) / SPEED_OF_SOUND
-    else:
-        behind = np.arccos(np.clip(cosines, -1, 1)) - np.pi / 2
-        arrivals = array.radius_m / SPEED_OF_SOUND * np.where(behind > 0, behind, -cosines)
-    return arrivals - arrivals.mean(-1, keepdims=True)
+    return as_arrivals(np.median(delays, axis=0), array.channels)[0]
 
 
 def explain(arrivals, angles, array):
@@ -111,6 +102,70 @@ def explain(arrivals, angles, array):
     least = min(answer.misfit for answer in answers)
     good = [answer for answer in answers if answer.misfit <= AS_GOOD * least + RESOLUTION_S]
     return stated, _distinct(sorted(good, key=lambda answer: (answer.effort, answer.misfit)), array)
+
+
+@dataclass(frozen=True)
+class Order:
+    """How well plane waves from anywhere explain the channels of an Array.
+
+    ``waves`` (A, M): arrivals of single waves, s; ``misfit``: median r.m.s. difference (s) from those of the wave that
+    fits best; ``exchanges``: pairs of channels that, exchanged, are explained much better, with the misfit ``mended``.
+    """
+
+    array: object
+    waves: np.ndarray
+    misfit: float
+    exchanges: tuple = ()
+    mended: float = float("nan")
+
+    @property
+    def crossing_s(self):
+        """How long sound takes across the array."""
+        return self.array.aperture_m / SPEED_OF_SOUND
+
+    @property
+    def doubtful(self):
+        return self.misfit >= max(DOUBTFUL_S, DOUBTFUL * self.crossing_s)
+
+    def mended_by(self, order):
+        """Whether taking the channels in this order explains them much better."""
+        return bool(np.median(_misfits(self.waves[:, order], self.array)) <= MENDED * self.misfit)
+
+
+def unlabelled_order(delays, array):
+    """Order of the channels by delays (A, P) at attacks from unknown directions; None for fewer than FEWEST_WAVES."""
+    arrivals, contradictions = as_arrivals(delays, array.channels)
+    waves = arrivals[contradictions < SINGLE_WAVE_S]
+    if len(waves) < FEWEST_WAVES:
+        return None
+    waves = waves[np.linspace(0, len(waves) - 1, min(len(waves), MOST_WAVES)).astype(int)]
+    stated = _misfits(waves, array)
+    order, found = Order(array, waves, float(np.median(stated))), {}
+    if not order.doubtful:
+        return order
+    for one, other in itertools.combinations(range(array.channels), 2):
+        misfits = _misfits(waves[:, exchange(one, other, array.channels)], array)
+        if np.mean(misfits < stated) > OFTEN:
+            found[one, other] = float(np.median(misfits))
+    mended = min(found.values(), default=order.misfit)
+    if mended > MENDED * order.misfit:
+        return order
+    return replace(order, mended=mended,
+                   exchanges=tuple(pair for pair in found if found[pair] <= AS_GOOD * mended + RESOLUTION_S))
+
+
+def exchange(one, other, channels):
+    """The order of channels with two of them exchanged."""
+    order = list(range(channels))
+    order[one], order[other] = other, one
+    return tuple(order)
+
+
+def _misfits(waves, array):
+    """R.m.s. difference (A,) of arrivals (A, M) from those of the wave that fits best."""
+    expected = expected_arrivals(GRID, array)  # (D, M)
+    squares = (waves**2).sum(1)[:, None] + (expected**2).sum(1) - 2 * waves @ expected.T
+    return np.sqrt(np.maximum(squares.min(1), 0) / array.channels)
 
 
 def _distinct(answers, array):
