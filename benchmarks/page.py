@@ -13,35 +13,43 @@ from statistics import median
 from benchmarks.parts import ALL, BARS, GROWTH, MACHINE, MEMORY_BAR, PARTS
 
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")  # CPU features that the times depend on
-RATIO_HEAD = ("| part | side | threads | seconds (range) | times faster (range) | peak memory |\n"
+RATIO_HEAD = ("| part | side | threads | seconds (range) | speed-up (range) | peak memory |\n"
               "|---|---|---|---|---|---|")
 GROWTH_HEAD = ("| part | sizes | seconds, peak memory | seconds, last / first | memory, last / first |\n"
                "|---|---|---|---|---|")
 MACHINE_HEAD = "| | matrix product, float32 | bfloat16 | copy, read and written |\n|---|---|---|---|"
-LEAST_HEAD = ("| part | side | operations | bytes | least seconds | measured | share of what is possible |\n"
+LEAST_HEAD = ("| part | side | operations | bytes | lower bound, s | measured, s | share of the limit |\n"
               "|---|---|---|---|---|---|---|")
 
 INTRODUCTION = """\
-Written by `make bench` (`benchmarks/run.py`); [performance.md](performance.md) explains the figures and what was tried.
+This page is written by `make bench` (`benchmarks/run.py`). [performance.md](performance.md) explains the results and
+lists the optimizations that were tried.
 
-The plain side of each part is a vectorised, eager float32 implementation with as many threads
-(`benchmarks/plain*.py`); tests check that it gives the same numbers. Each measurement runs in its own process and the
-sides take turns. The tables show medians and ranges; a ratio compares the two sides of one turn. Single-threaded parts
-count that thread's CPU time, the others elapsed time."""
+Each part is compared with a plain version: a vectorised, eager float32 implementation with the same number of threads
+(`benchmarks/plain*.py`). Tests check that both give the same numbers. Each measurement runs in a separate process, and
+the versions ("sides") take turns. The tables show medians and ranges; speed-ups compare the measurements of one turn.
+The time of single-threaded parts is the CPU time of their thread, that of the others is elapsed time."""
 OF_PARTS = """\
-`auto`, and `ours` of networks: the precision that is fast on this machine (`precision=auto`). features: a recording of
-a minute, with labels and normalisation. second_core: extraction, once its process has started (memory of the first
-process only). batch_loading, training_step: 64 sequences of 5 s. inference: a minute; `localize` is how recordings are
-localized (batch norms folded, float32), the others are how validation and tests run. adrenaline, seldnet, cnn: 16
-chunks of 0.5 s. frame_scores: 60,000 frames of two slots. simulation: a minute of FOA and MIC of one scene, with
-perfect rooms and sensors and with `--realistic`, two sources at once, or three, or one array of four capsules.
-wav_to_tracks: a minute of FOA by task 1, without start-up and without test-time rotation (`--fast`)."""
+| part or side | what is measured |
+|---|---|
+| `auto`, and `ours` of networks | the precision that is fast on this machine (`precision=auto`) |
+| features | a recording of one minute, with labels and normalisation |
+| second_core | extraction after the start of its processes; memory of the first process only |
+| batch_loading, training_step | 64 sequences of 5 s |
+| inference | one minute; `localize`: as in `localize.py` (batch norms folded, float32), the others: as in \
+validation and tests |
+| adrenaline, seldnet, cnn | 16 chunks of 0.5 s |
+| frame_scores | 60,000 frames of two slots |
+| simulation | one minute of FOA and MIC of one scene, with perfect rooms and sensors and with `--realistic`; \
+two sources at once, or three, or one array of four capsules |
+| wav_to_tracks | one minute of FOA with task 1, without start-up and without test-time rotation (`--fast`) |"""
 OF_GROWTH = """\
-1, 2, 4 and 8 times as much of: two recordings of a minute; one recording of half a minute; 60,000 frames; 8 sequences.
-Memory: of extracting 10 s recordings, and of an epoch of training on 30 s recordings, 10 and 100 of them."""
+The sizes are 1, 2, 4 and 8 times two recordings of a minute, one recording of half a minute, 60,000 frames, or 8
+sequences. Memory is measured for the extraction of 10 and of 100 recordings of 10 s, and for an epoch of training on 10
+and on 100 recordings of 30 s."""
 OF_LEAST = """\
-Least seconds: the larger of the time for the operations at the rate of matrix products (of bfloat16 where `auto` uses
-it) and the time for the bytes at the rate of copies; [performance.md](performance.md) derives both."""
+The lower bound is the larger of two times: that of the operations at the rate of matrix products (in bfloat16 where
+`auto` uses it), and that of the bytes at the rate of copies. [performance.md](performance.md) derives both."""
 
 
 def ratio_rows(part, sides):
@@ -139,9 +147,9 @@ def page(taken):
     sections = [
         "# Benchmarks", INTRODUCTION, machine(),
         "## Targets", "\n".join([*bars(taken), *reading_multiples(taken)]),
-        "## Against plain versions", table(RATIO_HEAD, taken, PARTS), OF_PARTS,
+        "## Comparison with plain versions", table(RATIO_HEAD, taken, PARTS), OF_PARTS,
         "## Growth", table(GROWTH_HEAD, taken, GROWTH), OF_GROWTH,
-        "## What this machine could do", table(MACHINE_HEAD, taken, MACHINE),
+        "## Limits of this machine", table(MACHINE_HEAD, taken, MACHINE),
         "\n".join([LEAST_HEAD, *least_rows(taken)]), OF_LEAST]
     return "\n\n".join(sections) + "\n"
 
