@@ -1,5 +1,4 @@
-"""Find the sound sources in recordings: when each is active, and in which direction. With --stream or --live, in live
-sound."""
+"""Localize and track the sound sources in recordings, or in live sound with --stream or --live."""
 
 import argparse
 import dataclasses
@@ -27,51 +26,55 @@ def build_parser():
         epilog="example: python3 localize.py recording.wav      -> recording.csv, recording.png, a summary\n"
                "         arecord -t raw -f S16_LE -r 48000 -c 4 | python3 localize.py --stream --rate 48000\n"
                "         python3 localize.py --live                   -> a live view of a sound card in the browser\n"
-               "Lines of csv: frame of 100 ms, 0, track, azimuth, elevation (degrees, azimuth counter-clockwise).\n"
-               "Columns of table: time, track, azimuth, elevation, probability, and radius (degrees; the angle that\n"
-               "holds the true direction in 90 % of the cases) if the model estimates it.")
+               "Columns of csv: frame of 100 ms, 0, track, azimuth, elevation (degrees; azimuth is counter-clockwise\n"
+               "from the front, elevation positive upwards).\n"
+               "Columns of table: time (s), track, azimuth, elevation, probability, and, if the model estimates it,\n"
+               "radius (degrees; the true direction is within this angle in 90 % of the cases).")
     parser.add_argument("recordings", nargs="*", type=Path, help="audio files, or folders of them")
     parser.add_argument("--checkpoint", type=Path,
-                        help="best.pt of a training, or .onnx of export_doanet.py (default: the shipped model)")
+                        help="checkpoint (best.pt) or exported network (.onnx); default: the shipped model of the "
+                        "array")
     parser.add_argument("--array", metavar="NAME|FILE", help="the microphone array: foa, mic, or a YAML file such as "
-                        "arrays/respeaker_6mic.yaml (default: that of the model, foa)")
+                        "arrays/respeaker_6mic.yaml (default: that of the checkpoint, or foa)")
     parser.add_argument("--foa-order", choices=FOA_ORDERS,
-                        help="ambisonic channels: acn (AmbiX: W, Y, Z, X) or fuma (W, X, Y, Z, W 3 dB lower); default: "
-                        "acn, for files marked as FuMa (.amb) fuma")
-    parser.add_argument("--rotation", metavar="FILE", help="how the array stood (of check_dataset.py --rotation): "
-                        "directions are reported in the axes of the room")
+                        help="order and gains of ambisonic channels: acn (AmbiX: W, Y, Z, X) or fuma (W, X, Y, Z with "
+                        "W 3 dB lower); default: acn, and fuma for files marked as FuMa (.amb)")
+    parser.add_argument("--rotation", metavar="FILE", help="orientation of the array, a file written by "
+                        "check_dataset.py --rotation: report directions in the axes of the room")
     parser.add_argument("--threshold", type=float, default=ACTIVE_ABOVE,
-                        help=f"activity probability above which a source is reported (default {ACTIVE_ABOVE})")
+                        help=f"report sources with an activity probability above this (default {ACTIVE_ABOVE})")
     parser.add_argument("--latency", type=float, metavar="S",
-                        help="longest latency of a stream; a shorter one costs more computation (also for files)")
-    parser.add_argument("--pause", type=float, default=0.0, metavar="S", help="a source that is silent for up to S "
-                        "seconds keeps its track if it goes on in about the same direction (2 suits talkers)")
+                        help="maximum latency of a stream in seconds; a lower one needs more computation (also for "
+                        "files)")
+    parser.add_argument("--pause", type=float, default=0.0, metavar="S", help="a source keeps its track after a pause "
+                        "of up to S seconds if it continues in about the same direction (for talkers, try 2)")
     parser.add_argument("--fast", action="store_true",
-                        help="no test-time rotation: up to four times faster, errors about a degree larger")
-    parser.add_argument("--format", choices=FORMATS, default="csv", help="of the tracks: csv (lines of DCASE, which "
-                        "other programs read; the default), table (CSV with names of columns and the error radius) or "
-                        "json")
+                        help="no test-time rotation: up to four times faster, but errors are about a degree larger")
+    parser.add_argument("--format", choices=FORMATS, default="csv", help="format of the tracks: csv (DCASE format, the "
+                        "default), table (CSV with a header, probability and error radius) or json")
     parser.add_argument("--no-plot", action="store_true", help="do not draw a picture")
     parser.add_argument("--plot-format", choices=("png", "svg", "pdf"), default="png",
-                        help="of the picture (default png)")
-    parser.add_argument("--html", action="store_true", help="also write a page that plays the recording while its "
-                        "sources move")
-    parser.add_argument("--reference", type=Path, metavar="CSV", help="true directions, which the page compares with")
-    parser.add_argument("--out", type=Path, help="folder for the results (default: next to each recording)")
+                        help="format of the picture (default png)")
+    parser.add_argument("--html", action="store_true", help="also write a web page that plays the recording and shows "
+                        "the moving sources")
+    parser.add_argument("--reference", type=Path, metavar="CSV", help="true directions, shown with the errors on the "
+                        "page of --html")
+    parser.add_argument("--out", type=Path, help="folder for the results (default: the folder of each recording)")
     parser.add_argument("--overwrite", action="store_true", help="replace existing files")
     add_threads_argument(parser)
     parser.add_argument("--stream", action="store_true", help="read WAV or raw 16-bit PCM from standard input")
-    parser.add_argument("--rate", type=int, help="sample rate of raw PCM or the sound card, Hz (default: the model's)")
+    parser.add_argument("--rate", type=int, help="sample rate of raw PCM or of the sound card in Hz (default: that of "
+                        "the model)")
     live = parser.add_argument_group("live view (docs/live.md)")
-    live.add_argument("--live", nargs="?", const="card", metavar="FILE", help="serve a live view of a sound card, of a "
-                      "FILE in real time, or of standard input (-)")
-    live.add_argument("--device", help="number of the sound card or a part of its name; list: python3 -m sounddevice")
-    live.add_argument("--channels", metavar="1,2,3,4", help="channels of the sound card, in the order of the array "
+    live.add_argument("--live", nargs="?", const="card", metavar="FILE", help="localize live sound and show the "
+                      "sources in the browser: a sound card (default), a FILE in real time, or standard input (-)")
+    live.add_argument("--device", help="number or part of the name of the sound card (list: python3 -m sounddevice)")
+    live.add_argument("--channels", metavar="1,2,3,4", help="channels of the sound card, in the order of the capsules "
                       "(default: the first ones)")
     live.add_argument("--port", type=int, default=8765, help="port of the view and of ws://.../tracks (default 8765)")
     live.add_argument("--tcp-port", type=int, metavar="PORT", help="also send the tracks as lines of JSON over TCP")
-    live.add_argument("--host", default="127.0.0.1", help="address to listen at (default: this machine alone); 0.0.0.0 "
-                      "lets other machines connect")
+    live.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine "
+                      "only); 0.0.0.0 lets other machines connect")
     return parser
 
 
