@@ -1,8 +1,13 @@
-"""Extract the features and labels of all recordings, and normalise the features; what is up to date is skipped.
+"""Extract features and labels of all recordings, and normalise the features. Files that are up to date are skipped.
 
-In feat_label_dir (default <dataset_dir>/features): <array>_dev/ features as extracted, <array>_dev_label/ labels,
-<array>_<mode>_norm/ features normalised by those of the training folds, <array>_<mode>_scaler.npz their means and
-scales. A feat_label_dir outside the dataset belongs to this dataset alone.
+Files written to feat_label_dir (default <dataset_dir>/features):
+
+    <array>_dev/                features
+    <array>_dev_label/          labels
+    <array>_<mode>_norm/        features normalised with mean and scale of the training folds
+    <array>_<mode>_scaler.npz   mean and scale of the training folds
+
+A feat_label_dir outside of the dataset must not be shared with another dataset.
 """
 
 import argparse
@@ -18,8 +23,8 @@ from doatools.errors import exits_cleanly
 def build_parser():
     parser = argparse.ArgumentParser(
         description=__doc__, usage="%(prog)s [task-id | config.yaml] [key=value ...] [--jobs N] [--dask ADDRESS]",
-        epilog="example: python3 batch_feature_extraction.py 1 array=mic dataset_dir=datasets/simulated\n"
-               "         python3 batch_feature_extraction.py 20 array=respeaker_6mic dataset_dir=datasets/ring\n"
+        epilog="example: python3 batch_feature_extraction.py 22 array=mic dataset_dir=datasets/simulated\n"
+               "         python3 batch_feature_extraction.py 22 array=respeaker_6mic dataset_dir=datasets/ring\n"
                "         python3 batch_feature_extraction.py configs/seldnet.yaml dataset_dir=datasets/simulated",
         formatter_class=argparse.RawDescriptionHelpFormatter)
     add_override_argument(parser)

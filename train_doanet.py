@@ -1,6 +1,7 @@
-"""Train a network on extracted features and test it on the unseen fold; writes checkpoints, logs and a training curve.
+"""Train a network on extracted features and test it on the test fold.
 
-Without --full this is a quick test: 2 epochs of 2 batches, to see that everything works.
+Checkpoints, logs, scores and a training curve are written to results/<task-id>_<job-id>/. Without --full, this is a
+quick test: 2 epochs of 2 batches, to see that everything works.
 """
 
 import argparse
@@ -17,17 +18,19 @@ def build_parser():
     parser = argparse.ArgumentParser(
         description=__doc__, usage="%(prog)s [task-id | config.yaml [job-id]] [key=value ...] [--full] [--resume] "
                                    "[--overwrite]",
-        epilog="task-id: 1-21 or 999, see docs/tasks.md (default 1); job-id: a name for the run (default first)\n"
-               "example: python3 train_doanet.py 20 myrun --full nb_epochs=40 dataset_dir=datasets/simulated\n"
+        epilog="task-id: 1-24 or 999, see docs/tasks.md (default 1, recommended 22)\n"
+               "job-id: a name for the run (default first)\n"
+               "example: python3 train_doanet.py 22 myrun --full nb_epochs=40 dataset_dir=datasets/simulated\n"
                "         python3 train_doanet.py configs/seldnet.yaml myrun --full nb_epochs=40",
         formatter_class=argparse.RawDescriptionHelpFormatter)
     add_override_argument(parser)
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--full", action="store_true", help="train in full (quick_test=False)")
-    length.add_argument("--quick", action="store_true", help="2 epochs of 2 batches (quick_test=True, the default)")
+    length.add_argument("--quick", action="store_true",
+                        help="quick test: 2 epochs of 2 batches (quick_test=True, the default)")
     parser.add_argument("--resume", action="store_true", help="continue a stopped run of the same task and job; "
-                        "with a larger nb_epochs also a finished one, unless lr_schedule is onecycle or linear")
-    parser.add_argument("--overwrite", action="store_true", help="start anew although that run exists")
+                        "with a larger nb_epochs, also a finished run, unless lr_schedule is onecycle or linear")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing run of the same task and job")
     return parser
 
 
@@ -99,7 +102,7 @@ def announce(config, run, training):
     print(f"device {fabric.device}{processes}, precision {training.precision}, {config.epochs} epochs at most "
           f"-> {run.folder}/")
     if config.run.quick_test:
-        print("quick test: 2 epochs of 2 batches, whose scores mean nothing; add --full to train in full")
+        print("quick test: 2 epochs of 2 batches, with meaningless scores; add --full to train in full")
 
 
 def report(scores, config, run, best):

@@ -17,8 +17,8 @@ _active = []  # addresses of ``on``
 
 def add_argument(parser):
     """Add ``--dask ADDRESS`` to a script's parser."""
-    parser.add_argument("--dask", metavar="ADDRESS", help="work on the Dask cluster of this scheduler, such as "
-                        "tcp://host:8786; its workers need the same files at the same paths")
+    parser.add_argument("--dask", metavar="ADDRESS", help="run on the Dask cluster with this scheduler, such as "
+                        "tcp://host:8786; all workers need the same files at the same paths")
 
 
 @contextlib.contextmanager
