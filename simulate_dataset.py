@@ -1,9 +1,11 @@
-"""Simulate a dataset of spatial sound events in the layout of TAU-NIGENS (DCASE) 2020 or TUT Sound Events 2018.
+"""Simulate a dataset of sound sources in rooms, with annotations, in the layout of a published dataset.
 
-dcase2020 (the default) writes foa_dev/ and mic_dev/ (the same scenes, 4 channels, 16 bit), or <name>_dev/ for another
-array, and metadata_dev/ (frame of 100 ms, class, track, azimuth, elevation) in six folds that share neither rooms nor
-sounds. tut2018 writes the small datasets ansim/ (no room) and resim/ (rooms) with static sources, ambisonics at
-44.1 kHz, for run.py. The same command writes the same bytes for any number of jobs; if it was stopped, it continues.
+--format dcase2020 (the default) writes foa_dev/ and mic_dev/ with recordings of the same scenes (4 channels, 16 bit),
+or <name>_dev/ for another array, and metadata_dev/ with the annotations (frame of 100 ms, class, track, azimuth,
+elevation). The six folds share neither rooms nor sounds. --format tut2018 writes small datasets for run.py: ansim/
+(anechoic) and resim/ (rooms), with static sources, in ambisonics at 44.1 kHz.
+
+The output does not depend on the number of jobs, and the same command continues a stopped simulation.
 """
 
 import argparse
@@ -28,35 +30,36 @@ def build_parser():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="example: python3 simulate_dataset.py dataset_dir=datasets/large sim_recordings_per_fold=50\n"
                "         python3 simulate_dataset.py dataset_dir=datasets/ring array=arrays/respeaker_6mic.yaml\n"
-               "         python3 simulate_dataset.py dataset_dir=datasets/any array=drawn    (an array per recording)\n"
+               "         python3 simulate_dataset.py dataset_dir=datasets/any array=drawn    (random arrays)\n"
                "         python3 simulate_dataset.py dataset_dir=datasets/mine --sounds ~/sounds\n"
                "         python3 simulate_dataset.py dataset_dir=datasets/hall --responses ~/hall_responses --fold 1\n"
                "         python3 simulate_dataset.py --format tut2018 dataset_dir=datasets/tut\n"
-               "parameters: dataset_dir, array, fs, seed, max_sources and sim_* (see python3 doanet_parameters.py)")
+               "parameters: dataset_dir, array, fs, seed, max_sources and sim_* (python3 doanet_parameters.py lists them)")
     add_override_argument(parser)
-    parser.add_argument("--format", choices=list(WRITERS), default="dcase2020", help="layout (default dcase2020)")
+    parser.add_argument("--format", choices=list(WRITERS), default="dcase2020",
+                        help="layout of the dataset (default dcase2020)")
     parser.add_argument("--sounds", metavar="DIR", action="append", default=[],
-                        help="use the WAV, FLAC and OGG files under DIR (its sub-folders are classes) instead of "
-                             "generated sounds; can be repeated, each folder is divided into folds by itself")
+                        help="use the WAV, FLAC and OGG files in DIR instead of generated sounds; its sub-folders are "
+                             "classes. Can be repeated; the sounds of each folder are distributed over the folds")
     parser.add_argument("--generated", action="store_true", help="with --sounds: also use the generated sounds")
     parser.add_argument("--responses", metavar="FOLDER",
                         help="use measured impulse responses in place of simulated rooms: SOFA files, or WAV and FLAC "
-                             "files with directions.csv (file,azimuth,elevation[,distance_m]); sub-folders are rooms, "
-                             "dealt to the folds one by one (a single room makes a test set); sources stay still "
-                             "unless sim_moving is given")
+                             "files with directions.csv (file,azimuth,elevation[,distance_m]). Sub-folders are rooms; "
+                             "the first becomes fold 1, the second fold 2, and so on (a single room gives a test set). "
+                             "Sources are static unless sim_moving is given")
     parser.add_argument("--fold", type=int, choices=range(1, 7), metavar="N",
-                        help="write only this fold, as a test set (1) or to validate (2); with --responses: put all "
-                             "rooms in this fold")
+                        help="write only this fold, for example 1 for a test set or 2 for validation; with "
+                             "--responses: put all rooms into this fold")
     parser.add_argument("--foa-order", choices=("acn", "fuma"), default="acn",
-                        help="of ambisonic responses: W, Y, Z, X with SN3D gains, or FuMa: W, X, Y, Z with W 3 dB "
-                             "lower")
+                        help="order and gains of ambisonic responses: acn (W, Y, Z, X with SN3D gains, the default) or "
+                             "fuma (W, X, Y, Z with W 3 dB lower)")
     parser.add_argument("--realistic", action="store_true",
-                        help="rooms, noise and sensors as they are rather than perfect: sets the sim_ parameters for "
-                             "these that are not given")
+                        help="simulate imperfect rooms, noise and sensors: sets the sim_ parameters for these to "
+                             "realistic values, unless they are given")
     parser.add_argument("--jobs", type=int, default=-1, metavar="N", help="processes (default: one per core)")
     cluster.add_argument(parser)
     parser.add_argument("--overwrite", action="store_true",
-                        help="replace a dataset that was simulated with other settings")
+                        help="replace an existing dataset that was simulated with other settings")
     return parser
 
 
