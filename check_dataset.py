@@ -1,8 +1,8 @@
-"""Check a dataset of your own: files, levels, labels, and whether the audio points where the labels say.
+"""Check a dataset: files, levels and labels, and whether directions and onsets in the audio agree with the labels.
 
-All problems are reported at once, each with its remedy: missing files, names, sample rates, silent or clipped
-channels, angles out of range; channels that are swapped, negated or in another order, azimuths with another
-convention, labels that are late. Nothing is changed. Exit status 0: healthy, 1: not.
+The script reports all problems with their remedies: missing files, wrong names or sample rates, silent or clipped
+channels, angles out of range; swapped, negated or reordered channels, other azimuth conventions, late labels. It does
+not change any file. The exit status is 0 if no problem was found and 1 otherwise.
 """
 
 import argparse
@@ -20,12 +20,12 @@ def build_parser():
         epilog="example: python3 check_dataset.py dataset_dir=datasets/mine\n"
                "         python3 check_dataset.py dataset_dir=datasets/mine array=mic fs=48000\n"
                "         python3 check_dataset.py dataset_dir=datasets/ring array=arrays/respeaker_6mic.yaml\n"
-               "parameters that matter here: dataset_dir, array (a name, a YAML file, or both: foa and mic; default:\n"
-               "all with recordings), fs, max_sources, max_audio_len_s, mode (eval: foa_eval and mic_eval as well)")
+               "parameters: dataset_dir, format, array (a name, a YAML file, or both for foa and mic; default: all\n"
+               "arrays with recordings), fs, max_sources, max_audio_len_s, mode (eval: also foa_eval and mic_eval)")
     add_override_argument(parser)
     parser.add_argument("--rotation", metavar="FILE",
-                        help="write how the array stood against the labels, for rotation=FILE of extraction and "
-                             "evaluation and --rotation FILE of localize.py")
+                        help="write the orientation of the array relative to the labels to this file, for the "
+                             "parameter rotation=FILE of extraction and evaluation and --rotation of localize.py")
     parser.add_argument("--jobs", type=int, default=-1, metavar="N", help="processes (default: one per core)")
     return add_threads_argument(parser, "matrix products, in each process")
 

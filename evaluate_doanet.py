@@ -1,4 +1,7 @@
-"""Score a checkpoint or exported network, CSVs of another program, or a classical baseline on the test recordings."""
+"""Score a model, CSVs of another program, or a classical baseline on the test recordings of a dataset.
+
+The scores, with 95 % intervals, are printed and written to evaluation.json and report.html.
+"""
 
 import argparse
 import shlex
@@ -17,26 +20,29 @@ OF_BASELINES = ("dataset_dir", "array", "rotation", "mode", "fs", "max_audio_len
 def build_parser():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage="%(prog)s [task-id job-id | best.pt | best.onnx | --predictions DIR | --baseline NAME] [key=value ...]",
-        epilog="examples: python3 evaluate_doanet.py 20 first --against 1_first\n"
+        usage="%(prog)s [task-id job-id | best.pt | best.onnx | --predictions FOLDER | --baseline NAME] "
+              "[key=value ...]",
+        epilog="examples: python3 evaluate_doanet.py 22 first --against 20_first\n"
                "          python3 evaluate_doanet.py --predictions theirs/ --references metadata_dev/\n"
                "          python3 evaluate_doanet.py --baseline music array=mic dataset_dir=datasets/simulated")
     add_override_argument(parser)
-    parser.add_argument("--predictions", metavar="FOLDER", help="CSVs in DCASE format, one per recording; class and "
-                        "track id are the identity of a source (with tracker=kalman, the tracker's tracks are)")
+    parser.add_argument("--predictions", metavar="FOLDER", help="score these CSVs in DCASE format, one per recording; "
+                        "class and track id together identify a source, unless tracker=kalman or nearest links the "
+                        "predictions")
     parser.add_argument("--references", metavar="FOLDER", help="score --predictions against these CSVs instead of "
                         "the test fold of dataset_dir")
-    parser.add_argument("--frames", type=int, metavar="N", help="frames of each recording in --references "
-                        "(default: up to the last one in its reference and prediction)")
-    parser.add_argument("--baseline", choices=sorted(BASELINES), help="a classical baseline: intensity reads "
-                        "ambisonics, srp (SRP-PHAT) and music read capsules (default array=mic); default "
-                        "tracker=kalman")
-    parser.add_argument("--against", metavar="OTHER", help="compare with a run (2_first), checkpoint, folder of CSVs "
-                        "or baseline on the same recordings")
-    parser.add_argument("--write-csv", metavar="FOLDER", help="write the predictions as DCASE CSVs")
-    parser.add_argument("--out", metavar="FOLDER", help="folder for evaluation.json and report.html (default: that "
-                        "of the run, or one in results_dir named after what is scored)")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes for a baseline (default 1)")
+    parser.add_argument("--frames", type=int, metavar="N", help="number of frames of each recording in --references "
+                        "(default: up to the last frame in its reference or prediction)")
+    parser.add_argument("--baseline", choices=sorted(BASELINES), help="score a classical baseline: intensity for "
+                        "ambisonics, srp (SRP-PHAT) or music for capsules (default array=mic); the default tracker is "
+                        "kalman")
+    parser.add_argument("--against", metavar="OTHER", help="compare with a run (20_first), checkpoint, folder of "
+                        "CSVs or baseline on the same recordings")
+    parser.add_argument("--write-csv", metavar="FOLDER", help="write the predictions as CSVs in DCASE format")
+    parser.add_argument("--out", metavar="FOLDER", help="folder for evaluation.json and report.html (default: the "
+                        "folder of the run, or one in results_dir named after the scored system)")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N",
+                        help="number of processes for a baseline (default 1)")
     return add_threads_argument(parser, "the network and of matrix products")
 
 

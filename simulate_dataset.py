@@ -34,7 +34,7 @@ def build_parser():
                "         python3 simulate_dataset.py dataset_dir=datasets/mine --sounds ~/sounds\n"
                "         python3 simulate_dataset.py dataset_dir=datasets/hall --responses ~/hall_responses --fold 1\n"
                "         python3 simulate_dataset.py --format tut2018 dataset_dir=datasets/tut\n"
-               "parameters: dataset_dir, array, fs, seed, max_sources and sim_* (python3 doanet_parameters.py lists them)")
+               "parameters: dataset_dir, array, fs, seed, max_sources and sim_* (list: python3 doanet_parameters.py)")
     add_override_argument(parser)
     parser.add_argument("--format", choices=list(WRITERS), default="dcase2020",
                         help="layout of the dataset (default dcase2020)")

@@ -1,6 +1,6 @@
-"""Draw the predictions of a trained model for test recordings: features, azimuth, elevation and activity over time.
+"""Draw features, and predicted and true azimuth, elevation and activity over time, for test recordings of a model.
 
-For a model with attention over time (ADRENALINE), the attention weights as well.
+For models with attention over time (ADRENALINE), the attention weights are drawn as well.
 """
 
 import argparse
@@ -14,12 +14,13 @@ from doatools.errors import UserError, exits_cleanly
 def build_parser():
     parser = argparse.ArgumentParser(
         description=__doc__, usage="%(prog)s [task-id job-id | checkpoint.pt] [key=value ...] [--count N]",
-        epilog="example: python3 visualize_doanet_output.py 20 first --count 3   (without arguments: the newest run)\n"
+        epilog="example: python3 visualize_doanet_output.py 22 first --count 3   (without arguments: the newest run)\n"
                "         python3 visualize_doanet_output.py experiments/ADRENALINE_ansim_fold1/best.pt",
         formatter_class=argparse.RawDescriptionHelpFormatter)
     add_override_argument(parser)
     parser.add_argument("--count", type=int, default=4, help="number of recordings to draw (default 4)")
-    parser.add_argument("--plot-format", choices=("png", "svg", "pdf"), default="png", help="(default png)")
+    parser.add_argument("--plot-format", choices=("png", "svg", "pdf"), default="png",
+                        help="format of the pictures (default png)")
     return add_threads_argument(parser)
 
 
