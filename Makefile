@@ -1,12 +1,12 @@
-# Each target starts from a bare Python 3.11 or newer and makes the virtual environment itself.
+# Each target starts from a bare Python 3.11 or newer and creates the virtual environment itself.
 PYTHON ?= python3
 RUN := .venv/bin/python
 DEMO := dataset_dir=datasets/demo
 
 .PHONY: demo test slow fuzz browser lint bench clean
 
-# The recommended task on 48 minutes of simulated rooms, trained for real, beside a classical baseline; then the shipped
-# model on one of the recordings.
+# Trains the recommended task on 48 minutes of simulated recordings, compares it with a classical baseline, and localizes
+# one of the recordings with the shipped model.
 demo: .venv/installed
 	$(RUN) simulate_dataset.py $(DEMO) sim_recordings_per_fold=8
 	$(RUN) batch_feature_extraction.py 22 $(DEMO)
@@ -14,12 +14,12 @@ demo: .venv/installed
 	$(RUN) visualize_doanet_output.py 22 demo --count 1
 	$(RUN) evaluate_doanet.py --baseline intensity $(DEMO) --jobs 2 --out results/baseline_demo > results/22_demo/baseline.txt
 	$(RUN) localize.py datasets/demo/foa_dev/fold1_room1_mix001_ov2.wav --out results/22_demo/localized --overwrite
-	@echo; echo "Scores on the test fold, rooms and sounds that training never met; intensity is a classical baseline:"
+	@echo; echo "Scores on the test fold (unseen rooms and sounds); intensity is a classical baseline:"
 	$(RUN) compare_runs.py results/22_demo results/baseline_demo
-	@echo; echo "Now look at:"
-	@echo "  results/22_demo/pictures/fold1_room1_mix001_ov2.png       what the network trained here finds, and the truth"
-	@echo "  results/22_demo/localized/fold1_room1_mix001_ov2.png      what the shipped model finds in the same recording"
-	@echo "  results/22_demo/training_curve.png                        how it learned"
+	@echo; echo "See the results:"
+	@echo "  results/22_demo/pictures/fold1_room1_mix001_ov2.png       predictions of the network trained here, and references"
+	@echo "  results/22_demo/localized/fold1_room1_mix001_ov2.png      tracks of the shipped model for the same recording"
+	@echo "  results/22_demo/training_curve.png                        losses and scores during the training"
 	@echo "Localize a recording of your own: $(RUN) localize.py recording.wav"
 
 test: .venv/installed-dev
@@ -28,11 +28,11 @@ test: .venv/installed-dev
 slow: .venv/installed-dev
 	$(RUN) -m pytest -m slow
 
-# Damaged, foreign and hostile input for all scripts, about 15 minutes; each fault is printed with how to repeat it.
+# Tests all scripts with damaged, foreign and hostile input (about 15 minutes); prints how to reproduce each fault.
 fuzz: .venv/installed-dev
 	PYTHONPATH=.:tests OMP_NUM_THREADS=1 $(RUN) -m fuzzing --inputs 1500
 
-# The pages, in a headless Chromium (apt install chromium, or CHROMIUM=/path/to/chrome).
+# Tests the HTML pages in a headless Chromium (apt install chromium, or CHROMIUM=/path/to/chrome).
 browser: .venv/installed-dev
 	$(RUN) -m pytest -m slow tests/test_recording_page_browser.py tests/test_live_browser.py
 
