@@ -23,29 +23,31 @@ from doatools.spatial.arrays import Array, find_array
 
 
 class RunConfig(Section):
-    quick_test: bool = parameter(True, "2 epochs of 2 batches, to see that everything works; False trains in full")
-    seed: int = parameter(1234, "weights, order, dropout and augmentation follow from it", within=(0, LARGEST_SEED))
-    results_dir: str = parameter("results", "folder of checkpoints, logs and pictures, one sub-folder per run",
+    quick_test: bool = parameter(True, "2 epochs of 2 batches, to see that everything works; False for a full training")
+    seed: int = parameter(1234, "seed of initial weights, order of sequences, dropout and augmentation",
+                          within=(0, LARGEST_SEED))
+    results_dir: str = parameter("results", "folder for checkpoints, logs and pictures; each run has a sub-folder",
                                  required=True)
 
 
 class DataConfig(Section):
-    dataset_dir: str = parameter("datasets/simulated", "holds <array>_dev and metadata_dev (and *_eval)", required=True)
-    feat_label_dir: str = parameter("", "features and labels; '' stands for <dataset_dir>/features")
+    dataset_dir: str = parameter("datasets/simulated", "folder with <array>_dev and metadata_dev (and *_eval)",
+                                 required=True)
+    feat_label_dir: str = parameter("", "folder for features and labels; '' for <dataset_dir>/features")
     array: str = parameter("foa", "microphone array: a name in arrays/ (foa, mic, ...) or a YAML file", required=True)
-    format: str = parameter("dcase", "layout of folders and annotations", choices=READERS)
+    format: str = parameter("dcase", "format of the dataset: layout of folders and annotations", choices=READERS)
     fold: int = parameter(1, "tut2018: the split to test on", within=(1, 3))
     mode: str = parameter("dev", "dev: train on folds 3-6, validate on 2, test on 1; eval: train on 2-6, validate on 1,"
                           " test on *_eval", choices=("dev", "eval"))
     augmented: bool = parameter(False, "also train on the mixtures of augment_files.py")
-    max_sources: int = parameter(2, "slots: the most simultaneous sources that a model predicts", within=(1, 20))
-    label_slots: str = parameter("track", "slot of a source: track (one slot for the whole event), frame (the order of "
-                                 "lines in each frame), start (the order of start times in each frame)",
+    max_sources: int = parameter(2, "number of output slots: most simultaneous sources of a model", within=(1, 20))
+    label_slots: str = parameter("track", "slots of the labels: track (an event keeps its slot), frame (order of lines "
+                                 "in each frame), start (order of start times in each frame)",
                                  choices=("track", "frame", "start"))
-    overflow: str = parameter("error", "training data with more sources than slots: error, or drop those that began "
-                              "last (scores keep all)", choices=("error", "drop"))
-    rotation: str = parameter("", "file of check_dataset.py --rotation: labels are rotated into the axes of the array")
-    max_audio_len_s: float = parameter(0.0, "longer recordings are cut to this; 0 for no limit", unit="s",
+    overflow: str = parameter("error", "training data with more simultaneous sources than max_sources: error, or drop "
+                              "the sources that began last (scores keep all)", choices=("error", "drop"))
+    rotation: str = parameter("", "file of check_dataset.py --rotation, to rotate labels into the axes of the array")
+    max_audio_len_s: float = parameter(0.0, "longer recordings are cut to this length; 0 for no limit", unit="s",
                                        within=(0, 1e6))
 
     @property
@@ -55,18 +57,18 @@ class DataConfig(Section):
 
 
 class FeatureConfig(Section):
-    features: str = parameter("", "feature set; '' stands for foa (ambisonics) or mic (capsules); vectors are foa for "
-                              "ambisonics",
+    features: str = parameter("", "feature set; '' for foa (ambisonics) or mic (capsules); for ambisonics, vectors is "
+                              "the same as foa",
                               choices=OrEmpty(FEATURES))
     fs: int = parameter(24000, "sample rate of the recordings", unit="Hz", within=(1000, 400_000))
-    hop_len_s: float = parameter(0.02, "hop of feature frames; windows are two hops long", unit="s", within=(1e-4, 10))
-    label_hop_len_s: float = parameter(0.1, "hop of label frames, at which the network predicts", unit="s",
+    hop_len_s: float = parameter(0.02, "hop of feature frames; windows have two hops", unit="s", within=(1e-4, 10))
+    label_hop_len_s: float = parameter(0.1, "hop of label frames, for which the network predicts", unit="s",
                                        within=(1e-4, 10))
-    nb_mel_bins: int = parameter(64, "mel bands, and lags of each pair of capsules", within=(1, 1024))
-    num_fft_bins: int = parameter(0, "magphase: length of the FFT, half of it are bins; 0 for the power of two that "
-                                  "holds a window", within=(0, 1_000_000))
-    top_db: float = parameter(80.0, "floor of log-mels below the recording's maximum; 0 for none", unit="dB",
-                              within=(-1e9, 1e9))
+    nb_mel_bins: int = parameter(64, "number of mel bands, and of lags for each pair of capsules", within=(1, 1024))
+    num_fft_bins: int = parameter(0, "magphase: length of the FFT, twice the number of bins; 0 for the smallest power "
+                                  "of two that fits a window", within=(0, 1_000_000))
+    top_db: float = parameter(80.0, "range of log-mel features below the maximum of the recording; 0 for no limit",
+                              unit="dB", within=(-1e9, 1e9))
 
     @property
     def hop(self):
@@ -84,7 +86,7 @@ class FeatureConfig(Section):
 
 
 class BatchConfig(Section):
-    label_sequence_length: int = parameter(50, "label frames of a training sequence", within=(1, 100_000))
+    label_sequence_length: int = parameter(50, "length of a training sequence in label frames", within=(1, 100_000))
     batch_size: int = parameter(64, "sequences per batch", within=(1, 100_000))
     num_workers: int = parameter(0, "processes that load data", within=(0, 256))
 
@@ -92,149 +94,154 @@ class BatchConfig(Section):
 class AugmentConfig(Section):
     rotation_augment: bool = parameter(False, "rotate and mirror the sound field of training sequences, in all ways "
                                        "that map the array onto itself")
-    level_augment_db: float = parameter(0.0, "make training sequences louder or softer by up to this", unit="dB",
+    level_augment_db: float = parameter(0.0, "change the level of training sequences by up to ± this", unit="dB",
                                         within=(0, 100))
-    spec_augment: bool = parameter(False, "mask frames and bands of training sequences")
-    mix_augment: float = parameter(0.0, "share of each training batch that is replaced by mixtures of two recordings, "
-                                   "made while training", within=(0, 1))
+    spec_augment: bool = parameter(False, "mask random ranges of frames and bands of training sequences")
+    mix_augment: float = parameter(0.0, "share of each training batch to replace by mixtures of two recordings, made "
+                                   "during training", within=(0, 1))
 
 
 class ModelConfig(Section):
     model: str = parameter("doanet", "network", choices=MODELS)
-    nb_cnn2d_filt: int = parameter(128, "channels of each convolution block", within=(1, 4096))
-    f_pool_size: tuple[int, ...] = parameter((2, 2, 2), "pooling over bands in each convolution block", within=(1, 64))
+    nb_cnn2d_filt: int = parameter(128, "channels of each convolutional block", within=(1, 4096))
+    f_pool_size: tuple[int, ...] = parameter((2, 2, 2), "pooling over bands in each convolutional block",
+                                             within=(1, 64))
     nb_rnn_layers: int = parameter(2, "recurrent layers", within=(1, 32))
     rnn_size: int = parameter(128, "recurrent units per direction", within=(1, 8192))
     self_attn: bool = parameter(False, "multi-head self-attention after the recurrent layers")
     nb_heads: int = parameter(4, "heads of the self-attention", within=(1, 256))
     nb_fnn_layers: int = parameter(2, "hidden layers of each output branch", within=(0, 32))
     fnn_size: int = parameter(128, "units of each hidden layer", within=(1, 8192))
-    dropout_rate: float = parameter(0.0, "dropout", within=(0, 0.95))
-    causal: bool = parameter(False, "bearing: hear no frame after the next one, for live sound with little delay")
+    dropout_rate: float = parameter(0.0, "dropout rate", within=(0, 0.95))
+    causal: bool = parameter(False, "bearing: look ahead by one label frame only, for live sound with a short delay")
     activity: bool = parameter(
-        True, "predict which slots are active; without it every slot counts (loss=mse: always without)")
+        True, "predict which slots are active; False: all slots count as active (always so with loss=mse)")
 
 
 class LossConfig(Section):
     loss: str = parameter("dmot", "loss", choices=LOSSES)
-    association: str = parameter("hnet", "dmot: what pairs slots and references (hungarian passes no gradient)",
+    association: str = parameter("hnet", "dmot: how slots are paired with references (hungarian has no gradient)",
                                  choices=ASSOCIATIONS)
-    hnet_weights: str = parameter("", "frozen Hungarian network; '' stands for models/hnet_<max_sources>.pt")
-    association_sees: str = parameter("distance", "dmot: what the association compares: distance, or activity too (an "
-                                      "inactive slot is up to 1 farther)", choices=("distance", "activity"))
-    dmotp: str = parameter("published", "dmot: weigh frames by their number of pairs (as published), or mean distance",
+    hnet_weights: str = parameter("", "weights of Hnet, which are not trained; '' for models/hnet_<max_sources>.pt")
+    association_sees: str = parameter("distance", "dmot: input of the association: distance, or distance and activity "
+                                      "(the distance of an inactive slot grows by up to 1)",
+                                      choices=("distance", "activity"))
+    dmotp: str = parameter("published", "dmot: weight frames by their number of pairs (published), or mean distance",
                            choices=("published", "mean"))
-    dmotp_weight: float = parameter(50.0, "w_p inside dMOTp", within=(0, 1e9))
-    dmota_weight: float = parameter(1.0, "w_a of dMOTa", within=(0, 1e9))
-    ids: str = parameter("published", "dmot: ID switches count births (as published), or only references that are "
-                         "active in both frames (switch)", choices=("published", "switch"))
-    ids_weight: float = parameter(1.0, "w_i of ID switches inside dMOTa", within=(0, 1e9))
+    dmotp_weight: float = parameter(50.0, "dmot: weight of dMOTp (w_p)", within=(0, 1e9))
+    dmota_weight: float = parameter(1.0, "dmot: weight of dMOTa (w_a)", within=(0, 1e9))
+    ids: str = parameter("published", "dmot: ID switches include the onsets of references (published), or count only "
+                         "references that are active in both frames (switch)", choices=("published", "switch"))
+    ids_weight: float = parameter(1.0, "dmot: weight of ID switches within dMOTa (w_i)", within=(0, 1e9))
     activity_weight: float = parameter(10.0, "dmot, pit: weight of the activity term", within=(0, 1e9))
-    activity_gate_deg: float = parameter(180.0, "dmot, pit: a slot should be active where its direction is this close "
-                                         "to its source", unit="degrees", within=(0, 180))
-    pit_distance: str = parameter("squared", "pit: distance of a pair", choices=("squared", "plain"))
+    activity_gate_deg: float = parameter(180.0, "dmot, pit: train a slot as active only if its direction is within "
+                                         "this angle of its source", unit="degrees", within=(0, 180))
+    pit_distance: str = parameter("squared", "pit: distance of a pair, squared or not (plain)",
+                                  choices=("squared", "plain"))
     pit_distance_weight: float = parameter(20.0, "pit: weight of the mean distance", within=(0, 1e9))
-    pit_level: str = parameter("frame", "pit: one permutation per frame, per sequence, or per frame where a source "
-                               "that changes slot costs switch_cost (track)", choices=("frame", "sequence", "track"))
-    switch_cost: float = parameter(1.0, "pit_level=track: in units of the loss of one frame", within=(0, 1e9))
-    alpha: float = parameter(1.0, "sel: weight of the great-circle distance (rad) beside the activity term",
+    pit_level: str = parameter("frame", "pit: one permutation per frame, per sequence, or per frame with a cost for "
+                               "each change of slot (track)", choices=("frame", "sequence", "track"))
+    switch_cost: float = parameter(1.0, "pit_level=track: cost of a change of slot, relative to the loss of a frame",
+                                   within=(0, 1e9))
+    alpha: float = parameter(1.0, "sel: weight of the great-circle distance (rad) relative to the activity term",
                              within=(0, 1e9))
-    sel_slots: str = parameter("start", "sel: slot i is reference i by start time, or pit: any order (see pit_level)",
+    sel_slots: str = parameter("start", "sel: slots ordered by the start times of sources (start), or any order (pit)",
                                choices=("start", "pit"))
 
 
 class TrackerConfig(Section):
-    tracker: str = parameter("off", "links slots over time: off (a slot is an identity), nearest, kalman",
+    tracker: str = parameter("off", "how slots are linked over time: off (each slot is an identity), nearest, kalman",
                              choices=TRACKERS)
-    gate_deg: float = parameter(30.0, "largest angle between a track and the prediction that continues it",
+    gate_deg: float = parameter(30.0, "largest angle between a track and a prediction that continues it",
                                 unit="degrees", within=(0, 180), name="tracker_gate_deg")
-    max_gap: int = parameter(5, "label frames in a row that a track may miss, and no more than it was seen in",
+    max_gap: int = parameter(5, "longest gap of a track in label frames; at most as many as it was detected in",
                              within=(0, 100_000), name="tracker_max_gap")
-    pause: int = parameter(0, "label frames after which a source that was silent keeps its track, if it is heard again "
-                           "at most half of tracker_gate_deg away; 0 for none", within=(0, 100_000),
+    pause: int = parameter(0, "longest pause, in label frames, after which a source keeps its track if it continues "
+                           "within half of tracker_gate_deg; 0 for none", within=(0, 100_000),
                            name="tracker_pause")
-    process_deg: float = parameter(0.2, "kalman: acceleration, per squared label frame", unit="degrees",
-                                   within=(0, 180), name="tracker_process_deg")
-    measurement_deg: float = parameter(5.0, "kalman: error of a predicted direction", unit="degrees",
+    process_deg: float = parameter(0.2, "kalman: standard deviation of the acceleration, per squared label frame",
+                                   unit="degrees", within=(0, 180), name="tracker_process_deg")
+    measurement_deg: float = parameter(5.0, "kalman: standard deviation of a predicted direction", unit="degrees",
                                        within=(1e-6, 180), name="tracker_measurement_deg")
 
 
 class TrainConfig(Section):
     nb_epochs: int = parameter(200, "epochs", within=(1, 1_000_000))
-    optimizer: str = parameter("adam", "optimizer: adam, adamw, or muon for inner weights and adamw for the rest",
+    optimizer: str = parameter("adam", "optimizer: adam, adamw, or muon (for inner weights, with adamw for the others)",
                                choices=("adam", "adamw", "muon"))
-    learning_rate: float = parameter(1e-3, "learning rate; the peak of a schedule", within=(0, 100))
-    lr_schedule: str = parameter("constant", "learning rate over time: constant, onecycle, linear (up in 5 % of the "
-                                 "steps, then down to 0), warmup (ADRENALINE's)",
+    learning_rate: float = parameter(1e-3, "learning rate; with a schedule, its peak", within=(0, 100))
+    lr_schedule: str = parameter("constant", "schedule of the learning rate: constant, onecycle, linear (rises in 5 % "
+                                 "of the steps, then falls to 0), warmup (as published with ADRENALINE)",
                                  choices=("constant", "onecycle", "linear", "warmup"))
-    num_epochs_warmup: int = parameter(5, "warmup: epochs of rising learning rate", within=(1, 1_000_000))
+    num_epochs_warmup: int = parameter(5, "warmup: epochs with a rising learning rate", within=(1, 1_000_000))
     weight_decay: float = parameter(0.0, "weight decay", within=(0, 100))
-    gradient_clip: float = parameter(0.0, "largest gradient norm; 0 for none", within=(0, 1e9))
-    patience: int = parameter(50, "epochs without a better validation score before training stops",
+    gradient_clip: float = parameter(0.0, "clip gradients to this norm; 0 for no clipping", within=(0, 1e9))
+    patience: int = parameter(50, "stop after this many epochs without a better validation score",
                               within=(1, 1_000_000))
-    init_weights: str = parameter("", "start from these weights: a checkpoint, or a published DOAnet state dict")
+    init_weights: str = parameter("", "file of initial weights: a checkpoint, or a published DOAnet state dict")
 
 
 class DeviceConfig(Section):
     device: str = parameter("auto", "device", choices=("auto", "cpu", "cuda", "mps"))
     precision: str = parameter("auto", "precision", choices=("auto", "32-true", "bf16-mixed", "16-mixed"))
-    compile: bool = parameter(False, "torch.compile network and loss; what cannot be compiled runs as it is")
+    compile: bool = parameter(False, "use torch.compile for network and loss, where possible")
 
 
 class SimulationConfig(Section):
     recordings_per_fold: int = parameter(12, "recordings per fold", within=(1, 100_000), name="sim_recordings_per_fold")
     recording_len_s: float = parameter(60.0, "length of a recording", unit="s", within=(1, 36_000),
                                        name="sim_recording_len_s")
-    rt60_s: tuple[float, float] = parameter((0.3, 0.8), "reverberation time: smallest and largest", unit="s",
+    rt60_s: tuple[float, float] = parameter((0.3, 0.8), "reverberation time: minimum and maximum", unit="s",
                                           within=(0.02, 5), name="sim_rt60_s")
-    snr_db: tuple[float, float] = parameter((6.0, 30.0), "level of events over ambient noise: smallest and largest",
-                                          unit="dB", within=(-100, 200), name="sim_snr_db")
-    elevation_deg: float = parameter(45.0, "elevations are drawn within ± this", unit="degrees", within=(0, 90),
+    snr_db: tuple[float, float] = parameter((6.0, 30.0), "level of events relative to the ambient noise: minimum and "
+                                            "maximum", unit="dB", within=(-100, 200), name="sim_snr_db")
+    elevation_deg: float = parameter(45.0, "elevations are within ± this", unit="degrees", within=(0, 90),
                                      name="sim_elevation_deg")
     moving: float = parameter(0.4, "share of events that move", within=(0, 1), name="sim_moving")
     rooms_per_fold: int = parameter(4, "rooms per fold", within=(1, 100_000), name="sim_rooms_per_fold")
-    empty: float = parameter(0.0, "share of recordings that hold noise alone", within=(0, 1), name="sim_empty")
+    empty: float = parameter(0.0, "share of recordings with noise only", within=(0, 1), name="sim_empty")
     room_m: tuple[float, float, float, float, float, float] = parameter(
-        (5.0, 4.5, 2.9, 13.0, 10.0, 4.8), "length, width and height of the smallest room, then of the largest",
+        (5.0, 4.5, 2.9, 13.0, 10.0, 4.8), "length, width and height of the smallest and of the largest room",
         unit="m", within=(1.5, 100), name="sim_room_m")
-    offset: float = parameter(0.08, "the array stands off the middle of the room by up to this share of its size",
+    offset: float = parameter(0.08, "distance of the array from the centre of the room, up to this share of the room",
                               within=(0, 0.4), name="sim_offset")
-    distance_m: tuple[float, float] = parameter((1.0, 3.5), "distance of a source: smallest and largest; nearer "
-                                                "where a wall is", unit="m", within=(0.2, 50), name="sim_distance_m")
-    margin_m: float = parameter(0.3, "sources stay this far from walls", unit="m", within=(0.05, 2),
+    distance_m: tuple[float, float] = parameter((1.0, 3.5), "distance of a source: minimum and maximum; limited "
+                                                "by the walls", unit="m", within=(0.2, 50), name="sim_distance_m")
+    margin_m: float = parameter(0.3, "minimum distance of sources from walls", unit="m", within=(0.05, 2),
                                 name="sim_margin_m")
-    surface_contrast: float = parameter(0.0, "floor, ceiling and walls absorb unequally, by factors up to exp(±this)",
-                                        within=(0, 3), name="sim_surface_contrast")
-    decay_tilt: float = parameter(0.0, "RT60 depends on frequency: up to this many octaves longer at 250 Hz, up to "
-                                  "half as many again shorter at 4 kHz", within=(0, 2), name="sim_decay_tilt")
-    directivity: float = parameter(0.0, "share of events that radiate like a talker, facing any way", within=(0, 1),
-                                   name="sim_directivity")
-    directional_noise: float = parameter(0.0, "share of recordings with babble, a fan or hum from one side in the "
-                                         "ambient noise", within=(0, 1), name="sim_directional_noise")
-    gain_db: float = parameter(0.0, "gain mismatch of capsules, up to ±", unit="dB", within=(0, 20), name="sim_gain_db")
-    phase_deg: float = parameter(0.0, "phase mismatch of capsules, up to ±", unit="degrees", within=(0, 90),
+    surface_contrast: float = parameter(0.0, "different absorption of floor, ceiling and walls: factors up to "
+                                        "exp(±this)", within=(0, 3), name="sim_surface_contrast")
+    decay_tilt: float = parameter(0.0, "frequency dependence of RT60: longer at 250 Hz by a factor of up to 2^this, "
+                                  "shorter at 4 kHz by up to 2^(1.5·this)", within=(0, 2), name="sim_decay_tilt")
+    directivity: float = parameter(0.0, "share of events with the directivity of a talker, in any orientation",
+                                   within=(0, 1), name="sim_directivity")
+    directional_noise: float = parameter(0.0, "share of recordings whose ambient noise includes babble, a fan or hum "
+                                         "from one direction", within=(0, 1), name="sim_directional_noise")
+    gain_db: float = parameter(0.0, "gain mismatch of capsules, up to ± this", unit="dB", within=(0, 20),
+                               name="sim_gain_db")
+    phase_deg: float = parameter(0.0, "phase mismatch of capsules, up to ± this", unit="degrees", within=(0, 90),
                                  name="sim_phase_deg")
-    position_mm: float = parameter(0.0, "error of each coordinate of a capsule's position, up to ±", unit="mm",
+    position_mm: float = parameter(0.0, "error of each coordinate of a capsule's position, up to ± this", unit="mm",
                                    within=(0, 20), name="sim_position_mm")
-    self_noise: float = parameter(0.0, "r.m.s. of a capsule's own noise over the nominal level of a sound, at most "
-                                  "(0.01 is -40 dB)", within=(0, 1), name="sim_self_noise")
-    wind: float = parameter(0.0, "r.m.s. of wind at a capsule in a third of the recordings, over the nominal level of "
-                            "a sound, at most", within=(0, 10), name="sim_wind")
+    self_noise: float = parameter(0.0, "self-noise of a capsule: maximum r.m.s. relative to the nominal level of a "
+                                  "sound (0.01 is -40 dB)", within=(0, 1), name="sim_self_noise")
+    wind: float = parameter(0.0, "wind noise of capsules in a third of the recordings: maximum r.m.s. relative to the "
+                            "nominal level of a sound", within=(0, 10), name="sim_wind")
     dc: float = parameter(0.0, "DC offset of a channel, up to ± this share of full scale", within=(0, 0.5),
                           name="sim_dc")
     encoder_mm: tuple[float, float] = parameter(
-        (0.0, 0.0), "ambisonics are encoded from four cardioid capsules at this radius: smallest and largest; 0 for "
-        "ideal ambisonics", unit="mm", within=(0, 50), name="sim_encoder_mm")
-    encoder_corrected: float = parameter(1.0, "share of encoders that have correction filters", within=(0, 1),
+        (0.0, 0.0), "radius of the four cardioid capsules that ambisonics are encoded from: minimum and maximum; "
+        "0 for ideal ambisonics", unit="mm", within=(0, 50), name="sim_encoder_mm")
+    encoder_corrected: float = parameter(1.0, "share of encoders with correction filters", within=(0, 1),
                                          name="sim_encoder_corrected")
     dipole_db: tuple[float, float] = parameter(
-        (0.0, 0.0), "level of the figure-of-eight channels Y, Z, X relative to W: smallest and largest", unit="dB",
+        (0.0, 0.0), "level of the figure-of-eight channels Y, Z, X relative to W: minimum and maximum", unit="dB",
         within=(-12, 12), name="sim_dipole_db")
-    stand_deg: float = parameter(0.0, "the array stands rotated and tilted by up to ± this, unknown to the labels",
+    stand_deg: float = parameter(0.0, "unlabelled rotation and tilt of the array, up to ± this",
                                  unit="degrees", within=(0, 45), name="sim_stand_deg")
-    clipping_db: float = parameter(0.0, "peaks lie up to ± this about full scale, and what is beyond is clipped; 0 "
-                                   "for no clipping", unit="dB", within=(0, 30), name="sim_clipping_db")
-    low_cut_hz: float = parameter(0.0, "corner of the recorder's first-order low cut, at most; 0 for none", unit="Hz",
+    clipping_db: float = parameter(0.0, "in half of the recordings, peaks exceed full scale by up to this and are "
+                                   "clipped; 0 for none", unit="dB", within=(0, 30), name="sim_clipping_db")
+    low_cut_hz: float = parameter(0.0, "maximum cutoff of the recorder's first-order low cut; 0 for none", unit="Hz",
                                   within=(0, 500), name="sim_low_cut_hz")
 
     @field_validator("rt60_s", "snr_db", "distance_m", "encoder_mm", "dipole_db")
