@@ -1,10 +1,10 @@
 """Mix pairs of training recordings into recordings with more simultaneous sources, for tasks that train on mixtures.
 
 A mixture is half the sum of two recordings of the same fold (or split) and room, with the events of both. Two
-recordings are mixed if their numbers of simultaneous sources add up to max_sources at most: pairs of single-source
-recordings for the default of two. Each room gets up to four times as many mixtures as it has such recordings, and each
-recording is used equally often. Mixtures are written to mixtures/<array>/ in dataset_dir, whatever the format of the
-dataset. All arrays of a dataset get the same pairs. Mixtures from earlier runs that are not among these are removed.
+recordings are mixed if their numbers of simultaneous sources add up to at most max_sources (for the default of two:
+pairs of single-source recordings). Each room gets up to four mixtures per such recording, and all recordings are used
+equally often. Mixtures are written to mixtures/<array>/ in dataset_dir. All arrays of a dataset get the same pairs.
+Mixtures of other pairs from earlier runs are removed.
 """
 
 import argparse

@@ -1,8 +1,9 @@
-"""Calibrate a trained network on the validation recordings: activity, so that a threshold of 0.5 gives the best F20,
-and the error radius, so that it holds 90 % of the true directions of correct predictions.
+"""Calibrate the activity and the error radius of a trained network on its validation recordings.
 
-Predictions are those of localize.py, with test-time rotation where the network was trained with rotations. Both
-corrections become part of the weights, so that exported networks and streams have them, too.
+Activity probabilities are rescaled so that a threshold of 0.5 gives the best F20. The error radius is scaled so that
+the true direction is within it in 90 % of the correct predictions. The predictions are made as in localize.py, with
+test-time rotation if the network was trained with rotations. Both corrections become part of the weights, so exported
+networks and streams have them, too.
 """
 
 import argparse

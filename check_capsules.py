@@ -1,8 +1,8 @@
-"""Which capsule of an array is behind each channel of its recordings, and how does the array stand?
+"""Determine the order of channels and the rotation of a microphone array from recordings of one source.
 
-Record one person, or claps, from two or three known directions, for ten seconds each. Reported are the orders of
-channels and the rotations of the array that explain these recordings; several, if they cannot be told apart. Exit
-status 0: as the array file states, 1: not.
+Record one person talking, or claps, from two or three known directions, for ten seconds each. The script prints the
+orders of channels and the rotations of the array that explain these recordings. If several explain them equally well,
+all are printed. The exit status is 0 if the array file is among them and 1 otherwise.
 """
 
 import argparse
@@ -18,11 +18,12 @@ def build_parser():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="example: python3 check_capsules.py --array arrays/mine.yaml --source front.wav 0 0 "
                "--source left.wav 90 0")
-    parser.add_argument("--array", required=True, metavar="NAME|FILE", help="a name in arrays/, or a YAML file")
+    parser.add_argument("--array", required=True, metavar="NAME|FILE",
+                        help="the array: a name in arrays/, or a YAML file")
     parser.add_argument("--source", nargs=3, action="append", required=True,
                         metavar=("RECORDING", "AZIMUTH", "ELEVATION"),
-                        help="a recording of one source, and its direction in degrees, azimuth counter-clockwise from "
-                             "the front; can be repeated")
+                        help="a recording of one source and its direction in degrees (azimuth counter-clockwise from "
+                             "the front); can be repeated")
     return add_threads_argument(parser)
 
 

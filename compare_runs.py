@@ -1,6 +1,6 @@
-"""Print a Markdown table of finished runs: the settings in which they differ, test scores, seconds per epoch.
+"""Print a Markdown table of finished runs: the parameters in which they differ, test scores, seconds per epoch.
 
-Runs are folders written by train_doanet.py, or result files (JSON) of run.py, which have their own table.
+Runs are folders written by train_doanet.py, or result files (JSON) of run.py, which are printed in another table.
 """
 
 import argparse

@@ -1,8 +1,12 @@
-"""Download a public dataset from Zenodo and unpack it where the other scripts expect it.
+"""Download a public dataset from Zenodo and unpack it into the layout that the other scripts expect.
 
-tau2020: TAU-NIGENS Spatial Sound Events 2020; ansim, resim, real: TUT Sound Events 2018; dcase2021: TAU-NIGENS Spatial
-Sound Events 2021; starss22, starss23: Sony-TAu Realistic Spatial Soundscapes; locata: the LOCATA corpus. The same
-command continues a download that was stopped, and does not download again what is already there.
+    tau2020              TAU-NIGENS Spatial Sound Events 2020
+    dcase2021            TAU-NIGENS Spatial Sound Events 2021
+    starss22, starss23   Sony-TAu Realistic Spatial Soundscapes 2022 and 2023
+    ansim, resim, real   TUT Sound Events 2018
+    locata               LOCATA corpus
+
+The same command continues an interrupted download. Complete files are not downloaded again.
 """
 
 import argparse
@@ -62,11 +66,11 @@ def build_parser():
     parser.add_argument("names", nargs="+", metavar="NAME", choices=RECORDS,
                         help=f"one or more of {', '.join(RECORDS)}")
     parser.add_argument("--to", type=Path, metavar="DIR",
-                        help=f"the dataset's folder (default datasets/NAME); for {', '.join(TUT)}: the folder that "
-                             f"holds ansim/, resim/, real/ (default {TUT_TO})")
+                        help=f"folder of the dataset (default datasets/NAME); for {', '.join(TUT)}: the folder "
+                             f"of ansim/, resim/ and real/ (default {TUT_TO})")
     parser.add_argument("--parts", nargs="+", choices=list(dict.fromkeys([*TAU, *LATER["locata"]])), metavar="PART",
-                        help=f"parts of tau2020, dcase2021, starss22, starss23 (default: all; {', '.join(TAU)}), or of "
-                             f"locata ({', '.join(LATER['locata'])})")
+                        help=f"download only these parts (default: all): {', '.join(TAU)} of tau2020, dcase2021, "
+                             f"starss22 and starss23; {', '.join(LATER['locata'])} of locata")
     parser.add_argument("--server", default=downloads.ZENODO, help=argparse.SUPPRESS)  # for tests
     return parser
 

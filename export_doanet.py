@@ -1,4 +1,5 @@
-"""Export a trained network to ONNX, with all that is needed to use it without this toolkit, and verify the result."""
+"""Export a trained network to ONNX and verify it. Its metadata has all that is needed to use it without this toolkit.
+"""
 
 import argparse
 import json
@@ -26,8 +27,8 @@ def build_parser():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="example: python3 export_doanet.py results/1_first/best.pt      -> results/1_first/best.onnx\n"
                "         python3 localize.py recording.wav --checkpoint results/1_first/best.onnx")
-    parser.add_argument("checkpoint", type=Path, help="a checkpoint of train_doanet.py")
-    parser.add_argument("--out", type=Path, help="file to write (default: next to the checkpoint, .onnx)")
+    parser.add_argument("checkpoint", type=Path, help="checkpoint of train_doanet.py")
+    parser.add_argument("--out", type=Path, help="file to write (default: the checkpoint with the suffix .onnx)")
     return parser
 
 

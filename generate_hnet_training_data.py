@@ -1,7 +1,7 @@
-"""Draw pairs of distance matrix and association for the Hungarian network and write them to one .npz file.
+"""Write random training pairs for the Hungarian network, distance matrices and their associations, to a .npz file.
 
-Rows are predictions, columns are references. The file holds distance and association (M, N, N), active (M, N, N: pairs
-that may be associated), n_ref and n_pred (M,). The same seed gives the same file.
+Rows are predictions, columns are references. The file contains distance and association (M, N, N), active (M, N, N;
+the elements that may be associated), n_ref and n_pred (M,). The same seed gives the same file.
 """
 
 import argparse
@@ -18,7 +18,7 @@ def build_parser():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="example: python3 generate_hnet_training_data.py --max-doas 2 --directions grid")
-    parser.add_argument("--max-doas", type=int, default=2, help="N, rows and columns of a matrix (default 2)")
+    parser.add_argument("--max-doas", type=int, default=2, help="N, number of rows and columns of a matrix (default 2)")
     parser.add_argument("--directions", choices=("grid", "sphere"), default="grid",
                         help="grid: angular resolutions from 1 to 30 degrees, as published; sphere: uniform")
     parser.add_argument("--case", choices=("published", "slots"), default="published",
@@ -28,7 +28,7 @@ def build_parser():
                         help="cells: every (n_ref, n_pred) equally often; pairs: every number of associated "
                              "pairs equally often, as published")
     parser.add_argument("--examples", type=int, help=f"number of pairs (default {EXAMPLES_PER_CELL} per cell)")
-    parser.add_argument("--seed", type=seed, default=1234, help="the pairs follow from it (default 1234)")
+    parser.add_argument("--seed", type=seed, default=1234, help="seed of the pairs (default 1234)")
     parser.add_argument("--out", help="file to write (default datasets/hnet/hnet_N_CASE_DIRECTIONS.npz)")
     return parser
 

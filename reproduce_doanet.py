@@ -1,9 +1,9 @@
 """Run the experiment of the DOAnet paper on TAU-NIGENS 2020: its losses, on plain and augmented data, on FOA and MIC.
 
-Makes the mixtures, extracts features, trains and scores one run per row of the table, and prints the table. Each step
-is a command of this toolkit, printed before it runs. What is finished is skipped, so the same command continues after a
-stop; the table is printed (and written to reproduction.md) whenever there is at least one finished row. Differences
-from the published experiment: docs/differences.md.
+The script makes the mixtures, extracts features, trains and scores one run per row of the table, and prints the table.
+Each step is a command of this toolkit, printed before it runs. Finished steps are skipped, so the same command
+continues a stopped experiment. The table is also written to reproduction.md. docs/differences.md lists the differences
+from the published experiment.
 """
 
 import argparse
@@ -40,11 +40,11 @@ def build_parser():
                "         python3 reproduce_doanet.py dataset_dir=datasets/tau2020 --arrays foa --rows MSE 'dMOT + "
                "activity'\n         python3 reproduce_doanet.py dataset_dir=datasets/tau2020 --dry-run")
     add_override_argument(parser)
-    parser.add_argument("--arrays", nargs="+", choices=ARRAYS, default=list(ARRAYS), help="default: both")
+    parser.add_argument("--arrays", nargs="+", choices=ARRAYS, default=list(ARRAYS), help="arrays (default: both)")
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), metavar="ROW", default=list(ROWS),
-                        help=f"of {', '.join(map(repr, ROWS))} (default: all)")
+                        help=f"rows of the table: {', '.join(map(repr, ROWS))} (default: all)")
     parser.add_argument("--quick", action="store_true", help="2 epochs of 2 batches, to see that everything works")
-    parser.add_argument("--dry-run", action="store_true", help="print the commands that are left, and run none")
+    parser.add_argument("--dry-run", action="store_true", help="print the remaining commands without running them")
     return parser
 
 

@@ -1,8 +1,9 @@
 """Cross-validate ADRENALINE, SELDnet or CNN on TUT Sound Events 2018: train and test on each dataset and fold.
 
-The epoch of the lowest validation loss is kept and tested on the unseen split. Under --log_dir: a folder per model,
-dataset and fold (best.pt, last.pt, log.jsonl, TensorBoard events) and results/<model>_<dataset>_fold<k>.json with one
-row per test recording. A fold with results is not run again; one that was stopped continues.
+The epoch with the lowest validation loss is tested on the unseen split. In --log_dir, the script writes a folder for
+each model, dataset and fold (best.pt, last.pt, log.jsonl, TensorBoard events), and
+results/<model>_<dataset>_fold<k>.json with one row per test recording. The same command continues a stopped fold and
+skips folds with results.
 """
 
 import argparse
@@ -21,12 +22,14 @@ def build_parser():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="example: python3 run.py --config configs/cnn.yaml --data_root datasets/tut 'dataset=[ansim]' "
-               "max_epochs=20 fold=1\nsee it: tensorboard --logdir experiments")
-    parser.add_argument("--config", required=True, metavar="YAML", help="such as configs/cnn.yaml")
-    parser.add_argument("--data_root", required=True, metavar="DIR", help="holds the datasets ansim/, resim/, real/")
-    parser.add_argument("--tmp_dir", metavar="DIR", help="for features (default: <dataset>/features)")
-    parser.add_argument("--log_dir", default="experiments", metavar="DIR", help="for results (default experiments)")
-    parser.add_argument("--batch_size", type=int, metavar="N", help="chunks in a batch (default 16)")
+               "max_epochs=20 fold=1\nto see the training: tensorboard --logdir experiments")
+    parser.add_argument("--config", required=True, metavar="YAML", help="configuration, such as configs/cnn.yaml")
+    parser.add_argument("--data_root", required=True, metavar="DIR",
+                        help="folder of the datasets ansim/, resim/, real/")
+    parser.add_argument("--tmp_dir", metavar="DIR", help="folder for features (default: <dataset>/features)")
+    parser.add_argument("--log_dir", default="experiments", metavar="DIR",
+                        help="folder for results (default experiments)")
+    parser.add_argument("--batch_size", type=int, metavar="N", help="chunks per batch (default 16)")
     parser.add_argument("--num_workers", type=int, metavar="N", help="data-loading processes (default 0)")
     parser.add_argument("--jobs", type=int, default=-1, metavar="N",
                         help="processes for extraction (default: one per core)")

@@ -1,7 +1,7 @@
-"""Train a Hungarian network on pairs drawn on the fly (never the same twice) or from a file.
+"""Train a Hungarian network on random pairs, drawn during training (always new ones) or read from a file.
 
-The weights that are best on validation pairs are written to models/hnet_N.pt; figures on separate test pairs, the
-training curve and all scores to results/hnet_N/.
+The weights with the best validation score are written to models/hnet_N.pt. Scores on separate test pairs and the
+training curve are written to results/hnet_N/.
 """
 
 import argparse
@@ -22,25 +22,25 @@ def build_parser():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
                                      epilog="example: python3 train_hnet.py --max-doas 2")
     add = parser.add_argument
-    add("--max-doas", type=int, default=2, help="N, simultaneous sources (default 2)")
+    add("--max-doas", type=int, default=2, help="N, number of simultaneous sources (default 2)")
     add("--arch", choices=tuple(HNETS), default="equivariant",
         help="; ".join(f"{name}: {HNETS.title(name)}" for name in HNETS) + " (default equivariant)")
     add("--data", help=".npz of generate_hnet_training_data.py: 80 %% train, 10 %% validation, 10 %% test")
     add("--steps", type=int, help="batches to train on (default 6000 for 2 and 3 sources, 5000 for more)")
     add("--epochs", type=int, help="with --data: passes over the training pairs, instead of --steps")
     add("--batch-size", type=int, default=1024, help="pairs in a batch (default 1024)")
-    add("--learning-rate", type=float, default=3e-3, help="the peak of the schedule (default 0.003)")
+    add("--learning-rate", type=float, default=3e-3, help="peak learning rate (default 0.003)")
     add("--optimizer", choices=("adam", "muon"), help="default: adam for up to 3 sources, muon for more")
     add("--schedule", choices=("onecycle", "constant"), default="onecycle",
-        help="of the learning rate (default onecycle)")
-    add("--temperature", type=float, help="of the soft associations to learn, in units of distance; 0: exact, as "
-        "published (default 0.02 for 2 sources, 0.015 for more, 0 for gru)")
-    add("--patience", type=int, default=0, help="stop after this many of the 20 validations without a better one "
+        help="schedule of the learning rate (default onecycle)")
+    add("--temperature", type=float, help="temperature of the soft target associations, in units of distance; 0: "
+        "exact ones, as published (default 0.02 for 2 sources, 0.015 for more, 0 for gru)")
+    add("--patience", type=int, default=0, help="stop after this many of the 20 validations without a better score "
         "(default: never)")
     add("--held-out", type=int, default=40500, help="pairs for validation, and for each test (default 40500)")
-    add("--seed", type=seed, default=1234, help="weights and pairs follow from it (default 1234)")
-    add("--out", help="file of the weights (default models/hnet_N.pt)")
-    add("--results", help="folder for the curve and scores (default results/hnet_N)")
+    add("--seed", type=seed, default=1234, help="seed of weights and pairs (default 1234)")
+    add("--out", help="file for the weights (default models/hnet_N.pt)")
+    add("--results", help="folder for the training curve and scores (default results/hnet_N)")
     return parser
 
 

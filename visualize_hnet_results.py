@@ -1,8 +1,10 @@
 """Plot the output of a Hungarian network: examples and errors, accuracy near ties, crossing sources.
 
-Writes to results/hnet_N/: examples.png (distances, exact and learned association side by side; wrong elements framed),
-gap.png (right answers against the gap in cost between the best and second-best assignment) and crossing.png (the soft
-association while two sources cross).
+Pictures written to results/hnet_N/:
+
+    examples.png    distances, exact and learned association side by side; wrong elements are framed
+    gap.png         accuracy over the difference in cost between the best and the second-best assignment
+    crossing.png    the soft association while two sources cross
 """
 
 import argparse
@@ -16,11 +18,11 @@ from doatools.errors import UserError, exits_cleanly
 def build_parser():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
                                      epilog="example: python3 visualize_hnet_results.py --max-doas 2")
-    parser.add_argument("--max-doas", type=int, default=2, help="N, simultaneous sources (default 2)")
-    parser.add_argument("--model", help="weights (default models/hnet_N.pt)")
+    parser.add_argument("--max-doas", type=int, default=2, help="N, number of simultaneous sources (default 2)")
+    parser.add_argument("--model", help="file of the weights (default models/hnet_N.pt)")
     parser.add_argument("--data", help=".npz of generate_hnet_training_data.py (default: new pairs)")
-    parser.add_argument("--examples", type=int, default=50000, help="pairs to draw (default 50000)")
-    parser.add_argument("--seed", type=seed, default=99, help="the pairs follow from it (default 99)")
+    parser.add_argument("--examples", type=int, default=50000, help="number of random pairs (default 50000)")
+    parser.add_argument("--seed", type=seed, default=99, help="seed of the pairs (default 99)")
     parser.add_argument("--results", help="folder for the plots (default results/hnet_N)")
     return parser
 
