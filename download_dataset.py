@@ -50,10 +50,10 @@ KNOWN = {
     "locata": {"dev.zip": "d5a5417c3f6b2ed0e43581dd06f504e6", "eval.zip": "46709713350bc16c106e788920d30a8b"},
 }
 # What leads on from a download: more than two or three sources at once are rare.
-NEXT = {"tau2020": "", "dcase2021": "format=dcase2021 max_sources=3",
-        "starss22": "format=starss22 max_sources=3 overflow=drop", "starss23": "format=starss23 max_sources=3 "
-                                                                               "overflow=drop",
-        "locata": "format=locata array=mic mode=eval max_sources=3 overflow=drop"}
+NEXT = {"tau2020": "22", "dcase2021": "22 format=dcase2021 max_sources=3",
+        "starss22": "22 format=starss22 max_sources=3 overflow=drop",
+        "starss23": "22 format=starss23 max_sources=3 overflow=drop",
+        "locata": "23 format=locata mode=eval max_sources=3 overflow=drop"}
 TAU_RECORDINGS = {"foa_dev": 600, "mic_dev": 600, "foa_eval": 200, "mic_eval": 200}
 TAU_RECORDING_BYTES = 60 * 24000 * 4 * 2  # a minute of four channels of 16 bit
 # Splits of TUT Sound Events 2018: number in the archives → number in cross-validation.
@@ -97,8 +97,7 @@ def main(argv=None):
             downloads.fetch_part(part)
         print(f"{root}: complete")
     for name in alone:
-        words = f"dataset_dir={args.to or folder_of(name)} {NEXT[name]}".strip()
-        print(f"next: python3 batch_feature_extraction.py {words}")
+        print(f"next: python3 batch_feature_extraction.py {NEXT[name]} dataset_dir={args.to or folder_of(name)}")
     if len(names) > len(alone):
         print(f"next: python3 run.py --config configs/cnn.yaml --data_root {args.to or TUT_TO}")
     return 0

@@ -18,10 +18,12 @@ SLOTS = 2
 
 
 def spectra(audio):
-    """Audio (samples, 4) → (4, T, K) complex64, frame t centred at sample t·HOP."""
-    padded = np.pad(audio.T + np.float32(1e-8), ((0, 0), (HOP, HOP)))
+    """Audio (samples, 4) → (4, T, K) complex64, frame t centred at sample t·HOP, without the mean of its window."""
+    before = np.tile(WINDOW[HOP:] @ audio[:HOP] / WINDOW[HOP:].sum(), (HOP, 1))  # an offset was there before the start
+    padded = np.concatenate([before, audio, np.zeros_like(audio[:HOP])]).T
     frames = sliding_window_view(padded, 2 * HOP, axis=1)[:, :: HOP][:, : len(audio) // HOP]
-    return scipy.fft.rfft(frames * WINDOW, N_FFT)
+    means = frames @ (WINDOW / WINDOW.sum())
+    return scipy.fft.rfft((frames - means[..., None] + np.float32(1e-8)) * WINDOW, N_FFT)
 
 
 def read_and_transform(path):

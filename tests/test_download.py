@@ -325,7 +325,7 @@ def test_sub_folders_of_later_years_without_videos(zenodo, tmp_path, capsys):
     told = capsys.readouterr().out
     assert told.index("licence: other-nc") < told.index("to download to") < told.index("complete")
     assert "foa_dev" in told and "video_dev" not in told
-    assert "next: python3 batch_feature_extraction.py dataset_dir=" in told and "format=starss23" in told
+    assert "next: python3 batch_feature_extraction.py 22 format=starss23 " in told
     zenodo.sent.clear()
     assert run(zenodo, tmp_path / "starss", "starss23") == 0 and not zenodo.sent
     assert "foa_dev       exists, 2 files" in capsys.readouterr().out
