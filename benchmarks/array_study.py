@@ -51,7 +51,8 @@ def main(argv=None):
     general = {} if args.skip_generalist else {"generalist": trained_on(args, GENERALIST, "drawn", extract(
         args, GENERALIST, "drawn", simulated(args, "drawn", "drawn")))}
     general |= {args.model.parent.name: args.model} if args.model else {}
-    rows = [(array.name, scores_on(args, array.name, general)) for array in arrays]
+    learned = {array.name: of_networks(args, array.name, general) for array in arrays}
+    rows = [(name, of_baselines(args, name) | scores) for name, scores in learned.items()]
     print("\n".join(table("array", rows)))
     if args.faults:
         model, name = list(general.values())[-1], list(general)[-1]
@@ -83,13 +84,16 @@ def trained_on(args, task, array, dataset):
                    f"nb_epochs={args.epochs}")
 
 
-def scores_on(args, array, general):
-    """{system: figures} on the test fold of an array's dataset."""
-    dataset = simulated(args, array, array)
-    tasks = (GENERALIST, GRADIENT) if args.gradient else (GENERALIST,)
-    scores = {name: scored(args.work / "scores" / f"{name}_{array}", "--baseline", name, f"array={array}",
-                           f"dataset_dir={dataset}") for name in BASELINES}
-    for task in tasks:
+def of_baselines(args, array):
+    """{baseline: figures} on the test fold of an array's dataset."""
+    return {name: scored(args.work / "scores" / f"{name}_{array}", "--baseline", name, f"array={array}",
+                         f"dataset_dir={args.work / 'data' / array}") for name in BASELINES}
+
+
+def of_networks(args, array, general):
+    """{network: figures} on the test fold of an array's dataset."""
+    dataset, scores = simulated(args, array, array), {}
+    for task in (GENERALIST, GRADIENT) if args.gradient else (GENERALIST,):
         checkpoint = trained_on(args, task, array, extract(args, task, array, dataset))
         title = "specialist" + " (gradient)" * (task == GRADIENT)
         scores[title] = scored(args.work / "scores" / f"{task}_{array}", checkpoint)
