@@ -35,14 +35,13 @@ def main(argv=None):
     path, overrides = find_checkpoint(args.overrides)
     from doatools.train import checkpoint
     from evaluation import by_localizer
-    from inference import with_rotated_copies
     from localizer import Localizer
     content = checkpoint.load(path)
     localizer = Localizer.from_content(content, path, **overrides)
     if not hasattr(localizer.model, "calibrate") or not localizer.config.predicts_activity:
         raise UserError(f"{path}: model={localizer.config.model.model} has nothing to calibrate here; it takes "
                         "model=bearing with an activity branch")
-    results = by_localizer(with_rotated_copies(localizer), "val")
+    results = by_localizer(localizer, "val")
     threshold = best_threshold(results)
     errors, radii = errors_and_radii([with_threshold(result, threshold) for result in results])
     factor = radius_factor(errors, radii)

@@ -109,14 +109,16 @@ def by_exported(path, overrides, any_array=None):
 
 def by_localizer(localizer, role="test"):
     """The Results of what localize.py predicts, before tracking, for the recordings of a role of the localizer's
-    Config: with test-time rotation and overlapping windows."""
-    from inference import localize_blocks
+    Config: with test-time rotation and overlapping windows; of drawn arrays, each recording with its own."""
+    from inference import localize_blocks, with_rotated_copies
     config = localizer.config
+    own = None if config.array.drawn else with_rotated_copies(localizer)
     files, results = FeatureFiles(config), []
     references = references_of_dataset(config, role)
     for recording, reference in zip(tqdm(recordings_for(config, role), unit="file", leave=False), references):
         audio = files.feature_class_of(recording).read_audio(recording)
-        found = [part.predictions for part in localize_blocks(localizer, [audio.astype(np.float32)])]
+        answering = own or with_rotated_copies(localizer.reading(recording.array))
+        found = [part.predictions for part in localize_blocks(answering, [audio.astype(np.float32)])]
         found = Predictions.join(found).pooled(config.labels_per_score)
         frames = min(len(found), len(reference.ref_doa))
         results.append(reference.frames(slice(frames)).replaced(predictions=found.frames(slice(frames))))

@@ -1,5 +1,6 @@
 """A network together with the features that it reads: built from a Config, or rebuilt from a checkpoint."""
 
+import copy
 import functools
 from pathlib import Path
 
@@ -61,6 +62,13 @@ class Localizer:
         scaler.refuse_unusable(origin, localizer.features.size)
         checkpoint.load_weights(localizer.model, content["model"], origin)
         return localizer
+
+    def reading(self, array):
+        """The same network for recordings of one array, its name or file; of a model that reads any array."""
+        found = copy.copy(self)
+        found.config = self.config.replaced(array=str(array))
+        found.features = build_features(found.config)
+        return found
 
     def load_weights(self, path):
         """Load the weights of a checkpoint, or of a published DOAnet state dict with its authors' names."""

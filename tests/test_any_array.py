@@ -31,7 +31,8 @@ from doatools.spatial.arrays import FOLDER, Array, fibonacci_directions, find_ar
 from doatools.spatial.geometry import angular_distance, unit_vectors
 from doatools.spatial.steered import NOISE, SteeredResponse
 from doatools.train.runs import choose
-from evaluation import by_baseline, by_checkpoint, counts_of, references_of_dataset
+from evaluation import by_baseline, by_checkpoint, by_localizer, counts_of, references_of_dataset
+from localizer import Localizer
 from trainer import Training
 
 FS = 24000
@@ -308,6 +309,8 @@ def test_it_is_scored_on_its_own_arrays_and_on_others(trained, tmp_path, capsys)
     (own,), _ = by_checkpoint(best, {"dataset_dir": str(trained / "data")})
     (music,) = by_baseline("music", config, references_of_dataset(config))
     assert figures(counts_of(music))["LE"] < 40 and own.stem == music.stem
+    (localized,) = by_localizer(Localizer.from_checkpoint(best, dataset_dir=str(trained / "data")))
+    assert localized.stem == own.stem and np.isfinite(localized.doa).all() and localized.doa.shape == own.doa.shape
     # as recordings of one array: its file under a name of its own
     recording = recordings_for(config, "test")[0]
     alone = tmp_path / "alone"
