@@ -5,7 +5,7 @@ import pytest
 import soundfile
 
 import check_capsules
-from doatools.check import permutations
+from doatools.check import delays, levels, permutations
 from doatools.simulate.rooms import Renderer, Room
 from doatools.spatial.arrays import find_array
 from doatools.spatial.geometry import unit_vectors
@@ -51,12 +51,33 @@ def test_what_was_done_to_the_channels_and_the_array_is_found(rendered, name):
     assert len(answers) == 1  # the symmetries of the ring and of the tetrahedron are no other answers
 
 
+@pytest.mark.parametrize("name, order, says", [
+    ("respeaker_6mic", (1, 0, 2, 3, 4, 5), "are channels 1 and 2 exchanged?"),
+    ("respeaker_6mic", (2, 1, 0, 3, 4, 5), "are channels 1 and 3 or 4 and 6 exchanged?"),  # the ring is symmetric
+    ("respeaker_6mic", (1, 2, 3, 4, 5, 0), ""),  # as if the ring were rotated
+    ("irregular5", (0, 4, 2, 3, 1), "are channels 2 and 5 exchanged?"),
+    ("irregular5", (1, 2, 0, 4, 3), "no direction explains the delays"),
+    ("mic", (1, 0, 2, 3), "")])  # as if the tetrahedron were mirrored
+def test_what_localize_notes_of_orders_without_directions(rendered, name, order, says):
+    array, audio = find_array(name), np.concatenate(rendered[name])
+    assert notes_on(audio, array) == []
+    told = notes_on(audio[:, list(order)], array)
+    assert not told if not says else len(told) == 1 and told[0].startswith(says)
+
+
+def notes_on(audio, array):
+    doubts = levels.Doubts(array, FS)
+    for _ in doubts.watched([audio]):
+        pass
+    return list(doubts.sentences().values())
+
+
 def test_expected_times_are_those_of_plane_waves():
     array = find_array("irregular5")
-    arrivals = permutations.expected_arrivals(unit_vectors(30, 20), array)
+    arrivals = delays.expected_arrivals(unit_vectors(30, 20), array)
     leads = array.positions @ unit_vectors(30, 20) / 343.0
     np.testing.assert_allclose(arrivals, leads.mean() - leads, atol=1e-12)
-    sphere = permutations.expected_arrivals(unit_vectors(45, 35), find_array("mic"))  # from a capsule's own direction
+    sphere = delays.expected_arrivals(unit_vectors(45, 35), find_array("mic"))  # from a capsule's own direction
     assert sphere.argmin() == 0
     angle = np.arccos(find_array("mic").capsules[0] @ find_array("mic").capsules[1])
     assert sphere[1] - sphere[0] == pytest.approx(0.042 / 343 * (1 + angle - np.pi / 2))
