@@ -52,11 +52,10 @@ def main(argv=None):
         args, GENERALIST, "drawn", simulated(args, "drawn", "drawn")))}
     general |= {args.model.parent.name: args.model} if args.model else {}
     learned = {array.name: of_networks(args, array.name, general) for array in arrays}
+    faulty = list(with_faults(args, *list(general.items())[-1])) if args.faults else []
     rows = [(name, of_baselines(args, name) | scores) for name, scores in learned.items()]
-    print("\n".join(table("array", rows)))
-    if args.faults:
-        model, name = list(general.values())[-1], list(general)[-1]
-        print("\n" + "\n".join(table("array", list(with_faults(args, name, model)))))
+    for one in filter(None, (rows, faulty)):
+        print("\n".join(table(one)) + "\n")
     return 0
 
 
@@ -107,7 +106,7 @@ def tested(args, name, model, array, dataset):
 
 
 def with_faults(args, name, model):
-    """(title, {name: figures}) with fewer capsules, and with capsules that are not where the file says."""
+    """(title, {name: figures}) of a model that reads any array, with fewer capsules, and with capsules that are not where the file says."""
     for count in range(len(ORDER) - 1, FEWEST - 1, -1):
         file = reduced(args, count)
         dataset = extract(args, GENERALIST, file, simulated(args, file.stem, file, "--fold", "1"))
@@ -129,10 +128,10 @@ def reduced(args, count):
     return file
 
 
-def table(head, rows):
+def table(rows):
     """Lines of Markdown: LE, F20 and azimuth error of each system, per row."""
     systems = list(rows[0][1])
-    lines = ["| " + " | ".join([head, *systems]) + " |", "|" + " --- |" * (1 + len(systems))]
+    lines = ["| " + " | ".join(["array", *systems]) + " |", "|" + " --- |" * (1 + len(systems))]
     for title, scores in rows:
         cells = ["; ".join(form.format(scores[system][figure]) for figure, form in FIGURES.items())
                  for system in systems]
