@@ -106,7 +106,8 @@ def tested(args, name, model, array, dataset):
 
 
 def with_faults(args, name, model):
-    """(title, {name: figures}) of a model that reads any array, with fewer capsules, and with capsules that are not where the file says."""
+    """(title, {name: figures}) of a model that reads any array, with fewer capsules, and with capsules that are not
+    where the file says."""
     for count in range(len(ORDER) - 1, FEWEST - 1, -1):
         file = reduced(args, count)
         dataset = extract(args, GENERALIST, file, simulated(args, file.stem, file, "--fold", "1"))
