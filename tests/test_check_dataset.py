@@ -212,7 +212,7 @@ def with_nan(audio):
 def test_spoiled_audio(change, expected, data, capsys):
     victim = wavs(data)[1]
     spoil_audio(victim, change)
-    findings = diagnosis(capsys, data)
+    findings = diagnosis(capsys, data, "dataset=foa")
     assert any(expected in finding and victim.stem in finding for finding in findings), findings
     assert all(victim.stem in finding for finding in findings)
 
@@ -264,8 +264,8 @@ def test_azimuths_from_0_to_360(data, capsys):
 
 
 def test_more_sources_than_slots(healthy, capsys):
-    assert "more than max_sources=1" in diagnosis(capsys, healthy, "max_sources=1")[0]
-    assert checked(capsys, healthy, "max_sources=1", "overflow=drop")[0] == 0
+    assert "more than max_sources=1" in diagnosis(capsys, healthy, "max_sources=1", "dataset=foa")[0]
+    assert checked(capsys, healthy, "max_sources=1", "overflow=drop", "dataset=foa")[0] == 0
 
 
 def test_a_bad_splits_csv_is_reported(data, capsys):
