@@ -18,19 +18,20 @@ from inference import load_localizer, track_audio
 
 MODELS = Path(__file__).resolve().parent.parent / "models"
 FS, SECONDS, SEED = 24000, 40.0, 4321
-FOA, MIC = find_array("foa"), find_array("mic")
+FOA, MIC, CUBE = find_array("foa"), find_array("mic"), find_array("cube8")
 ROTATED_MIC = dataclasses.replace(MIC, capsules_deg=tuple((az - 90, el) for az, el in MIC.capsules_deg))
 
 
 @pytest.fixture(scope="module")
 def scene():
-    """What the arrays hear, {"foa" | "mic" | "mic rotated": (samples, 4)}, and the labels."""
+    """What the arrays hear, {"foa" | "mic" | "mic rotated" | "cube8": (samples, channels)}, and the labels."""
     config = get_params(sim_recording_len_s=SECONDS, sim_snr_db=[20, 20], seed=SEED)
     sounds = GeneratedSounds(SEED, FS)
     scene = compose(rules_of(config), 1, 0, sounds.classes(1))
     heard = {name: render(scene, sounds, Renderer(arrays, FS)).T
-             for name, arrays in (("both", (FOA, MIC)), ("rotated", (FOA, ROTATED_MIC)))}
-    heard = {"foa": heard["both"][:, :4], "mic": heard["both"][:, 4:], "mic rotated": heard["rotated"][:, 4:]}
+             for name, arrays in (("all", (FOA, MIC, CUBE)), ("rotated", (FOA, ROTATED_MIC)))}
+    heard = {"foa": heard["all"][:, :4], "mic": heard["all"][:, 4:8], "cube8": heard["all"][:, 8:],
+             "mic rotated": heard["rotated"][:, 4:]}
     return heard, scene.labels()
 
 
@@ -116,6 +117,18 @@ def test_a_constant_offset_changes_no_track(shipped, scene):
     assert not len(track_audio(localizer, np.zeros((5 * FS, 4), np.float32) + offset))
 
 
-@pytest.mark.parametrize("name", ["foa", "mic"])
+@pytest.mark.parametrize("suffix", ["pt", "onnx"])
+def test_one_model_finds_sources_with_an_array_that_it_has_never_met(scene, suffix):
+    """A cube of eight capsules; the error radius holds most of the errors."""
+    localizer = load_localizer(MODELS / f"doanet_any.{suffix}", fast=True, array="cube8")
+    audio = scene[0]["cube8"].astype(np.float32)
+    rows = track_audio(localizer, audio)
+    figures = compared(rows, scene[1])
+    print(suffix, {key: round(figures[key], 1) for key in ("LE", "LF", "F20")}, np.median(rows["radius"]))
+    assert figures["LE"] < 12 and figures["LF"] > 85 and figures["F20"] > 75
+    assert 2 < np.median(rows["radius"]) < 30
+
+
+@pytest.mark.parametrize("name", ["foa", "mic", "any"])
 def test_they_are_small(name):
     assert (MODELS / f"doanet_{name}.pt").stat().st_size < 10e6
