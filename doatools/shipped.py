@@ -18,21 +18,13 @@ def shipped_model(array):
     Raises
     ------
     UserError
-        There is no model for this array, or its file is missing.
+        The file is missing.
     """
-    for name in ARRAYS:
-        if array == find_array(name):
-            paths = _paths(name)
-            for path in paths:
-                if path.is_file():
-                    return path
-            raise UserError(f"{paths[0]} is missing; give a model by --checkpoint: best.pt of a training, or an "
-                            "exported .onnx")
-    for path in _paths(ANY):
+    paths = _paths(next((name for name in ARRAYS if array == find_array(name)), ANY))
+    for path in paths:
         if path.is_file():
             return path
-    raise UserError(f"no model is shipped for the array '{array.name}' (only for {' and '.join(ARRAYS)}); train one "
-                    "(docs/arrays.md) and give it by --checkpoint")
+    raise UserError(f"{paths[0]} is missing; give a model by --checkpoint: best.pt of a training, or an exported .onnx")
 
 
 def _paths(name):

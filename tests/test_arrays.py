@@ -11,6 +11,7 @@ from scipy.special import eval_legendre, spherical_jn, spherical_yn
 import localize
 from cls_feature_class import build_features
 from doanet_parameters import get_params
+from doatools import shipped
 from doatools.errors import UserError
 from doatools.simulate.rooms import EARLY_S, Renderer, Room
 from doatools.spatial.arrays import (
@@ -316,11 +317,12 @@ def test_elevations_of_planar_arrays_are_folded():
     np.testing.assert_array_equal(find_array("mic").folded(directions), directions)
 
 
-def test_localize_names_what_is_missing_for_an_array_without_a_model(tmp_path, capsys):
+def test_localize_names_what_is_missing_for_an_array_without_a_model(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path)
     assert localize.main(["no.wav", "--array", str(FOLDER / "uma8.yaml")]) == 2
     out, err = capsys.readouterr()
     assert not out and err.count("\n") == 1
-    assert err.startswith("error: no model is shipped for the array 'uma8'") and "--checkpoint" in err
+    assert err.startswith("error: ") and "doanet_any.pt is missing" in err and "--checkpoint" in err
     assert localize.main(["no.wav", "--array", str(tmp_path / "none.yaml")]) == 2
     assert "none.yaml does not exist" in capsys.readouterr().err
 
