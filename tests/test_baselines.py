@@ -1,6 +1,7 @@
 """Classical baselines on plane waves of known direction."""
 
 import numpy as np
+import pyroomacoustics
 import pytest
 from helpers import FRAME, FS, foa_wave
 
@@ -8,7 +9,7 @@ from doatools.errors import UserError
 from doatools.registry import BASELINES
 from doatools.spatial.arrays import find_array
 from doatools.spatial.geometry import angular_distance, unit_vectors
-from doatools.track.baselines import Candidates, Rule
+from doatools.track.baselines import SPECTRA_PER_FRAME, Candidates, Rule, _spectra
 
 FRAMES = 14
 SOUNDING = slice(4, 10)
@@ -102,3 +103,22 @@ def test_a_planar_array_finds_directions_in_the_upper_half(kind, direction):
         audio = np.fft.irfft(np.fft.rfft(signal) * response, len(signal)).T
         doa, _ = BASELINES[kind](array, FS, 0.1)(audio, 1)
         assert angular_distance(doa[inner, 0], unit_vectors(*direction)).max() < 10
+
+
+@pytest.mark.parametrize("kind, method", [("srp", "SRP"), ("music", "NormMUSIC")])
+def test_spectra_are_those_of_pyroomacoustics(kind, method):
+    """A label frame and its neighbours, of two sources and noise; up to scale and offset."""
+    ours, frame = baseline(kind), SOUNDING.start + 2
+    spectra, frequencies = _spectra(recording(kind, [(20, 10), (140, 40)]), FS, ours.hop, ours.n_fft)
+    found = ours.spectrum(spectra, frequencies, np.array([frame]), FRAMES)[frame]
+    theirs = getattr(pyroomacoustics.doa, method)(ours.array.positions.T, FS, ours.n_fft, dim=3, num_src=1,
+                                                  n_grid=len(ours.grid))
+    theirs.grid = pyroomacoustics.doa.GridSphere(cartesian_points=ours.grid.T)
+    bins = round(frequencies[0] * ours.n_fft / FS) + np.arange(len(frequencies))
+    theirs.mode_vec = np.zeros((ours.n_fft // 2 + 1, 4, len(ours.grid)), complex)
+    theirs.mode_vec[bins] = ours.steering(frequencies).transpose(2, 0, 1)
+    full = np.zeros((4, ours.n_fft // 2 + 1, 3 * SPECTRA_PER_FRAME), complex)
+    full[:, bins] = spectra[..., (frame - 1) * SPECTRA_PER_FRAME : (frame + 2) * SPECTRA_PER_FRAME]
+    theirs.locate_sources(full, freq_bins=bins)
+    found, wanted = ((values - values.mean()) / values.std() for values in (found, theirs.grid.values))
+    np.testing.assert_allclose(found, wanted, atol=1e-4)

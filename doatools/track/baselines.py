@@ -1,11 +1,12 @@
 """Classical baselines: what is possible without learning.
 
-``srp`` (SRP-PHAT: DiBiase 2000) and ``music`` (frequency-normalised MUSIC: Schmidt 1986, Salvati et al. 2014) are the
-methods of pyroomacoustics, for capsules. They are steered by the response of the array (rigid sphere, directivity)
-instead of delays in the free field. ``intensity`` (after Jarrett et al. 2010 and Pavlidi et al. 2015) is a histogram
-of the active intensity vectors of ambisonics. Each method gives a spectrum over G directions, spread evenly over the
-sphere (over its upper half for planar arrays), for each label frame, from that frame and its two neighbours. The
-peaks of the spectrum are candidates, and two thresholds decide which of them are sources.
+``srp`` (SRP-PHAT: DiBiase 2000) and ``music`` (frequency-normalised MUSIC: Schmidt 1986, Salvati et al. 2014) are for
+capsules. They are steered by the response of the array (rigid sphere, directivity) instead of delays in the free field.
+Their spectra are those of pyroomacoustics, computed for all frames at once. ``intensity`` (after Jarrett et al. 2010
+and Pavlidi et al. 2015) is a histogram of the active intensity vectors of ambisonics. Each method gives a spectrum over
+G directions, spread evenly over the sphere (over its upper half for planar arrays), for each label frame, from that
+frame and its two neighbours. The peaks of the spectrum are candidates, and two thresholds decide which of them are
+sources.
 
 A new baseline is one class like ``Intensity`` and one line in doatools/registry.py.
 
@@ -125,29 +126,28 @@ class SRP(Baseline):
         return steering / np.maximum(np.abs(steering), 1e-6)
 
     def spectrum(self, spectra, frequencies, loud, n_frames):
-        import pyroomacoustics
-        # One source per bin: a second signal dimension would hold the residue of the first and show its mirror image.
-        localizer = self._method(pyroomacoustics.doa)(
-            self.array.positions.T, self.fs, self.n_fft, dim=3, n_grid=len(self.grid), num_src=1)
-        localizer.grid = pyroomacoustics.doa.GridSphere(cartesian_points=self.grid.T)
-        first = round(frequencies[0] * self.n_fft / self.fs)
-        bins = np.arange(first, first + len(frequencies))
-        localizer.mode_vec = np.zeros((self.n_fft // 2 + 1, self.array.channels, len(self.grid)), complex)
-        localizer.mode_vec[bins] = self.steering(frequencies).transpose(2, 0, 1)
-        full = np.zeros((self.array.channels, self.n_fft // 2 + 1, spectra.shape[2]), complex)
-        full[:, bins] = spectra
-        found = np.zeros((n_frames, len(self.grid)))
-        for frame in loud:
-            localizer.locate_sources(full[:, :, _window(frame, n_frames)], freq_bins=bins)
-            found[frame] = localizer.grid.values
+        steering, found = self.steering(frequencies), np.zeros((n_frames, len(self.grid)))
+        for number in range(len(frequencies)):
+            found[loud] += self._of_bin(spectra[:, number], steering[..., number], loud, n_frames)
         return found
 
-    def _method(self, methods):
-        return methods.SRP
+    def _of_bin(self, spectra, steering, loud, n_frames):
+        """Spectra (M, S) and steering (M, G) of one bin → (frames of ``loud``, G).
+
+        The power in direction d is the sum over pairs of 2·Re(conj(a_m)·C_mn·a_n), and a constant.
+        """
+        m, n = np.triu_indices(len(spectra), 1)
+        phases = spectra / np.maximum(np.abs(spectra), SILENCE)
+        products = _in_context(phases[m] * phases[n].conj(), n_frames)[:, loud].T  # C_mn: (frames, pairs)
+        pairs = steering[m].conj() * steering[n]  # (pairs, G)
+        return products.real @ pairs.real - products.imag @ pairs.imag
 
 
 class MUSIC(SRP):
-    """Frequency-normalised MUSIC."""
+    """Frequency-normalised MUSIC.
+
+    One source per bin: a second signal dimension would hold the residue of the first and show its mirror image.
+    """
 
     name, rule = "music", Rule(0.5, 0.5)
 
@@ -155,8 +155,27 @@ class MUSIC(SRP):
         steering = self.array.response(self.grid, frequencies)
         return steering / np.maximum(np.linalg.norm(steering, axis=0), 1e-9)
 
-    def _method(self, methods):
-        return methods.NormMUSIC
+    def _of_bin(self, spectra, steering, loud, n_frames):
+        covariances = _in_context(spectra[:, None] * spectra.conj(), n_frames)[..., loud]  # (M, M, frames)
+        signal = np.linalg.eigh(np.moveaxis(covariances, 2, 0))[1][..., -1]  # (frames, M)
+        noise = 1 - np.abs(signal.conj() @ steering) ** 2  # share of the steering vector in the noise subspace
+        noise = np.maximum(noise, 1e-9)
+        return noise.min(1, keepdims=True) / noise  # 1/noise relative to its maximum
+
+
+def _in_context(values, n_frames):
+    """Values (..., S) of spectra → their sums (..., T) over a label frame and its neighbours."""
+    values = values[..., : n_frames * SPECTRA_PER_FRAME]
+    frames = values.reshape(*values.shape[:-1], n_frames, SPECTRA_PER_FRAME).sum(-1)
+    return _with_neighbours(frames, axis=-1)
+
+
+def _with_neighbours(frames, axis):
+    """Sums over each label frame and CONTEXT frames before and after it, along an axis."""
+    frames = np.moveaxis(frames, axis, 0)
+    padded = np.pad(frames, [(CONTEXT, CONTEXT), *[(0, 0)] * (frames.ndim - 1)])
+    summed = sum(padded[shift : shift + len(frames)] for shift in range(2 * CONTEXT + 1))
+    return np.moveaxis(summed, 0, axis)
 
 
 def _spectra(audio, fs, hop, n_fft):
@@ -175,11 +194,6 @@ def _level_above_floor(spectra, n_frames):
     return np.where(power > SILENCE, level_db - np.percentile(level_db, FLOOR_PERCENTILE), -np.inf)
 
 
-def _window(frame, n_frames):
-    """The spectra of a label frame and its neighbours, as a slice."""
-    return slice(max(frame - CONTEXT, 0) * SPECTRA_PER_FRAME, min(frame + CONTEXT + 1, n_frames) * SPECTRA_PER_FRAME)
-
-
 # --- intensity -------------------------------------------------------------------------------------------
 
 def _intensity(spectra, n_frames):
@@ -191,9 +205,7 @@ def _intensity(spectra, n_frames):
     nearest = _directions_tree().query(vectors / np.maximum(lengths, SILENCE)[..., None])[1]
     cells = nearest + GRID * np.arange(n_frames)[:, None]
     histogram = np.bincount(cells.ravel(), np.sqrt(lengths).ravel(), n_frames * GRID).reshape(n_frames, GRID)
-    padded = np.pad(histogram, ((CONTEXT, CONTEXT), (0, 0)))
-    summed = sum(padded[shift : shift + n_frames] for shift in range(2 * CONTEXT + 1))
-    return summed @ _kernel()
+    return _with_neighbours(histogram, axis=0) @ _kernel()
 
 
 @functools.cache
