@@ -430,6 +430,8 @@ class FeatureClass:
             if self.chunk:  # the first frame of a chunk begins half a window before the chunk
                 windowed[:, -start % self.chunk :: self.chunk, : self.hop] = 0
             spectra = scipy.fft.rfft(windowed, axis=-1)  # (M, B, K) complex64
+            if self.without_dc:
+                spectra[..., 0] = 0  # what is left are rounding errors, whose phase GCC-PHAT would see
             power = spectra.real**2
             power += spectra.imag**2
             self.kind(spectra, power, features[start : start + BLOCK].swapaxes(0, 1))  # (C, B, F)

@@ -23,7 +23,9 @@ def spectra(audio):
     padded = np.concatenate([before, audio, np.zeros_like(audio[:HOP])]).T
     frames = sliding_window_view(padded, 2 * HOP, axis=1)[:, :: HOP][:, : len(audio) // HOP]
     means = frames @ (WINDOW / WINDOW.sum())
-    return scipy.fft.rfft((frames - means[..., None] + np.float32(1e-8)) * WINDOW, N_FFT)
+    found = scipy.fft.rfft((frames - means[..., None] + np.float32(1e-8)) * WINDOW, N_FFT)
+    found[..., 0] = 0
+    return found
 
 
 def read_and_transform(path):

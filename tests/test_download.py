@@ -367,7 +367,7 @@ def test_locata(zenodo, tmp_path, capsys, monkeypatch):
     zenodo.add("locata", {f"{part}.zip": make_zip({path: data for path, data in content.items()
                                                    if path.startswith(part)}) for part in ("dev", "eval")})
     assert run(zenodo, tmp_path, "locata") == 0 and held(tmp_path) == content
-    assert "array=mic" in capsys.readouterr().out
+    assert "batch_feature_extraction.py 23 format=locata" in capsys.readouterr().out
     zenodo.add("locata", {"other.zip": b""})
     assert "lists none of dev.zip, eval.zip but other.zip" in fails(capsys, zenodo, tmp_path / "new", "locata")
 

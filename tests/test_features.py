@@ -59,7 +59,9 @@ def plain_spectra(audio):
     spectra = np.stack([spectra_of(np.concatenate([np.full(512, half @ channel[:480] / half.sum()), channel]))
                         for channel in audio.T])[..., : len(audio) // 480]
     constant = spectra_of(np.ones(1024))[:, :1]
-    return spectra - spectra[:, :1] / constant[:1] * constant + 1e-8 * constant
+    spectra += (1e-8 - spectra[:, :1] / constant[:1]) * constant
+    spectra[:, 0] = 0
+    return spectra
 
 
 def spectra_of(channel):
@@ -79,6 +81,7 @@ def plain_features(dataset, audio):
     else:
         for m, n in itertools.combinations(range(4), 2):
             phase = np.exp(1j * np.angle(np.conj(spectra[m]) * spectra[n]))
+            phase[0] = 0
             gcc = np.fft.irfft(phase, axis=0)  # (1024, T)
             features.append(np.concatenate([gcc[-32:], gcc[:32]]).T)
     return np.stack(features)
