@@ -37,7 +37,7 @@ SMALL = ["label_sequence_length=10", "batch_size=4", "nb_cnn2d_filt=8", "rnn_siz
 NESTED = {"dcase2021": ["sim_recordings_per_fold=1"], "starss22": ["sim_recordings_per_fold=4", "sim_rooms_per_fold=2"],
           "starss23": ["sim_recordings_per_fold=4", "sim_rooms_per_fold=2"]}
 LOCATA = ["format=locata", "array=mic", "mode=eval"]
-SIMULATED = ["sim_recordings_per_fold=2", "sim_recording_len_s=3"]
+SIMULATED = ["sim_recordings_per_fold=2", "sim_recording_len_s=3", "sim_rt60_s=[0.2,0.25]"]
 
 
 @pytest.fixture(scope="module", params=list(NESTED))
@@ -75,6 +75,8 @@ def whole_way(words, folder, task, audio, tmp_path, capsys):
     return printed
 
 
+@pytest.mark.parametrize("dataset", ["dcase2021", pytest.param("starss22", marks=pytest.mark.slow), "starss23"],
+                         indirect=True)
 def test_nested_from_simulation_to_scores(dataset, tmp_path, capsys):
     name, folder = dataset
     audio = next((folder / "foa_dev").rglob("*.wav"))

@@ -39,6 +39,7 @@ def test_losses_and_weights_are_those_of_one_process(results, loss):
         torch.testing.assert_close(shared_weights[name], value, rtol=1e-3, atol=2e-4)
 
 
+@pytest.mark.slow  # two processes start PyTorch twice
 def test_a_run_of_torchrun_writes_one_log_and_continues_in_one_process(tiny_data, tmp_path):
     words = ["train_doanet.py", "1", "two", "quick_test=False", "nb_epochs=2", "batch_size=4", "nb_cnn2d_filt=8",
              "label_sequence_length=10", "rnn_size=8", "fnn_size=8", "max_audio_len_s=6", "device=cpu",

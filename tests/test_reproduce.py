@@ -44,7 +44,7 @@ def test_rows_are_trained_scored_and_tabulated(data, tmp_path, capfd):
     out = capfd.readouterr().out
     assert "$ python3" not in out and "| FOA | MSE (quick test) |" in out
     shutil.rmtree(tmp_path / "6_paper")
-    assert run(data, tmp_path, *rows) == 0
+    assert run(data, tmp_path, *rows, "--dry-run") == 0
     out = capfd.readouterr().out
     assert "train_doanet.py 6 paper" in out and "train_doanet.py 2 paper" not in out
 
