@@ -24,7 +24,7 @@ def build_parser():
     parser = argparse.ArgumentParser(
         description=__doc__, usage="%(prog)s [task-id | config.yaml] [key=value ...] [--jobs N] [--dask ADDRESS]",
         epilog="example: python3 batch_feature_extraction.py 22 array=mic dataset_dir=datasets/simulated\n"
-               "         python3 batch_feature_extraction.py 22 array=respeaker_6mic dataset_dir=datasets/ring\n"
+               "         python3 batch_feature_extraction.py 24 array=respeaker_6mic dataset_dir=datasets/ring\n"
                "         python3 batch_feature_extraction.py configs/seldnet.yaml dataset_dir=datasets/simulated",
         formatter_class=argparse.RawDescriptionHelpFormatter)
     add_override_argument(parser)

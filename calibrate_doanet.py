@@ -40,7 +40,7 @@ def main(argv=None):
     localizer = Localizer.from_content(content, path, **overrides)
     if not hasattr(localizer.model, "calibrate") or not localizer.config.predicts_activity:
         raise UserError(f"{path}: model={localizer.config.model.model} has nothing to calibrate here; it takes "
-                        "model=bearing with an activity branch")
+                        "model=bearing or doanet_radius with an activity branch")
     results = by_localizer(localizer, "val")
     threshold = best_threshold(results)
     errors, radii = errors_and_radii([with_threshold(result, threshold) for result in results])

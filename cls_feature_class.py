@@ -426,7 +426,7 @@ class FeatureClass:
             if known and self.without_dc:  # an offset did not begin with the recording
                 samples[:, :known] = (frames[:, 0, known:] @ _shares(self.window[known:]))[:, None]
             windowed = padded[:, :count]
-            np.multiply(self._levelled(frames[:, :count]), self.window, out=windowed[..., : 2 * self.hop])
+            self._windowed(frames[:, :count], out=windowed[..., : 2 * self.hop])
             if self.chunk:  # the first frame of a chunk begins half a window before the chunk
                 windowed[:, -start % self.chunk :: self.chunk, : self.hop] = 0
             spectra = scipy.fft.rfft(windowed, axis=-1)  # (M, B, K) complex64
@@ -439,12 +439,13 @@ class FeatureClass:
             self._to_decibels(features[:, : self.kind.log_mels])
         return features.reshape(n_frames, self.nb_feature_channels * self.nb_bands)  # (T, C*F)
 
-    def _levelled(self, frames):
-        """Samples of windows (M, B, 2 hop) without the mean that the window sees, where the kind asks for it."""
-        if not self.without_dc:
-            return frames
-        mean = np.einsum("mbn,n->mb", frames, _shares(self.window)) - np.float32(self.kind.offset)
-        return frames - mean[..., None]
+    def _windowed(self, frames, out):
+        """Samples (M, B, 2 hop) → the same times the window, without the mean that it sees where the kind asks for
+        it."""
+        if self.without_dc:
+            mean = np.einsum("mbn,n->mb", frames, _shares(self.window)) - np.float32(self.kind.offset)
+            frames = np.subtract(frames, mean[..., None], out=out)
+        np.multiply(frames, self.window, out=out)
 
     def rotations(self):
         """Rotations that map the array onto itself, or that equivariant features follow, and have a ChannelMap

@@ -19,6 +19,7 @@ Audio is float32 (samples, channels), full scale ±1, at the sample rate of the 
 feature frames, C feature channels, F bands, N slots.
 """
 
+import copy
 import dataclasses
 import os
 from collections import Counter, deque
@@ -76,14 +77,14 @@ def load_localizer(path=None, fast=False, array=None):
 
 
 def with_rotated_copies(localizer):
-    """The localizer, whose predictions become means over rotated copies if it was trained with rotations."""
-    if localizer.config.augment.rotation_augment:
-        rotations = *localizer.features.rotations(), localizer.scaler
-        localizer.predict = RotatedCopies(localizer.predict, *rotations)
-        if delay_of(localizer) is not None:
-            begin = localizer.begin
-            localizer.begin = lambda: RotatedCopies(begin(), *rotations)
-    return localizer
+    """One whose predictions are means over rotated copies, if this localizer was trained with rotations; else it."""
+    if not localizer.config.augment.rotation_augment:
+        return localizer
+    found, rotations = copy.copy(localizer), (*localizer.features.rotations(), localizer.scaler)
+    found.predict = RotatedCopies(localizer.predict, *rotations)
+    if delay_of(localizer) is not None:
+        found.begin = lambda: RotatedCopies(localizer.begin(), *rotations)
+    return found
 
 
 def delay_of(localizer):
@@ -204,7 +205,8 @@ def _extracted(extractor, size, blocks, height):
     for audio in blocks:
         if len(audio) % size:
             audio = np.pad(audio, ((0, -len(audio) % size), (0, 0)))
-        swings = np.ptp(audio.reshape(-1, size, audio.shape[1]), axis=1).max(1) / 2  # whatever the offset
+        channels = np.ascontiguousarray(audio.T).reshape(audio.shape[1], -1, size)
+        swings = np.ptp(channels, axis=-1).max(0) / 2  # whatever the offset
         horizontal = height.hear(audio)
         if horizontal:
             audio = with_diffuse_height(audio)

@@ -46,7 +46,10 @@ def build_parser():
 
 
 def main(argv=None):
-    args = build_parser().parse_args(argv)
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    if args.faults and args.skip_generalist and not args.model:
+        parser.error("--faults takes the generalist or --model")
     arrays = [find_array(name) for name in args.arrays]
     general = {} if args.skip_generalist else {"generalist": trained_on(args, GENERALIST, "drawn", extract(
         args, GENERALIST, "drawn", simulated(args, "drawn", "drawn")))}

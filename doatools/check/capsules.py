@@ -89,25 +89,25 @@ def doubts(audio, fs, array):
     sentences = [f"channels {one + 1} and {other + 1} hold the same signal" for one, other in same_channels(audio)]
     sentences += [f"channel {channel + 1} has the wrong polarity"
                   for channel in reversed_channels(audio, fs, array)]
-    return sentences or [text for text in (doubts_of_delays(audio, fs, array),) if text]
+    return sentences or doubts_of_delays(audio, fs, array)
 
 
 def doubts_of_delays(audio, fs, array):
-    """Without labels: a sentence where the delays at attacks suit another order of the channels or another array, or
-    ''."""
+    """Without labels: [a sentence] where the delays at attacks suit another order of the channels or another array."""
     if array.kind == "ambisonic":
-        return ""
+        return []
     delays = loud_delays(audio, fs, array, 4 * array.max_delay_s + 2e-4)
     order = unlabelled_order(delays, array)
     if order and order.exchanges:
         named = " or ".join(f"{one + 1} and {other + 1}" for one, other in order.exchanges)
-        return (f"are channels {named} exchanged? The delays between channels differ from those of array "
-                f"'{array.name}' by {1e6 * order.misfit:.0f} µs, with that corrected by {1e6 * order.mended:.0f} µs")
-    text = _too_far_apart(delays, fs, array)
-    if not text and order and order.misfit > DISAGREES * order.crossing_s:
-        text = (f"no direction explains the delays between channels (they differ by {1e6 * order.misfit:.0f} µs): are "
-                f"the channels of array '{array.name}' in another order, or is it another array?")
-    return text
+        return [f"are channels {named} exchanged? The delays between channels differ from those of array "
+                f"'{array.name}' by {1e6 * order.misfit:.0f} µs, with that corrected by {1e6 * order.mended:.0f} µs"]
+    if text := _too_far_apart(delays, fs, array):
+        return [text]
+    if order and order.misfit > DISAGREES * order.crossing_s:
+        return [f"no direction explains the delays between channels (they differ by {1e6 * order.misfit:.0f} µs): are "
+                f"the channels of array '{array.name}' in another order, or is it another array?"]
+    return []
 
 
 def _too_far_apart(delays, fs, array):

@@ -324,7 +324,7 @@ def _silence(audio, fs, array, rows):
     if (rows is None or not len(rows)) and not silent:  # else the directions tell
         faults += [f"channel {channel + 1} has the wrong polarity: multiply it by -1"
                    for channel in capsules.reversed_channels(audio, fs, array)]
-        faults += [text for text in (capsules.doubts_of_delays(audio, fs, array) if not faults else "",) if text]
+        faults = faults or capsules.doubts_of_delays(audio, fs, array)
     return faults
 
 
