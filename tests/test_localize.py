@@ -111,6 +111,7 @@ def in_pieces(audio, sizes):
 @pytest.mark.parametrize("array", ["foa", "mic"])
 def test_copies_make_any_network_follow_their_rotations_exactly(array):
     """A quarter of ambisonics; a quarter, mirrored up and down, of the tetrahedron, but for the lag it lacks."""
+    torch.manual_seed(3)  # a mean near zero would magnify rounding
     localizer = tiny_localizer(array=array, top_db=0.0, max_sources=1)
     rotations, maps = localizer.features.rotations()
     copies = RotatedCopies(localizer.predict, rotations, maps, localizer.scaler)

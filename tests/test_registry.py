@@ -209,11 +209,17 @@ def data(tiny_data, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def trained(dummies, data, tmp_path_factory):
+def extracted(dummies, data):
+    """The tiny dataset with its dummy features."""
+    assert batch_feature_extraction.main([f"dataset_dir={data}", *CHOSEN, *SMALL, "--jobs", "1"]) == 0
+    return data
+
+
+@pytest.fixture(scope="module")
+def trained(extracted, tmp_path_factory):
     """The folder of a run of the dummies."""
     results = tmp_path_factory.mktemp("results")
-    words = [f"dataset_dir={data}", *CHOSEN, *SMALL]
-    assert batch_feature_extraction.main([*words, "--jobs", "1"]) == 0
+    words = [f"dataset_dir={extracted}", *CHOSEN, *SMALL]
     assert train_doanet.main(["1", "dummy", *words, "--full", f"results_dir={results}"]) == 0
     return results / "1_dummy"
 
@@ -290,8 +296,8 @@ def test_results_are_drawn_and_compared(trained, capsys):
     assert "| Dummy model | data |" in capsys.readouterr().out
 
 
-def test_an_association_trains(dummies, data, tmp_path):
-    words = [f"dataset_dir={data}", "format=dummy", "features=dummy", "model=dummy", "association=dummy", *SMALL]
+def test_an_association_trains(extracted, tmp_path):
+    words = [f"dataset_dir={extracted}", "format=dummy", "features=dummy", "model=dummy", "association=dummy", *SMALL]
     assert train_doanet.main(["1", "dummy", *words, f"results_dir={tmp_path}"]) == 0
     log = json.loads((tmp_path / "1_dummy" / "log.jsonl").read_text().splitlines()[0])
     assert log["train"]["dmotp"] > 0
