@@ -272,32 +272,31 @@ class SteeredFeatures(MelFeatures):
     def __call__(self, spectra, power, out):
         """Spectra (M, B, K) complex64, their power (M, B, K) float32 → out (8, B, F) float32."""
         self.to_bands(power.mean(0), out[0])
-        shares = list(self.steered(spectra))  # F times (B, G)
-        summed, count = sum(shares[: self.AROUND]), min(self.AROUND, len(shares))
-        for band, share in enumerate(shares):
-            if band + self.AROUND < len(shares):
-                summed, count = summed + shares[band + self.AROUND], count + 1
-            if band > self.AROUND:
-                summed, count = summed - shares[band - self.AROUND - 1], count - 1
-            mean = summed * np.float32(1 / count)
-            out[7, :, band] = mean.max(1)
-            self._point(self._weights(share, 3), out[1:4, :, band])
-            self._point(self._weights(mean, 5), out[4:7, :, band])
+        shares = self.steered(spectra)  # (F, B, G)
+        means, counts = shares.copy(), np.ones((len(shares), 1, 1), np.float32)
+        for apart in range(1, min(self.AROUND, len(shares) - 1) + 1):
+            for to, of in ((slice(apart, None), slice(-apart)), (slice(-apart), slice(apart, None))):
+                means[to] += shares[of]
+                counts[to] += 1
+        means *= 1 / counts
+        out[7] = means.max(2).T
+        out[1:4] = self._point(self._weights(shares, 3))
+        out[4:7] = self._point(self._weights(means, 5))
 
     def _weights(self, share, squarings):
-        """Weights of directions for S (B, G), relative to S = 1; n is 2 to the power of ``squarings``."""
-        weights = np.float32(1 + self.DOUBT) - share
+        """Weights of directions for S (F, B, G), in place, relative to S = 1; n is 2 to the power of ``squarings``."""
+        weights = np.subtract(np.float32(1 + self.DOUBT), share, out=share)
         np.divide(np.float32(self.DOUBT), weights, out=weights)
         for _ in range(squarings):
             np.multiply(weights, weights, out=weights)
         return weights
 
-    def _point(self, weights, out):
-        """Weights (B, G) → their vectors y, z, x, out (3, B)."""
-        found = weights @ self.sums  # (B, 4)
+    def _point(self, weights):
+        """Weights (F, B, G) → their vectors y, z, x (3, B, F)."""
+        found = weights @ self.sums  # (F, B, 4)
         if self.array.planar:  # otherwise the directions of the grid add up to 0
-            found[:, :3] -= weights.min(1, keepdims=True) * self.sums[:, :3].sum(0)
-        out[:] = (found[:, :3] / found[:, 3:]).T
+            found[..., :3] -= weights.min(2, keepdims=True) * self.sums[:, :3].sum(0)
+        return (found[..., :3] / found[..., 3:]).transpose(2, 1, 0)
 
 
 class MagnitudePhase:

@@ -32,7 +32,7 @@ FOA_TASKS = {
            "switch_cost": 30.0, "activity_gate_deg": 60.0, "rotation_augment": True, "optimizer": "adamw",
            "lr_schedule": "onecycle", "gradient_clip": 1.0, "batch_size": 32},
     # Ours, recommended: more accuracy for the same time of training (docs/networks.md).
-    "22": {"model": "bearing", "features": "vectors", "nb_cnn2d_filt": 32, "dropout_rate": 0.2,
+    "22": {"model": "bearing", "features": "steered", "nb_cnn2d_filt": 32, "dropout_rate": 0.2,
            "loss": "pit", "pit_distance": "plain", "pit_distance_weight": 50.0, "pit_level": "track",
            "switch_cost": 30.0, "activity_gate_deg": 60.0, "rotation_augment": True, "spec_augment": True,
            "mix_augment": 0.4, "optimizer": "muon", "learning_rate": 2e-3, "weight_decay": 0.05,
@@ -50,8 +50,7 @@ ANY_TASKS = {"24": "22"}
 
 TASKS = FOA_TASKS | {alias: FOA_TASKS[task] for alias, task in SAME_TASKS.items()}
 TASKS |= {mic: TASKS[foa] | {"array": "mic"} for mic, foa in MIC_TASKS.items()}
-TASKS |= {task: TASKS[foa] | {"array": "drawn", "features": "steered", "top_db": 0.0}
-          for task, foa in ANY_TASKS.items()}
+TASKS |= {task: TASKS[foa] | {"array": "drawn", "top_db": 0.0} for task, foa in ANY_TASKS.items()}
 
 
 def get_params(task_id="1", **overrides):

@@ -21,8 +21,10 @@ feature frames, C feature channels, F bands, N slots.
 
 import copy
 import dataclasses
+import functools
 import os
 from collections import Counter, deque
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -157,6 +159,9 @@ class OnnxLocalizer:
 
 # --- sound → frames --------------------------------------------------------------------------------------------
 
+EXTRACTING = 2  # threads that extract features of a file while the network runs
+
+
 class Frames(NamedTuple):
     """Consecutive label frames of sound."""
 
@@ -165,12 +170,16 @@ class Frames(NamedTuple):
     horizontal: np.ndarray  # (T,) bool, whether elevations are unknown
 
 
-def label_frames(localizer, blocks, windows):
-    """Audio in blocks of any size → Frames, each as many as the next window needs; the last is padded with zeros."""
+def label_frames(localizer, blocks, windows, threads=0):
+    """Audio in blocks of any size → Frames, each as many as the next window needs; the last is padded with zeros.
+
+    ``threads`` extract features ahead of what is used; 0 waits for no sound beyond the next window, as a stream has to.
+    """
     extractor = _extractor(localizer)  # made now, while no sound is waiting
     size = extractor.hop * extractor.ratio  # samples of a label frame
     blocks = regrouped(blocks, windows.length * size, windows.hop * size)
-    return _extracted(extractor, size, blocks, Height(localizer.config.array))
+    pieces = _pieces(blocks, size, extractor.hop, Height(localizer.config.array))
+    return _ahead(functools.partial(_frames_of, extractor), pieces, threads)
 
 
 def regrouped(blocks, first, then):
@@ -200,8 +209,18 @@ def _extractor(localizer):
     return features
 
 
-def _extracted(extractor, size, blocks, height):
-    blas, before = ThreadpoolController(), None
+class _Piece(NamedTuple):
+    """Audio of whole label frames, and what is known of it before features are extracted."""
+
+    audio: np.ndarray  # (samples, M); with ``overlaps``, from a hop before
+    overlaps: bool
+    sounding: np.ndarray  # (T,)
+    horizontal: bool
+
+
+def _pieces(blocks, size, hop, height):
+    """Audio in blocks → _Piece; the window of a feature frame starts a hop before it."""
+    before = None
     for audio in blocks:
         if len(audio) % size:
             audio = np.pad(audio, ((0, -len(audio) % size), (0, 0)))
@@ -210,13 +229,33 @@ def _extracted(extractor, size, blocks, height):
         horizontal = height.hear(audio)
         if horizontal:
             audio = with_diffuse_height(audio)
-        with blas.limit(limits=1, user_api="blas"):  # many products of small matrices, which threads only slow down
-            if before is None:
-                features = extractor.extract(audio)
-            else:  # the window of a feature frame starts a hop before it
-                features = extractor.extract(np.concatenate([before, audio]))[1:]
-        before = audio[-extractor.hop :].copy()
-        yield Frames(features, swings >= SILENT, np.full(len(swings), horizontal))
+        whole = audio if before is None else np.concatenate([before, audio])
+        yield _Piece(whole, before is not None, swings >= SILENT, horizontal)
+        before = audio[-hop:].copy()
+
+
+def _frames_of(extractor, piece):
+    features = extractor.extract(piece.audio)[1 if piece.overlaps else 0 :]
+    return Frames(features, piece.sounding, np.full(len(piece.sounding), piece.horizontal))
+
+
+def _ahead(function, items, threads):
+    """Like map, but ``threads`` compute ahead of what is asked for."""
+    blas = ThreadpoolController()  # many products of small matrices, which threads of BLAS only slow down
+    if not threads:
+        for item in items:
+            with blas.limit(limits=1, user_api="blas"):
+                found = function(item)
+            yield found
+        return
+    with blas.limit(limits=1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
+        waiting = deque()
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > threads:
+                yield waiting.popleft().result()
+        for one in waiting:
+            yield one.result()
 
 
 # --- frames → predictions --------------------------------------------------------------------------------------
@@ -398,10 +437,13 @@ def track_audio(localizer, audio, fs=None, threshold=ACTIVE_ABOVE, latency_s=Non
     return np.concatenate([part.rows for part in parts])
 
 
-def track_sound(localizer, sound, threshold=ACTIVE_ABOVE, latency_s=None):
-    """A Sound that was ``fitted`` to the localizer → Tracked, within the latency that ``stream_latency_s`` returns."""
+def track_sound(localizer, sound, threshold=ACTIVE_ABOVE, latency_s=None, threads=0):
+    """A Sound that was ``fitted`` to the localizer → Tracked, within the latency that ``stream_latency_s`` returns.
+
+    ``threads`` as of ``label_frames``, for sound that need not be waited for.
+    """
     windows = _stream_windows(localizer, latency_s)
-    localized = predictions_of(localizer, label_frames(localizer, sound.blocks, windows), windows)
+    localized = predictions_of(localizer, label_frames(localizer, sound.blocks, windows, threads), windows)
     confirmed, held = (CONFIRMED, CONFIRMED - 1) if delay_of(localizer) is None else (CONFIRMED_LIVE, 0)
     return tracked(localized, localizer.config.tracker, threshold, confirmed, held)
 
@@ -491,7 +533,7 @@ def track_recording(localizer, sound, foa_order=None, threshold=ACTIVE_ABOVE, la
     watched = dataclasses.replace(sound, blocks=doubts.watched(sound.blocks))
     spectrogram = Spectrogram(sound.seconds / localizer.config.features.label_hop_len_s, columns)
     rows = []
-    for part in track_sound(localizer, watched, threshold, latency_s):
+    for part in track_sound(localizer, watched, threshold, latency_s, EXTRACTING):
         rows.append(part.rows)
         if len(part.spectrum):
             spectrogram.add(part.spectrum)

@@ -33,7 +33,7 @@ def build_parser():
     parser.add_argument("recordings", nargs="*", type=Path, help="audio files, or folders of them")
     parser.add_argument("--checkpoint", type=Path,
                         help="checkpoint (best.pt) or exported network (.onnx); default: the shipped model of the "
-                        "array")
+                        "array, for live ambisonics the one with a latency of 0.2 s")
     parser.add_argument("--array", metavar="NAME|FILE", help="the microphone array: foa, mic, or a YAML file such as "
                         "arrays/respeaker_6mic.yaml (default: that of the checkpoint, or foa)")
     parser.add_argument("--foa-order", choices=FOA_ORDERS,
@@ -167,7 +167,7 @@ def open_localizer(args):
     from doatools.shipped import shipped_model
     from doatools.spatial.arrays import find_array
     from inference import load_localizer
-    path = args.checkpoint or shipped_model(find_array(args.array or "foa"))
+    path = args.checkpoint or shipped_model(find_array(args.array or "foa"), args.stream or args.live)
     localizer = load_localizer(path, args.fast, args.array)
     frames = round(args.pause / localizer.config.features.label_hop_len_s)
     config = localizer.config = localizer.config.replaced(tracker_pause=frames)

@@ -3,9 +3,9 @@
 Per array, a dataset of simulated rooms: the same scenes for all arrays. A specialist (task 24 with this array) is
 trained on it, and one generalist (task 24) on as many recordings of drawn arrays, which are like none of the tested
 ones, in as many steps. All are scored on the array's test fold, which has its own rooms and sounds; so are SRP-PHAT and
-MUSIC. --gradient adds a specialist on gradient vectors (task 22), --model another model that reads any array, --faults
-the generalist (or --model) with fewer capsules, and with capsules that are not where the file says. What is there
-already is not made again, so a study that was stopped continues.
+MUSIC. --gradient adds a specialist on gradient vectors (features=vectors), --model another model that reads any array,
+--faults the generalist (or --model) with fewer capsules, and with capsules that are not where the file says. What is
+there already is not made again, so a study that was stopped continues.
 """
 
 import argparse
@@ -77,7 +77,8 @@ def extract(args, task, array, dataset):
 
 
 def of_dataset(task, array, dataset):
-    return f"array={array}", f"dataset_dir={dataset}", f"feat_label_dir={dataset / f'features_{task}'}"
+    return (f"array={array}", f"dataset_dir={dataset}", f"feat_label_dir={dataset / f'features_{task}'}",
+            *["features=vectors"] * (task == GRADIENT))
 
 
 def trained_on(args, task, array, dataset):

@@ -37,7 +37,7 @@ def build_parser():
         epilog="example: python3 benchmarks/sensor_study.py --responses ~/responses/hall ~/responses/church\n"
                "         python3 benchmarks/sensor_study.py --responses ~/responses/hall --variants perfect only_decay "
                "only_surfaces")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help=f"parameters of the trainings, task {TASK} "
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help=f"parameters of features and trainings, task {TASK} "
                         f"(default: those of the demo, {' '.join(TRAINING)})")
     parser.add_argument("--responses", nargs="+", default=[], metavar="FOLDER",
                         help="measured responses to test on, each folder by itself (see simulate_dataset.py)")
@@ -91,7 +91,7 @@ def simulated(args, variant):
     array = [] if args.array in ("foa", "mic") else [f"array={args.array}"]
     run("simulate_dataset.py", f"dataset_dir={folder}", f"sim_recordings_per_fold={args.per_fold}", *array,
         *words_of(settings_of(variant)))
-    run("batch_feature_extraction.py", TASK, f"dataset_dir={folder}", f"array={args.array}")
+    run("batch_feature_extraction.py", TASK, f"dataset_dir={folder}", f"array={args.array}", *args.overrides)
     return folder
 
 
@@ -100,7 +100,7 @@ def measured(args, responses):
     folder = args.work / "data" / f"measured_{Path(responses).name}"
     run("simulate_dataset.py", f"dataset_dir={folder}", f"array={args.array}", "--responses", responses, "--fold", "1",
         "--foa-order", args.foa_order, f"sim_recordings_per_fold={args.test}", "sim_recording_len_s=30")
-    run("batch_feature_extraction.py", TASK, f"dataset_dir={folder}", f"array={args.array}")
+    run("batch_feature_extraction.py", TASK, f"dataset_dir={folder}", f"array={args.array}", *args.overrides)
     return folder
 
 

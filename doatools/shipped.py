@@ -1,5 +1,5 @@
-"""The trained models that come with the toolkit: models/doanet_<array>.pt, one per array, and doanet_any.pt for all
-other arrays; and .onnx for use without PyTorch."""
+"""The trained models that come with the toolkit: models/doanet_<array>.pt, one per array, doanet_<array>_live.pt for
+live sound, and doanet_any.pt for all other arrays; and .onnx for use without PyTorch."""
 
 import importlib.util
 from pathlib import Path
@@ -9,18 +9,21 @@ from doatools.spatial.arrays import find_array
 
 FOLDER = Path(__file__).resolve().parents[1] / "models"
 ARRAYS = ("foa", "mic")
+LIVE = ("foa",)  # of these, those with a causal model
 ANY = "any"
 
 
-def shipped_model(array):
-    """Path of the model of an Array: the checkpoint if PyTorch is installed, else the exported network.
+def shipped_model(array, live=False):
+    """Path of the model of an Array, causal for ``live`` sound if there is one: the checkpoint if PyTorch is installed,
+    else the exported network.
 
     Raises
     ------
     UserError
         The file is missing.
     """
-    paths = _paths(next((name for name in ARRAYS if array == find_array(name)), ANY))
+    name = next((name for name in ARRAYS if array == find_array(name)), ANY)
+    paths = _paths(f"{name}_live" if live and name in LIVE else name)
     for path in paths:
         if path.is_file():
             return path

@@ -31,7 +31,7 @@ SETS = {
     "noise": ("SNR -5 to 6 dB", "sim_snr_db=-5,6"),
 }
 EMPTY = "empty"  # noise, hum, babble, wind and offsets, without any source
-MODELS = {"doanet_foa": "FOA", "doanet_mic": "MIC"}
+MODELS = {"doanet_foa": "FOA", "doanet_mic": "MIC", "doanet_foa_live": "FOA, live"}
 FIGURES = ("LE", "LF", "F20", "MOTA@20", "HOTA")
 QUANTILES = np.linspace(0.05, 0.95, 19)
 
@@ -189,7 +189,7 @@ def table(scores, models, rooms):
 def quiet_minutes(scores, models):
     """A sentence on recordings without any source."""
     own = {model: scores[model, EMPTY] for model in models}
-    shares = " and ".join(f"{100 * one['without a track']:.0f} % ({MODELS[model]})" for model, one in own.items())
+    shares = ", ".join(f"{100 * one['without a track']:.0f} % ({MODELS[model]})" for model, one in own.items())
     return (f"Of {own[models[0]]['recordings']} minutes without any source (diffuse noise, hum, babble, wind, DC "
             f"offsets), {shares} are without a track.")
 

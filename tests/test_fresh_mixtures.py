@@ -37,7 +37,7 @@ def test_features_of_rotated_audio_are_the_rotated_features(words):
 
 @pytest.fixture
 def config(tiny_data):
-    return get_params("22", dataset_dir=str(tiny_data), label_sequence_length=10, mix_augment=0.5,
+    return get_params("22", features="vectors", dataset_dir=str(tiny_data), label_sequence_length=10, mix_augment=0.5,
                       max_audio_len_s=6)
 
 
@@ -98,7 +98,7 @@ def test_recordings_that_cannot_be_mixed_are_trained_on_as_they_are(config):
 
 
 def test_a_run_with_mixtures(config, tiny_data, tmp_path, capsys):
-    words = ["22", "mixed", f"dataset_dir={tiny_data}", f"results_dir={tmp_path}", "label_sequence_length=10",
+    words = ["22", "mixed", "features=vectors", f"dataset_dir={tiny_data}", f"results_dir={tmp_path}", "label_sequence_length=10",
              "max_audio_len_s=6", "mix_augment=0.5", "nb_cnn2d_filt=4", "rnn_size=8", "fnn_size=8", "device=cpu",
              "--quick"]
     assert train_doanet.main(words) == 0

@@ -316,7 +316,7 @@ def _silence(audio, fs, array, rows):
               "check the cable or the export and make the file again" for channel in silent]
     faults += [f"channel {channel + 1}{names.get(channel, '')} falls silent at {block * BLOCK_S:.1f} s and "
                "stays so; check the cable or the export and make the file again" for channel, block in dead.items()]
-    same = capsules.same_channels(audio) if not silent else []
+    same = capsules.same_channels(audio, fs) if not silent else []
     if len(same) == audio.shape[1] * (audio.shape[1] - 1) // 2 and same:
         return [*faults, "all channels are the same: a mono recording has no direction"]
     faults += [f"channels {one + 1} and {other + 1} hold the same signal; check the routing of the recorder"

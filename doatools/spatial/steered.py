@@ -71,9 +71,15 @@ class SteeredResponse:
         return chunks
 
     @functools.cached_property
+    def bins(self):
+        """Indices of the bins of all chunks, (N,), and where the bins of each chunk begin among these, (chunks,)."""
+        parts = [np.arange(chunk.start, chunk.stop, chunk.step) for chunk in itertools.chain(*self.chunks)]
+        return np.concatenate(parts), np.cumsum([0, *map(len, parts[:-1])])
+
+    @functools.cached_property
     def tables(self):
-        """Γ^(-1/2) of each chunk (chunks, M, M), and the products of the whitened responses, a list of F
-        (chunks·P, G)."""
+        """Γ^(-1/2) of each bin (N, M, M), and of each band the products of the whitened responses of its chunks over
+        the number of its bins, a list of F (chunks·P, G)."""
         middles = [self.frequencies[bins].mean() for bins in itertools.chain(*self.chunks)]
         diffuse = self.array.response(fibonacci_directions(DIFFUSE), middles).transpose(2, 0, 1)  # (chunks, M, DIFFUSE)
         coherence = diffuse @ diffuse.conj().swapaxes(1, 2)
@@ -82,29 +88,38 @@ class SteeredResponse:
         whitener = vectors / np.sqrt(values)[:, None] @ vectors.conj().swapaxes(1, 2)
         steering = whitener @ self.array.response(self.grid, middles).transpose(2, 0, 1)  # (chunks, M, G)
         steering /= np.linalg.norm(steering, axis=1, keepdims=True)
-        products = np.stack([self._products(one[..., None]).T for one in steering])  # (chunks, P, G)
+        products = self._products(steering).astype(np.float32)  # (chunks, P, G)
+        bins, starts = self.bins
+        sizes = np.diff([*starts, len(bins)])
         ends = np.cumsum([len(parts) for parts in self.chunks])[:-1]
-        return whitener.astype(np.complex64), [np.concatenate(own) for own in np.split(products, ends)]
+        of_bands = [own.reshape(-1, own.shape[-1]) / np.float32(size.sum())
+                    for own, size in zip(np.split(products, ends), np.split(sizes, ends))]
+        return np.repeat(whitener.astype(np.complex64), sizes, 0), of_bands
 
     def __call__(self, spectra):
-        """Spectra (M, B, K) complex64 → yields the S of each band, (B, G) float32."""
+        """Spectra (M, B, K) complex64 → the S of each band, (F, B, G) float32."""
         whiteners, steering = self.tables
-        number, (channels, frames, _) = 0, spectra.shape
-        for parts, table in zip(self.chunks, steering):
-            rows, count = [], 0
-            for bins in parts:
-                white = whiteners[number] @ spectra[..., bins].reshape(channels, -1)  # (M, B·bins)
-                white *= 1 / np.maximum(np.sqrt((white.real**2 + white.imag**2).sum(0)), np.float32(1e-18))
-                rows.append(self._products(white.reshape(channels, frames, -1)))
-                number, count = number + 1, count + white.shape[1] // frames
-            found = np.concatenate(rows, 1) @ table
-            found *= np.float32(1 / count)
-            yield found
+        bins, starts = self.bins
+        white = whiteners @ spectra[..., bins].transpose(2, 0, 1)  # (N, M, B)
+        length = np.sqrt((white.real**2 + white.imag**2).sum(1, keepdims=True))
+        white *= 1 / np.maximum(length, np.float32(1e-18))
+        products = self._products(white)
+        if len(starts) < len(bins):
+            ends = [*starts[1:], len(bins)]
+            products = np.stack([products[first:end].sum(0) for first, end in zip(starts, ends)])  # (chunks, P, B)
+        shares, first = np.empty((len(steering), spectra.shape[1], len(self.grid)), np.float32), 0
+        for chunks, table, out in zip(self.chunks, steering, shares):
+            own = products[first : first + len(chunks)]
+            np.matmul(own.reshape(-1, own.shape[-1]).T, table, out=out)
+            first += len(chunks)
+        return shares
 
     def _products(self, values):
-        """(M, B, n) complex → (B, P) float32, summed over n: powers, and √2 times the real and imaginary parts of the
-        products of pairs. Inner products of two of these are the |·|² of inner products."""
-        found = values.transpose(1, 0, 2) @ values.conj().transpose(1, 2, 0)  # (B, M, M)
-        pairs = found[:, *self.pairs] * np.float32(np.sqrt(2))
-        powers = np.diagonal(found, axis1=1, axis2=2).real
-        return np.concatenate([powers, pairs.real, pairs.imag], 1).astype(np.float32, copy=False)
+        """(n, M, B) complex → (n, P, B): powers, and √2 times the real and imaginary parts of the products of pairs.
+        Inner products of two of these are the |·|² of inner products."""
+        one, other = (np.ascontiguousarray(values[:, own]) for own in self.pairs)  # (n, pairs, B)
+        root = np.sqrt(values.real.dtype.type(2))
+        other *= root
+        return np.concatenate([values.real**2 + values.imag**2,
+                               one.real * other.real + one.imag * other.imag,
+                               one.imag * other.real - one.real * other.imag], 1)
