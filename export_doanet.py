@@ -45,6 +45,9 @@ def main(argv=None):
         raise UserError(f"the export needs more packages ({error}): pip install {PACKAGES}") from None
     from localizer import Localizer
     localizer = Localizer.from_checkpoint(args.checkpoint).for_inference()
+    if localizer.delay is not None:
+        raise UserError(f"{args.checkpoint}: a causal model keeps a state from frame to frame, which an exported "
+                        "network cannot; use it with PyTorch, or export a model of causal=False")
     with replacing(path) as temporary:
         export(localizer, temporary)
         differences = compare(localizer, temporary)

@@ -159,7 +159,7 @@ class OnnxLocalizer:
 
 # --- sound → frames --------------------------------------------------------------------------------------------
 
-EXTRACTING = 2  # threads that extract features of a file while the network runs
+AHEAD = 2  # threads that extract features of a file, and threads that run the network
 
 
 class Frames(NamedTuple):
@@ -179,7 +179,7 @@ def label_frames(localizer, blocks, windows, threads=0):
     size = extractor.hop * extractor.ratio  # samples of a label frame
     blocks = regrouped(blocks, windows.length * size, windows.hop * size)
     pieces = _pieces(blocks, size, extractor.hop, Height(localizer.config.array))
-    return _ahead(functools.partial(_frames_of, extractor), pieces, threads)
+    return _ahead(functools.partial(_frames_of, extractor, ThreadpoolController()), pieces, threads)
 
 
 def regrouped(blocks, first, then):
@@ -234,21 +234,18 @@ def _pieces(blocks, size, hop, height):
         before = audio[-hop:].copy()
 
 
-def _frames_of(extractor, piece):
-    features = extractor.extract(piece.audio)[1 if piece.overlaps else 0 :]
+def _frames_of(extractor, blas, piece):
+    with blas.limit(limits=1, user_api="blas"):  # products of many small matrices, which threads only slow down
+        features = extractor.extract(piece.audio)[1 if piece.overlaps else 0 :]
     return Frames(features, piece.sounding, np.full(len(piece.sounding), piece.horizontal))
 
 
 def _ahead(function, items, threads):
     """Like map, but ``threads`` compute ahead of what is asked for."""
-    blas = ThreadpoolController()  # many products of small matrices, which threads of BLAS only slow down
     if not threads:
-        for item in items:
-            with blas.limit(limits=1, user_api="blas"):
-                found = function(item)
-            yield found
+        yield from map(function, items)
         return
-    with blas.limit(limits=1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(threads, initializer=_alone) as pool:
         waiting = deque()
         for item in items:
             waiting.append(pool.submit(function, item))
@@ -256,6 +253,11 @@ def _ahead(function, items, threads):
                 yield waiting.popleft().result()
         for one in waiting:
             yield one.result()
+
+
+def _alone():
+    """Threads of PyTorch that this thread would start would only wait for each other."""
+    ThreadpoolController().limit(limits=1, user_api="openmp")
 
 
 # --- frames → predictions --------------------------------------------------------------------------------------
@@ -290,11 +292,12 @@ def make_windows(localizer, latency_s=None, held_s=0.0):
     return Windows(config.batches.label_sequence_length, config.features.label_hop_len_s, latency_s, held_s)
 
 
-def predictions_of(localizer, frames, windows):
+def predictions_of(localizer, frames, windows, threads=0):
     """Frames → Localized, as label frames become final: overlapping windows are predicted and cross-faded (see
     windows), or frame by frame.
 
-    The last windows are filled with zeros, as the last sequence of a recording is in training.
+    The last windows are filled with zeros, as the last sequence of a recording is in training. ``threads`` as of
+    ``label_frames``; where a window depends on those before it, one after the other is predicted anyway.
     """
     ratio, bands = localizer.features.ratio, localizer.features.nb_bands
     waiting = deque()  # (spectrum, sounding, horizontal) of label frames that are not final yet
@@ -306,7 +309,9 @@ def predictions_of(localizer, frames, windows):
             yield part.features
 
     predict = _window_predictor(localizer, windows.length)
-    for predictions in windows.joined(map(predict, _windows_of(features(), windows, ratio))):
+    if delay_of(localizer) is not None or localizer.config.features.top_db > 0:
+        threads = 0
+    for predictions in windows.joined(_ahead(predict, _windows_of(features(), windows, ratio), threads)):
         final = [waiting.popleft() for _ in range(min(len(predictions), len(waiting)))]  # without the zeros at the end
         if final:
             spectra, sounding, horizontal = map(np.array, zip(*final))
@@ -443,7 +448,8 @@ def track_sound(localizer, sound, threshold=ACTIVE_ABOVE, latency_s=None, thread
     ``threads`` as of ``label_frames``, for sound that need not be waited for.
     """
     windows = _stream_windows(localizer, latency_s)
-    localized = predictions_of(localizer, label_frames(localizer, sound.blocks, windows, threads), windows)
+    frames = label_frames(localizer, sound.blocks, windows, threads)
+    localized = predictions_of(localizer, frames, windows, threads)
     confirmed, held = (CONFIRMED, CONFIRMED - 1) if delay_of(localizer) is None else (CONFIRMED_LIVE, 0)
     return tracked(localized, localizer.config.tracker, threshold, confirmed, held)
 
@@ -533,7 +539,7 @@ def track_recording(localizer, sound, foa_order=None, threshold=ACTIVE_ABOVE, la
     watched = dataclasses.replace(sound, blocks=doubts.watched(sound.blocks))
     spectrogram = Spectrogram(sound.seconds / localizer.config.features.label_hop_len_s, columns)
     rows = []
-    for part in track_sound(localizer, watched, threshold, latency_s, EXTRACTING):
+    for part in track_sound(localizer, watched, threshold, latency_s, AHEAD):
         rows.append(part.rows)
         if len(part.spectrum):
             spectrogram.add(part.spectrum)

@@ -37,8 +37,8 @@ def build_parser():
         epilog="example: python3 benchmarks/sensor_study.py --responses ~/responses/hall ~/responses/church\n"
                "         python3 benchmarks/sensor_study.py --responses ~/responses/hall --variants perfect only_decay "
                "only_surfaces")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help=f"parameters of features and trainings, task {TASK} "
-                        f"(default: those of the demo, {' '.join(TRAINING)})")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="parameters of features and trainings, task "
+                        f"{TASK} (default: those of the demo, {' '.join(TRAINING)})")
     parser.add_argument("--responses", nargs="+", default=[], metavar="FOLDER",
                         help="measured responses to test on, each folder by itself (see simulate_dataset.py)")
     parser.add_argument("--foa-order", choices=("acn", "fuma"), default="acn", help="of these responses")

@@ -9,7 +9,7 @@ from doatools.spatial.arrays import find_array
 
 FOLDER = Path(__file__).resolve().parents[1] / "models"
 ARRAYS = ("foa", "mic")
-LIVE = ("foa",)  # of these, those with a causal model
+LIVE = ("foa",)  # of these, those with a causal model; it needs PyTorch, without which the other one is used
 ANY = "any"
 
 
@@ -23,7 +23,7 @@ def shipped_model(array, live=False):
         The file is missing.
     """
     name = next((name for name in ARRAYS if array == find_array(name)), ANY)
-    paths = _paths(f"{name}_live" if live and name in LIVE else name)
+    paths = [*_paths(f"{name}_live"), *_paths(name)] if live and name in LIVE else _paths(name)
     for path in paths:
         if path.is_file():
             return path

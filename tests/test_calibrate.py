@@ -40,7 +40,8 @@ def test_radius_holds_the_quantile_of_correct_predictions():
 
 
 def test_script_shifts_activity_and_radius(tiny_data, tmp_path, capsys, monkeypatch):
-    words = ["22", "job", "features=vectors", f"dataset_dir={tiny_data}", f"results_dir={tmp_path}", "max_audio_len_s=6", "--quick"]
+    words = ["22", "job", "features=vectors", f"dataset_dir={tiny_data}", f"results_dir={tmp_path}",
+             "max_audio_len_s=6", "--quick"]
     assert train_doanet.main(words) == 0
     best = tmp_path / "22_job" / "best.pt"
     monkeypatch.setattr(calibrate, "THRESHOLDS", (0.25,))

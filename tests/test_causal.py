@@ -27,7 +27,8 @@ RATE = 24000
 def saved(tmp_path_factory):
     """A checkpoint of an untrained causal network whose blocks are not the identity."""
     torch.manual_seed(0)
-    localizer = Localizer(get_params("22", features="vectors", causal=True, top_db=0, max_sources=2), Scaler.identity(7 * 64))
+    config = get_params("22", features="vectors", causal=True, top_db=0, max_sources=2)  # their rotations are exact
+    localizer = Localizer(config, Scaler.identity(7 * 64))
     for block in localizer.model.blocks:
         torch.nn.init.normal_(block.two.bn.weight, std=0.3)
     path = tmp_path_factory.mktemp("causal") / "best.pt"

@@ -98,8 +98,8 @@ def test_recordings_that_cannot_be_mixed_are_trained_on_as_they_are(config):
 
 
 def test_a_run_with_mixtures(config, tiny_data, tmp_path, capsys):
-    words = ["22", "mixed", "features=vectors", f"dataset_dir={tiny_data}", f"results_dir={tmp_path}", "label_sequence_length=10",
-             "max_audio_len_s=6", "mix_augment=0.5", "nb_cnn2d_filt=4", "rnn_size=8", "fnn_size=8", "device=cpu",
-             "--quick"]
+    words = ["22", "mixed", "features=vectors", f"dataset_dir={tiny_data}", f"results_dir={tmp_path}",
+             "label_sequence_length=10", "max_audio_len_s=6", "mix_augment=0.5", "nb_cnn2d_filt=4", "rnn_size=8",
+             "fnn_size=8", "device=cpu", "--quick"]
     assert train_doanet.main(words) == 0
     assert "epoch   2/2" in capsys.readouterr().out

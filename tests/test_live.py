@@ -269,7 +269,7 @@ def test_live_of_a_file_from_the_command_line(tmp_path):
         assert process.wait(20) == 0
     assert printed[0].startswith("view: http://127.0.0.1:")
     assert [message["frame"] for message in messages] == list(range(70))
-    assert "7.0 s heard in" in error and "latency from a sample to its message: median 1." in error, error
+    assert "7.0 s heard in" in error and "latency from a sample to its message: median 0.2" in error, error
 
 
 # --- sound card ------------------------------------------------------------------------------------------------
