@@ -190,8 +190,8 @@ def quiet_minutes(scores, models):
     """A sentence on recordings without any source."""
     own = {model: scores[model, EMPTY] for model in models}
     shares = ", ".join(f"{100 * one['without a track']:.0f} % ({MODELS[model]})" for model, one in own.items())
-    return (f"Of {own[models[0]]['recordings']} minutes without any source (diffuse noise, hum, babble, wind, DC "
-            f"offsets), {shares} are without a track.")
+    return (f"Recordings without a track, of {own[models[0]]['recordings']} minutes without any source (diffuse noise, "
+            f"hum, babble, wind, DC offsets): {shares}.")
 
 
 def parts_table(scores, models, name="three"):
@@ -211,15 +211,19 @@ def parts_table(scores, models, name="three"):
 def draw(scores, path):
     """How many true directions lie within the radius, scaled to other shares than 90 %."""
     from doatools.report.plots import figure
-    with figure(path, 1, 1, figsize=(6, 6)) as (_, ax):
-        ax.plot([0, 1], [0, 1], color="gray", lw=1)
-        for (model, name), own in scores.items():
-            if own["calibration"]:
-                title = SETS[name][0] if name in SETS else name
-                ax.plot(QUANTILES, own["calibration"], "--" if "mic" in model else "-",
-                        label=f"{MODELS[model]}: {title}")
-        ax.set(xlabel="share that a scaled radius should hold", ylabel="share that it holds", xlim=(0, 1), ylim=(0, 1))
-        ax.legend(fontsize=7)
+    models = list(dict.fromkeys(model for model, _ in scores))
+    with figure(path, 1, len(models), figsize=(5 * len(models), 5.5), sharey=True) as (_, axes):
+        for model, ax in zip(models, np.atleast_1d(axes)):
+            ax.plot([0, 1], [0, 1], color="gray", lw=1)
+            for number, name in enumerate(dict.fromkeys(name for _, name in scores)):
+                own = scores.get((model, name))
+                if own and own["calibration"]:
+                    title = SETS[name][0] if name in SETS else f"measured room {name}"
+                    ax.plot(QUANTILES, own["calibration"], color=f"C{number}", label=title)
+            ax.set(title=MODELS[model], xlabel="share that a scaled radius should hold", xlim=(0, 1), ylim=(0, 1))
+            ax.grid(alpha=0.3)
+        np.atleast_1d(axes)[0].set_ylabel("share that it holds")
+        np.atleast_1d(axes)[0].legend(fontsize=7)
 
 
 if __name__ == "__main__":
