@@ -82,7 +82,7 @@ def test_the_file_of_an_array_gives_the_same_array(tmp_path):
 def test_what_takes_one_array_is_refused_for_many(tmp_path, capsys):
     words = ["array=drawn", f"dataset_dir={tmp_path}"]
     for script, more, says in (
-            (batch_feature_extraction, ["22"], "features=steered"),
+            (batch_feature_extraction, ["22", "features=vectors"], "features=steered"),
             (batch_feature_extraction, ["1", "features=mic"], "features=steered"),
             (batch_feature_extraction, ["24", "format=tut2018"], "format=dcase can have"),
             (simulate_dataset, ["--format", "dcase2021"], "without --format"),

@@ -25,7 +25,7 @@ def with_mixtures(tiny_data, tmp_path_factory):
     _second_single_source(folder)
     assert augment_files.main([f"dataset_dir={folder}"]) == 0
     assert list((folder / "mixtures" / "foa").glob("*.wav"))
-    for task in ("6", "11", "23"):
+    for task in ("6", "11", "22", "23"):
         assert batch_feature_extraction.main([task, f"dataset_dir={folder}", "max_audio_len_s=6", "--jobs", "1"]) == 0
     return folder
 
