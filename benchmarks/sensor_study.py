@@ -27,7 +27,7 @@ INGREDIENTS = {
     "stand": ("sim_stand_deg",), "recorder": ("sim_self_noise", "sim_dc", "sim_clipping_db", "sim_low_cut_hz"),
 }
 VARIANTS = ("perfect", "realistic", *(f"{how}_{name}" for how in ("only", "without") for name in INGREDIENTS))
-TASK, TRAINING = "22", ("quick_test=False", "nb_epochs=50")  # of the demo
+TASK, TRAINING = "22", ("quick_test=False", "nb_epochs=50")
 FIGURES = ("LE", "F20")
 
 
@@ -38,7 +38,7 @@ def build_parser():
                "         python3 benchmarks/sensor_study.py --responses ~/responses/hall --variants perfect only_decay "
                "only_surfaces")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="parameters of features and trainings, task "
-                        f"{TASK} (default: those of the demo, {' '.join(TRAINING)})")
+                        f"{TASK} (default: {' '.join(TRAINING)})")
     parser.add_argument("--responses", nargs="+", default=[], metavar="FOLDER",
                         help="measured responses to test on, each folder by itself (see simulate_dataset.py)")
     parser.add_argument("--foa-order", choices=("acn", "fuma"), default="acn", help="of these responses")
