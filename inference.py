@@ -112,8 +112,7 @@ class OnnxLocalizer:
             raise UserError("ONNX files need one more package: pip install onnxruntime") from None
         try:
             options = onnxruntime.SessionOptions()
-            threads = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]  # a list is of nested levels
-            options.intra_op_num_threads = int(threads) if threads.isdecimal() else 0  # one per core
+            options.intra_op_num_threads = _threads_wanted()
             self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the exceptions of ONNX Runtime have no common base
             raise UserError(f"{path}: not a readable ONNX file ({str(error).splitlines()[0]})") from None
@@ -155,6 +154,12 @@ class OnnxLocalizer:
         if found.doa.shape != (1, length, slots, 3) or found.weights.shape != (1, length, slots):
             raise UserError(f"{self._path}: its network predicts directions {found.doa.shape} and probabilities "
                             f"{found.weights.shape} for {length} frames and {slots} sources; {REMEDY}")
+
+
+def _threads_wanted():
+    """OMP_NUM_THREADS, which --threads sets; 0 for one per core."""
+    threads = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]  # a list is of nested levels
+    return int(threads) if threads.isdecimal() else 0
 
 
 # --- sound → frames --------------------------------------------------------------------------------------------
@@ -539,7 +544,8 @@ def track_recording(localizer, sound, foa_order=None, threshold=ACTIVE_ABOVE, la
     watched = dataclasses.replace(sound, blocks=doubts.watched(sound.blocks))
     spectrogram = Spectrogram(sound.seconds / localizer.config.features.label_hop_len_s, columns)
     rows = []
-    for part in track_sound(localizer, watched, threshold, latency_s, AHEAD):
+    ahead = 0 if _threads_wanted() == 1 else AHEAD
+    for part in track_sound(localizer, watched, threshold, latency_s, ahead):
         rows.append(part.rows)
         if len(part.spectrum):
             spectrogram.add(part.spectrum)
