@@ -545,9 +545,11 @@ def track_recording(localizer, sound, foa_order=None, threshold=ACTIVE_ABOVE, la
     spectrogram = Spectrogram(sound.seconds / localizer.config.features.label_hop_len_s, columns)
     rows = []
     ahead = 0 if _threads_wanted() == 1 else AHEAD
-    for part in track_sound(localizer, watched, threshold, latency_s, ahead):
-        rows.append(part.rows)
-        if len(part.spectrum):
-            spectrogram.add(part.spectrum)
+    # Once for all threads: threads that each limit BLAS for a while would undo each other's limits.
+    with ThreadpoolController().limit(limits=1, user_api="blas"):
+        for part in track_sound(localizer, watched, threshold, latency_s, ahead):
+            rows.append(part.rows)
+            if len(part.spectrum):
+                spectrogram.add(part.spectrum)
     return Recorded(doubts.seconds, np.concatenate(rows), spectrogram.image(),
                     sound.notes + list(doubts.sentences().values()))

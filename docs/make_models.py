@@ -212,8 +212,8 @@ def draw(scores, path):
     """How many true directions lie within the radius, scaled to other shares than 90 %."""
     from doatools.report.plots import figure
     models = list(dict.fromkeys(model for model, _ in scores))
-    with figure(path, 1, len(models), figsize=(5 * len(models), 5.5), sharey=True) as (_, axes):
-        for model, ax in zip(models, np.atleast_1d(axes)):
+    with figure(path, 1, len(models), figsize=(5 * len(models), 5.5), sharey=True, squeeze=False) as (_, (axes,)):
+        for model, ax in zip(models, axes):
             ax.plot([0, 1], [0, 1], color="gray", lw=1)
             for number, name in enumerate(dict.fromkeys(name for _, name in scores)):
                 own = scores.get((model, name))
@@ -222,8 +222,8 @@ def draw(scores, path):
                     ax.plot(QUANTILES, own["calibration"], color=f"C{number}", label=title)
             ax.set(title=MODELS[model], xlabel="share that a scaled radius should hold", xlim=(0, 1), ylim=(0, 1))
             ax.grid(alpha=0.3)
-        np.atleast_1d(axes)[0].set_ylabel("share that it holds")
-        np.atleast_1d(axes)[0].legend(fontsize=7)
+        axes[0].set_ylabel("share that it holds")
+        axes[0].legend(fontsize=7)
 
 
 if __name__ == "__main__":

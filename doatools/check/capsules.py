@@ -25,18 +25,19 @@ COMPARED_S = 30  # the loudest seconds of a recording, in which channels are com
 DISAGREES = 0.12  # misfit of delays, of the time that sound takes across the array, that only another array has
 
 
-def same_channels(audio, fs):
-    """Pairs of channels that hold the same signal, sign and level apart from DC: [(channel, channel), ...]."""
-    changes = np.diff(_loudest(audio, fs), axis=0)
+def same_channels(loudest):
+    """Pairs of channels of ``loudest_part`` that hold the same signal, sign and level apart from DC: [(channel,
+    channel), ...]."""
+    changes = np.diff(loudest, axis=0)
     norms = np.linalg.norm(changes, axis=0)
     correlation = changes.T @ changes / np.maximum(np.outer(norms, norms), 1e-20)
-    return [(one, other) for one, other in itertools.combinations(range(audio.shape[1]), 2)
+    return [(one, other) for one, other in itertools.combinations(range(loudest.shape[1]), 2)
             if correlation[one, other] > SAME and norms[one] > 0]
 
 
-def reversed_channels(audio, fs, array):
-    """Channels whose long waves run against those of most others; [] for ambisonics and for arrays too large to
-    tell."""
+def reversed_channels(loudest, fs, array):
+    """Channels of ``loudest_part`` whose long waves run against those of most others; [] for ambisonics and for arrays
+    too large to tell."""
     if array.kind == "ambisonic" or array.channels < 3:
         return []
     aperture = np.linalg.norm(array.positions[:, None] - array.positions, axis=-1).max()
@@ -44,7 +45,6 @@ def reversed_channels(audio, fs, array):
     if top < 120:
         return []
     band = butter(2, (max(60.0, top / 4), min(top, 0.45 * fs)), "bandpass", fs=fs, output="sos")
-    loudest = _loudest(audio, fs)
     long = sosfilt(band, loudest - np.median(loudest[::16], axis=0), axis=0)
     norms = np.linalg.norm(long, axis=0)
     correlation = long.T @ long / np.maximum(np.outer(norms, norms), 1e-20)
@@ -55,7 +55,7 @@ def reversed_channels(audio, fs, array):
     return against if len(against) < array.channels / 2 else []
 
 
-def _loudest(audio, fs):
+def loudest_part(audio, fs):
     """The loudest COMPARED_S seconds of audio, in order, without spikes: clicks and damaged samples would outweigh all
     else. Quantiles of every 16th sample take a tenth of the time."""
     seconds = audio[: len(audio) // fs * fs].reshape(-1, fs, audio.shape[1])
@@ -98,9 +98,10 @@ def doubts(audio, fs, array):
     """Sentences on the waves in the channels of audio: what can be told without labels."""
     if len(audio) < fs or not np.ptp(audio):
         return []
-    sentences = [f"channels {one + 1} and {other + 1} hold the same signal" for one, other in same_channels(audio, fs)]
+    loudest = loudest_part(audio, fs)
+    sentences = [f"channels {one + 1} and {other + 1} hold the same signal" for one, other in same_channels(loudest)]
     sentences += [f"channel {channel + 1} has the wrong polarity"
-                  for channel in reversed_channels(audio, fs, array)]
+                  for channel in reversed_channels(loudest, fs, array)]
     return sentences or doubts_of_delays(audio, fs, array)
 
 

@@ -316,14 +316,15 @@ def _silence(audio, fs, array, rows):
               "check the cable or the export and make the file again" for channel in silent]
     faults += [f"channel {channel + 1}{names.get(channel, '')} falls silent at {block * BLOCK_S:.1f} s and "
                "stays so; check the cable or the export and make the file again" for channel, block in dead.items()]
-    same = capsules.same_channels(audio, fs) if not silent else []
+    loud = capsules.loudest_part(audio, fs)
+    same = capsules.same_channels(loud) if not silent else []
     if len(same) == audio.shape[1] * (audio.shape[1] - 1) // 2 and same:
         return [*faults, "all channels are the same: a mono recording has no direction"]
     faults += [f"channels {one + 1} and {other + 1} hold the same signal; check the routing of the recorder"
                for one, other in same]
     if (rows is None or not len(rows)) and not silent:  # else the directions tell
         faults += [f"channel {channel + 1} has the wrong polarity: multiply it by -1"
-                   for channel in capsules.reversed_channels(audio, fs, array)]
+                   for channel in capsules.reversed_channels(loud, fs, array)]
         faults = faults or capsules.doubts_of_delays(audio, fs, array)
     return faults
 

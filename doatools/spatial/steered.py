@@ -72,9 +72,9 @@ class SteeredResponse:
 
     @functools.cached_property
     def bins(self):
-        """Indices of the bins of all chunks, (N,), and where the bins of each chunk begin among these, (chunks,)."""
+        """Indices of the bins of all chunks, (N,), and the edges between chunks among these, (chunks + 1,)."""
         parts = [np.arange(chunk.start, chunk.stop, chunk.step) for chunk in itertools.chain(*self.chunks)]
-        return np.concatenate(parts), np.cumsum([0, *map(len, parts[:-1])])
+        return np.concatenate(parts), np.cumsum([0, *map(len, parts)])
 
     @functools.cached_property
     def tables(self):
@@ -89,8 +89,7 @@ class SteeredResponse:
         steering = whitener @ self.array.response(self.grid, middles).transpose(2, 0, 1)  # (chunks, M, G)
         steering /= np.linalg.norm(steering, axis=1, keepdims=True)
         products = self._products(steering).astype(np.float32)  # (chunks, P, G)
-        bins, starts = self.bins
-        sizes = np.diff([*starts, len(bins)])
+        sizes = np.diff(self.bins[1])
         ends = np.cumsum([len(parts) for parts in self.chunks])[:-1]
         of_bands = [own.reshape(-1, own.shape[-1]) / np.float32(size.sum())
                     for own, size in zip(np.split(products, ends), np.split(sizes, ends))]
@@ -99,14 +98,12 @@ class SteeredResponse:
     def __call__(self, spectra):
         """Spectra (M, B, K) complex64 → the S of each band, (F, B, G) float32."""
         whiteners, steering = self.tables
-        bins, starts = self.bins
+        bins, edges = self.bins
         white = whiteners @ spectra[..., bins].transpose(2, 0, 1)  # (N, M, B)
         length = np.sqrt((white.real**2 + white.imag**2).sum(1, keepdims=True))
         white *= 1 / np.maximum(length, np.float32(1e-18))
         products = self._products(white)
-        if len(starts) < len(bins):
-            ends = [*starts[1:], len(bins)]
-            products = np.stack([products[first:end].sum(0) for first, end in zip(starts, ends)])  # (chunks, P, B)
+        products = np.stack([products[start:end].sum(0) for start, end in itertools.pairwise(edges)])  # (chunks, P, B)
         shares, first = np.empty((len(steering), spectra.shape[1], len(self.grid)), np.float32), 0
         for chunks, table, out in zip(self.chunks, steering, shares):
             own = products[first : first + len(chunks)]
