@@ -8,7 +8,6 @@ C channels, F bands, N slots.
 The order of samples follows from (seed, epoch) alone, for any number of workers and processes.
 """
 
-import dataclasses
 import hashlib
 import math
 
@@ -24,6 +23,7 @@ from doatools.errors import UserError
 from doatools.npy import inspect_npy, read_npy
 from doatools.track.identities import numbers_of
 from doatools.train.processes import begin_loading
+from doatools.track.slots import settled
 from doatools.types import Predictions, Result
 
 
@@ -65,6 +65,7 @@ class SequenceDataset(Dataset):
         self._shape = (made.nb_feature_channels, made.nb_bands)
         self._ratio, self._length = made.ratio, config.batches.label_sequence_length
         self.held, self.frame_s = config.labels_per_score, config.score_hop_s
+        self._duplicate_deg = config.tracker.duplicate_deg
         self.arrays = [files.array_of(recording) for recording in self.recordings]
         self._headers, self._frames = zip(*(self._header(path) for path in self._paths))  # label frames of each
         counts = [-(-frames // self._length) for frames in self._frames]
@@ -153,7 +154,7 @@ class SequenceDataset(Dataset):
         return self.scaler.apply(features) if self._scale_on_reading else features
 
     def results(self, sequences, pooled=True):
-        """Predicted Sequences, joined to recordings, at the frames of scores → list of Result.
+        """Predicted Sequences, joined to recordings and ``settled``, at the frames of scores → list of Result.
 
         Predictions of the label frames within a frame of scores are averaged, unless ``pooled`` is False.
         """
@@ -166,8 +167,8 @@ class SequenceDataset(Dataset):
         for recording, parts in sorted(pieces.items()):
             parts.sort()
             predictions = Predictions.join(
-                sequences.predictions.sequence(p).frames(slice(valid)) for _, valid, p in parts).pooled(held)
-            predictions = dataclasses.replace(predictions, doa=self.arrays[recording].folded(predictions.doa))
+                sequences.predictions.sequence(p).frames(slice(valid)) for _, valid, p in parts)
+            predictions = settled(predictions, self.arrays[recording], self._duplicate_deg, held)
             frames = np.concatenate([np.arange(first, first + valid, held) for first, valid, _ in parts]) // self.held
             ref_doa, event = self.references(recording)
             ref_id = numbers_of(self._rows[recording], event)

@@ -36,7 +36,8 @@ FOA_TASKS = {
            "loss": "pit", "pit_distance": "plain", "pit_distance_weight": 50.0, "pit_level": "track",
            "switch_cost": 30.0, "activity_gate_deg": 60.0, "rotation_augment": True, "spec_augment": True,
            "mix_augment": 0.4, "optimizer": "muon", "learning_rate": 2e-3, "weight_decay": 0.05,
-           "lr_schedule": "linear", "gradient_clip": 1.0, "batch_size": 32},
+           "lr_schedule": "linear", "gradient_clip": 1.0, "batch_size": 32, "duplicate_deg": 15.0,
+           "tracker": "kalman"},
     "999": {"quick_test": True},
 }
 # Published under more than one id: alias → task.

@@ -6,7 +6,6 @@ predictions, to which a system adds its own. For planar arrays, the elevations o
 """
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import joblib
@@ -28,6 +27,7 @@ from doatools.report.intervals import compare, jackknife, total
 from doatools.spatial.geometry import azimuth_elevation
 from doatools.track.identities import numbers_of
 from doatools.track.rows import TRACK_ROWS, at_frames
+from doatools.track.slots import settled
 from doatools.track.trackers import link
 from doatools.types import Predictions, Result
 
@@ -100,8 +100,8 @@ def by_exported(path, overrides, any_array=None):
         samples = made.inspect_audio(recording)
         audio = made.read_audio(recording, files.samples_used(samples))
         features = made.extract(made.padded(audio, files.label_frames(samples)))
-        found = _in_sequences(localizer, features).pooled(config.labels_per_score)
-        found = replace(found, doa=made.array.folded(found.doa))
+        found = settled(_in_sequences(localizer, features), made.array, config.tracker.duplicate_deg,
+                        config.labels_per_score)
         found.refuse_not_finite()
         results.append(linked(reference.replaced(predictions=found), config.tracker))
     return results, config
@@ -119,7 +119,8 @@ def by_localizer(localizer, role="test"):
         audio = files.feature_class_of(recording).read_audio(recording)
         answering = own or with_rotated_copies(localizer.reading(recording.array))
         found = [part.predictions for part in localize_blocks(answering, [audio.astype(np.float32)])]
-        found = Predictions.join(found).pooled(config.labels_per_score)
+        found = settled(Predictions.join(found), answering.config.array, config.tracker.duplicate_deg,
+                        config.labels_per_score)
         frames = min(len(found), len(reference.ref_doa))
         results.append(reference.frames(slice(frames)).replaced(predictions=found.frames(slice(frames))))
     return results

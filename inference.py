@@ -47,6 +47,7 @@ from doatools.spatial.geometry import azimuth_elevation
 from doatools.spatial.horizontal import Height, at_horizon, with_diffuse_height
 from doatools.track.rotated import RotatedCopies
 from doatools.track.rows import TRACK_ROWS, TRACK_ROWS_WITH_RADIUS
+from doatools.track.slots import without_duplicates
 from doatools.track.summary import COLUMNS, Spectrogram
 from doatools.track.windows import Steps, Windows
 from doatools.train import checkpoint
@@ -403,11 +404,12 @@ def tracked(parts, config, threshold=ACTIVE_ABOVE, confirmed=CONFIRMED, held=CON
         return sorted(rows)
 
     for part in parts:
-        rows, values = [], [*azimuth_elevation(part.doa), part.probability]
-        if "radius" in part.predictions.others:
-            values.append(part.predictions.others["radius"])
+        found = without_duplicates(part.predictions, config.duplicate_deg)
+        rows, values = [], [*azimuth_elevation(found.doa), found.probability]
+        if "radius" in found.others:
+            values.append(found.others["radius"])
             kind = TRACK_ROWS_WITH_RADIUS
-        for doa, probability, *places in zip(part.doa, part.probability, *values):
+        for doa, probability, *places in zip(found.doa, found.probability, *values):
             identities = track(linked, doa, probability > threshold)
             linked += 1
             seen.update(identities[identities >= 0].tolist())

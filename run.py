@@ -125,7 +125,7 @@ def run_fold(run, config):
     _, best = training.fit(frame_figures, lambda scores, terms: terms["loss"])
     data = training.datasets["test"]
     whole = make_loader(data, config.replaced(batch_size=len(data.sequences_of(0))), train=False)
-    return training.test(best, whole), [recording.overlap - 1 for recording in data.recordings]
+    return training.results(best, whole), [recording.overlap - 1 for recording in data.recordings]
 
 
 def find_run(run, config):

@@ -49,6 +49,7 @@ def main(argv=None):
     from cls_metric import selection_score, summary_scores
     from doatools.report import plots
     from doatools.train.runs import Run
+    from evaluation import linked
     from trainer import Training
     run = Run(f"{config.run.results_dir}/{Path(task_id).stem}_{job_id}")
     saved = find_run(run, config, args.resume, args.overwrite)
@@ -56,7 +57,8 @@ def main(argv=None):
     if training.fabric.is_global_zero:
         announce(config, run, training)
     history, best = training.fit(summary_scores, lambda scores, terms: selection_score(scores))
-    scores = summary_scores(training.test(best)) if "test" in training.datasets else {}
+    scores = {role: summary_scores([linked(result, config.tracker) for result in training.results(best, loader)])
+              for role, loader in training.loaders.items() if role != "train"}
     if training.fabric.is_global_zero:
         if history:
             plots.training_curve(history, run.folder / "training_curve.png", run.folder.name)
@@ -106,23 +108,25 @@ def announce(config, run, training):
 
 
 def report(scores, config, run, best):
-    """Print the table of test scores and write it to scores.json; no scores: test recordings have no labels."""
+    """Print the test scores, and write ``scores`` of each role to scores.json; there are none for test recordings
+    without labels."""
     from cls_metric import format_score
     from doatools.data.readers import reader_of, unlabelled_note
     write_json(run.folder / "scores.json", {
         "task": config.task_id, "run": run.folder.name, "epoch": best["epoch"], "precision": best["precision"],
-        "quick_test": config.run.quick_test, "validation": best["scores"], "test": scores})
-    if scores:
+        "quick_test": config.run.quick_test, "validation": scores["val"], "test": scores.get("test", {})})
+    tested = scores.get("test")
+    if tested:
         print(f"\ntest fold, weights of epoch {best['epoch']} (the best on validation):")
-        widths = [max(10, len(name)) for name in scores]
-        print("  ".join(f"{name:>{width}}" for name, width in zip(scores, widths)))
-        print("  ".join(f"{format_score(name, scores[name]):>{width}}" for name, width in zip(scores, widths)))
+        widths = [max(10, len(name)) for name in tested]
+        print("  ".join(f"{name:>{width}}" for name, width in zip(tested, widths)))
+        print("  ".join(f"{format_score(name, tested[name]):>{width}}" for name, width in zip(tested, widths)))
     else:
         print(f"\nno test scores: {unlabelled_note(reader_of(config), config)} --checkpoint {run.best}")
     print(f"\ncheckpoint  {run.best}\nscores      {run.folder}/scores.json")
     print(f"curve       {run.folder}/training_curve.png")
     elsewhere = "" if config.run.results_dir == defaults()["results_dir"] else f" results_dir={config.run.results_dir}"
-    if scores:
+    if tested:
         print(f"next: python3 visualize_doanet_output.py {run.folder.name.replace('_', ' ', 1)}{elsewhere}")
 
 

@@ -91,10 +91,9 @@ class Training:
             resume=self.resumed, content=self.localizer.content(self.precision, self.datasets["train"].digest),
             mix=self.mix, augment=self.augment)
 
-    def test(self, best, loader=None):
-        """Predictions of the checkpoint dict ``best`` for the test recordings → list of Result."""
-        model = Localizer.from_content(best, self.run.best).model
-        return find_results(self.fabric, model, loader or self.loaders["test"])
+    def results(self, best, loader):
+        """Predictions of the checkpoint dict ``best`` for the recordings of a loader → list of Result."""
+        return find_results(self.fabric, Localizer.from_content(best, self.run.best).model, loader)
 
 
 def find_results(fabric, model, loader):

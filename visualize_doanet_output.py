@@ -34,13 +34,14 @@ def main(argv=None):
     path, overrides = choose(args.overrides)
     from tqdm import tqdm
 
-    from evaluation import predict
+    from evaluation import linked, predict
     from localizer import open_checkpoint
     localizer, precision = open_checkpoint(path, overrides)
     results, dataset = predict(localizer, precision)
     folder = path.parent / "pictures"
     for number, result in enumerate(tqdm(results[: args.count], unit="picture", leave=False)):
-        draw(folder / f"{result.stem}.{args.plot_format}", localizer, dataset, number, result)
+        draw(folder / f"{result.stem}.{args.plot_format}", localizer, dataset, number,
+             linked(result, localizer.config.tracker))
         draw_attention(folder / f"{result.stem}_attention.{args.plot_format}", localizer, dataset, number)
     print(f"{min(args.count, len(results))} of {len(results)} test recordings drawn -> {folder}/")
     return 0

@@ -152,6 +152,8 @@ class LossConfig(Section):
 class TrackerConfig(Section):
     tracker: str = parameter("off", "how slots are linked over time: off (each slot is an identity), nearest, kalman",
                              choices=TRACKERS)
+    duplicate_deg: float = parameter(0.0, "drop a slot that points within this angle of a more probable one, as both "
+                                     "follow the same source; 0: keep all", unit="degrees", within=(0, 180))
     gate_deg: float = parameter(30.0, "largest angle between a track and a prediction that continues it",
                                 unit="degrees", within=(0, 180), name="tracker_gate_deg")
     max_gap: int = parameter(5, "longest gap of a track in label frames; at most as many as it was detected in",

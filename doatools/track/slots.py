@@ -1,13 +1,16 @@
-"""Averages of Predictions whose slots may be permuted.
+"""Predictions slot by slot: averages where slots may be permuted, and slots that follow one source.
 
 Slots are compared as vectors, direction times probability: the best order has the largest sum of scalar products, and
 so the smallest sum of squared differences. Inactive slots have no weight. Shapes: N slots, label frames the axis
 before; ... any axes before.
 """
 
+import dataclasses
+
 import numpy as np
 
 from doatools.match.assignment import cheapest
+from doatools.spatial.geometry import angular_distance
 from doatools.types import Predictions
 
 
@@ -35,6 +38,30 @@ def weighted_mean(predictions, weights):
     return Predictions(doa, probability, {
         name: np.where(mass > 1e-6, sum(share * one.others[name] for one, share in zip(ordered, shares))
                        / np.maximum(mass, 1e-6), values) for name, values in first.others.items()})
+
+
+def without_duplicates(predictions, within_deg):
+    """Where a slot points within this angle of a more probable one, both follow the same source: its probability
+    becomes 0. Unchanged without probabilities, and by 0 degrees.
+
+    As the outputs of Multi-ACCDOA are unified (Shimada et al., ICASSP 2022), but without averaging directions."""
+    if predictions.probability is None or not within_deg:
+        return predictions
+    order = np.argsort(-predictions.probability, -1, kind="stable")
+    found = predictions.permuted(order)
+    probability = found.probability.copy()
+    for later in range(1, probability.shape[-1]):
+        for earlier in range(later):
+            close = angular_distance(found.doa[..., later, :], found.doa[..., earlier, :]) < within_deg
+            probability[..., later][close & (probability[..., earlier] > 0)] = 0
+    return dataclasses.replace(found, probability=probability).permuted(np.argsort(order, -1))
+
+
+def settled(predictions, array, duplicate_deg, held=1):
+    """Predictions as they are scored: means over groups of ``held`` frames, directions that the Array can tell apart,
+    no duplicates."""
+    found = predictions.pooled(held)
+    return without_duplicates(dataclasses.replace(found, doa=array.folded(found.doa)), duplicate_deg)
 
 
 def best_order(now, following):
