@@ -22,8 +22,8 @@ from doatools.data.slots import assign_slots, classes_and_distances, count_overl
 from doatools.errors import UserError
 from doatools.npy import inspect_npy, read_npy
 from doatools.track.identities import numbers_of
-from doatools.train.processes import begin_loading
 from doatools.track.slots import settled
+from doatools.train.processes import begin_loading
 from doatools.types import Predictions, Result
 
 

@@ -10,8 +10,10 @@ from doatools.config.schema import TrackerConfig
 from doatools.errors import UserError
 from doatools.registry import TRACKERS
 from doatools.spatial.geometry import unit_vectors
+from doatools.track.slots import without_duplicates
 from doatools.track.trackers import link
 from doatools.types import Predictions
+from inference import Localized, tracked
 
 LINKING = [how for how in TRACKERS if how != "off"]
 
@@ -165,3 +167,25 @@ def test_trackers_are_those_of_the_parameters():
         get_params(tracker="kalmann")
     with pytest.raises(UserError, match="kalman"):
         TRACKERS["kalmann"]
+
+
+def test_of_slots_that_follow_one_source_the_most_probable_stays():
+    doa, _ = drawn([(0, 12, 24), (0, 12, 100), (350, 100, 2), (0, 20, 40)])
+    probability = np.array([[0.9, 0.8, 0.7], [0.6, 0.8, 0.1], [0.6, 0.7, 0.9], [0.9, 0.8, 0.7]])
+    found = without_duplicates(Predictions(doa, probability, {"radius": probability * 10}), 15)
+    assert found.probability.tolist() == [[0.9, 0, 0.7], [0, 0.8, 0.1], [0, 0.7, 0.9], [0.9, 0.8, 0.7]]
+    assert (found.doa == doa).all() and (found.others["radius"] == probability * 10).all()
+
+
+def test_without_probabilities_or_an_angle_all_slots_stay():
+    doa, active = drawn([(0, 5)])
+    for predictions, angle in ((Predictions(doa, None), 15), (Predictions(doa, active.astype(float)), 0)):
+        assert without_duplicates(predictions, angle) is predictions
+
+
+@pytest.mark.parametrize("angle, tracks", [(0, 2), (15, 1)])
+def test_duplicates_do_not_become_tracks(angle, tracks):
+    doa, _ = drawn([(0, 8)] * 10)
+    found = Localized(Predictions(doa, np.tile([0.8, 0.9], (10, 1))), np.zeros((10, 4)))
+    parts = tracked([found], TrackerConfig(duplicate_deg=angle))
+    assert len(np.unique(np.concatenate([part.rows for part in parts])["track"])) == tracks
