@@ -178,7 +178,6 @@ class TrainConfig(Section):
     num_epochs_warmup: int = parameter(5, "warmup: epochs with a rising learning rate", within=(1, 1_000_000))
     weight_decay: float = parameter(0.0, "weight decay", within=(0, 100))
     gradient_clip: float = parameter(0.0, "clip gradients to this norm; 0 for no clipping", within=(0, 1e9))
-    ema: float = parameter(0.0, "decay of the average of the weights", within=(0, 1))
     patience: int = parameter(50, "stop after this many epochs without a better validation score",
                               within=(1, 1_000_000))
     init_weights: str = parameter("", "file of initial weights: a checkpoint, or a published DOAnet state dict")

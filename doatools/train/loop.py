@@ -76,9 +76,6 @@ def fit(fabric, model, criterion, loaders, score, selection, training, epochs, s
     fused = fabric.device.type == "cuda" and fabric._precision.precision != "16-mixed"
     model, optimizer = fabric.setup(model.to(memory_format=torch.channels_last), make_optimizer(model, training, fused))
     criterion = criterion.to(fabric.device)
-    decay = training.ema
-    average = torch.optim.swa_utils.AveragedModel(
-        model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(decay), use_buffers=True) if decay else None
     steps = [step for step in (mix, augment and augment.to(fabric.device)) if step]
     schedule = make_schedule(optimizer, training, epochs, len(loaders["train"]))
     state = {"epoch": 0, "best": math.inf, "best_epoch": 0}
@@ -99,16 +96,15 @@ def fit(fabric, model, criterion, loaders, score, selection, training, epochs, s
             seed_everything(seed + epoch, verbose=False)  # dropout follows from (seed, epoch) as well
             began, cpu_began = time.perf_counter(), time.process_time()
             terms = train_epoch(fabric, model, criterion, optimizer, schedule, train, training.gradient_clip,
-                                [functools.partial(step, epoch=epoch) for step in steps], bar, average)
+                                [functools.partial(step, epoch=epoch) for step in steps], bar)
             seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
-            shown = average.module if average else model
-            sequences, val_terms = evaluate(shown, criterion, val, bar)
+            sequences, val_terms = evaluate(model, criterion, val, bar)
             scores = score(sequences)
             entry = {"epoch": epoch, "seconds": round(seconds, 3), "cpu_seconds": round(cpu_seconds, 3),
                      "lr": schedule.get_last_lr()[0], "selection": selection(scores, val_terms), "train": terms,
                      "val": val_terms, "scores": scores}
             history.append(entry)
-            state = _keep(run, state, history, {**content, "model": plain_state(shown)}, optimizer, schedule)
+            state = _keep(run, state, history, {**content, "model": plain_state(model)}, optimizer, schedule)
             if writer is not None:
                 _log_tensorboard(writer, entry)
                 spent.append(time.perf_counter() - began)
@@ -119,7 +115,7 @@ def fit(fabric, model, criterion, loaders, score, selection, training, epochs, s
     return history, checkpoint.load(run.best)
 
 
-def train_epoch(fabric, model, criterion, optimizer, schedule, loader, gradient_clip=0.0, augment=(), progress=None, average=None):
+def train_epoch(fabric, model, criterion, optimizer, schedule, loader, gradient_clip=0.0, augment=(), progress=None):
     """One pass over the training sequences → mean of each loss term; ``augment``: list of batch → batch."""
     model.train()
     watch = LossWatch(loader.dataset.describe)
@@ -128,8 +124,6 @@ def train_epoch(fabric, model, criterion, optimizer, schedule, loader, gradient_
             batch = change(batch)
         terms = train_step(fabric, model, criterion, optimizer, batch, gradient_clip)
         schedule.step()
-        if average is not None:
-            average.update_parameters(model)
         watch.add(terms, batch["index"])
         if progress is not None:
             progress.update()
