@@ -4,6 +4,7 @@
 
 Each part runs forward and backward by itself, on inputs of its shape, in float32 and one thread; times are processor
 time, so other work on the machine does not count. The share is that of the rate of matrix products of 2048 × 2048.
+The last line is the step after torch.compile, and the time of the first such step, which compiles.
 """
 
 import time
@@ -15,9 +16,10 @@ import torch
 from bearing_model import BLOCKS, KEY_SIZE, POINTERS
 from benchmarks.machine import SIZE
 from benchmarks.measure import median_seconds
-from benchmarks.training_step import make_batch
+from benchmarks.training_step import make_target
 from benchmarks.work import convolution, gru
 from doanet_parameters import get_params
+from doatools.train.loop import compiled
 from doatools.train.losses import build_criterion
 from doatools.train.optimizers import make_optimizer
 from localizer import build_model
@@ -42,8 +44,7 @@ def main():
         torch.manual_seed(0)
         config = get_params(task, device="cpu", precision="32-true")
         model = build_model(config).to(memory_format=torch.channels_last)
-        features, target = make_batch(batch=BATCH)
-        features = features.contiguous(memory_format=torch.channels_last)
+        features, target = features_for(model), make_target((BATCH, FRAMES, config.data.max_sources), None)
         criterion, optimizer = build_criterion(config), make_optimizer(model, config.training)
 
         def step(model=model, criterion=criterion, optimizer=optimizer, features=features, target=target):
@@ -53,6 +54,9 @@ def main():
         step()  # so that the optimizer has gradients and a state
         parts = parts_of(model, features) | {"optimizer": Timed(optimizer.step)}
         report(f"task {task}", parts, seconds_of(step), peak)
+        compiled(model)
+        first = median_seconds(step, 1, 0, time.perf_counter)["seconds"]
+        print(f"| compiled | {1000 * seconds_of(step):.0f} ms, first {first:.0f} s | | |")
 
 
 def report(title, parts, whole, peak):
@@ -68,6 +72,12 @@ def report(title, parts, whole, peak):
 
 def seconds_of(work):
     return median_seconds(work, 5, 2, time.process_time)["seconds"]
+
+
+def features_for(model):
+    """Noise of the shape that a network reads, (B, C, T', F)."""
+    channels = next(weights.shape[1] for weights in model.parameters() if weights.dim() == 4)
+    return channels_last(BATCH, channels, 5 * FRAMES, 64).detach()
 
 
 def both_ways(module, *inputs):
@@ -101,12 +111,12 @@ def bearing_parts(model, features):
                + FRAMES * model.slots * POINTERS * (KEY_SIZE + 3))
     return {
         "stem": Timed(both_ways(model.stem, features), 2 * stem.weight.numel() * place, 2),
-        "residual blocks": Timed(both_ways(model.blocks, given), 2 * BLOCKS * convolution(maps, maps, place)),
+        "residual blocks": Timed(both_ways(torch.nn.Sequential(*model.blocks), given), 2 * BLOCKS * convolution(maps, maps, place)),
         "pointers": Timed(both_ways(model.pointers, features, given), 2 * masking),
         "reduction": Timed(both_ways(model.reduce, learned(BATCH, FRAMES, model.reduce.in_features)),
                            2 * FRAMES * model.reduce.weight.numel()),
         "recurrent layers": recurrent(model.gru),
-        "gathering": Timed(both_ways(model.gather, states, pointers), 2 * FRAMES * looking)}
+        "gathering": Timed(both_ways(model.gather, states, pointers, FRAMES), 2 * FRAMES * looking)}
 
 
 def recurrent(layers):

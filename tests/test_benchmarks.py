@@ -20,6 +20,7 @@ from benchmarks import (
     page,
     run,
     simulation,
+    step_parts,
     tune_baselines,
     work,
 )
@@ -212,3 +213,14 @@ def test_rules_of_baselines_are_chosen_on_the_validation_fold(tiny_data, monkeyp
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition(":")[0] for line in lines] == list(BASELINES)
     assert all(re.match(r"\w+: Rule\(level_db=[\d.]+, height=[\d.]+\)   F20 [\d.]+%", line) for line in lines)
+
+
+@pytest.mark.parametrize("task, parts_of", [("20", step_parts.doanet_parts), ("22", step_parts.bearing_parts)])
+def test_the_parts_of_a_step_run_and_add_up(task, parts_of, monkeypatch):
+    monkeypatch.setattr(step_parts, "BATCH", 1)
+    model = build_model(get_params(task))
+    parts = parts_of(model, step_parts.features_for(model))
+    for part in parts.values():
+        part.work()
+    assert all(weights.grad is not None for weights in model.gru.parameters())
+    assert {part.passes for part in parts.values()} == {2, 3}  # the first layer needs no gradient of its input
