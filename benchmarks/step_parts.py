@@ -111,7 +111,8 @@ def bearing_parts(model, features):
                + FRAMES * model.slots * POINTERS * (KEY_SIZE + 3))
     return {
         "stem": Timed(both_ways(model.stem, features), 2 * stem.weight.numel() * place, 2),
-        "residual blocks": Timed(both_ways(torch.nn.Sequential(*model.blocks), given), 2 * BLOCKS * convolution(maps, maps, place)),
+        "residual blocks": Timed(both_ways(torch.nn.Sequential(*model.blocks), given),
+                                 2 * BLOCKS * convolution(maps, maps, place)),
         "pointers": Timed(both_ways(model.pointers, features, given), 2 * masking),
         "reduction": Timed(both_ways(model.reduce, learned(BATCH, FRAMES, model.reduce.in_features)),
                            2 * FRAMES * model.reduce.weight.numel()),
