@@ -40,7 +40,7 @@ def write_run(folder, study, value):
     for how in ("slots", "followed"):
         (folder / how).mkdir()
         (folder / how / "evaluation.json").write_text(json.dumps(
-            {"figures": {name: [value + 1, 0.0, 99.0] for name in figures}}))
+            {"figures": {name: {"value": value + 1, "low": 0.0, "high": 99.0} for name in figures}}))
 
 
 def test_the_page_holds_the_figures_of_the_runs(networks, tmp_path, monkeypatch):
