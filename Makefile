@@ -10,7 +10,7 @@ DEMO := dataset_dir=datasets/demo
 demo: .venv/installed
 	$(RUN) simulate_dataset.py $(DEMO) sim_recordings_per_fold=8
 	$(RUN) batch_feature_extraction.py 22 $(DEMO)
-	$(RUN) train_doanet.py 22 demo $(DEMO) --full --overwrite nb_epochs=30
+	$(RUN) train_doanet.py 22 demo $(DEMO) --full --overwrite nb_epochs=24
 	$(RUN) visualize_doanet_output.py 22 demo --count 1
 	$(RUN) evaluate_doanet.py --baseline intensity $(DEMO) --jobs 2 --out results/baseline_demo > results/22_demo/baseline.txt
 	$(RUN) localize.py datasets/demo/foa_dev/fold1_room1_mix001_ov2.wav --out results/22_demo/localized --overwrite
