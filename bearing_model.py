@@ -168,8 +168,7 @@ class BearingNet(Calibrated, nn.Module):
     def __init__(self, shape, config):
         super().__init__()
         if not shape.vectors:
-            raise UserError("model=bearing reads features that hold vectors: features=steered, or "
-                            "features=vectors")
+            raise UserError("model=bearing reads features that hold vectors: features=steered, or features=vectors")
         if shape.bands % BAND_STRIDE:
             raise UserError(f"model=bearing takes a multiple of {BAND_STRIDE} bands (nb_mel_bins), not {shape.bands}")
         maps, hidden = config.nb_cnn2d_filt, config.rnn_size

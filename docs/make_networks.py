@@ -5,6 +5,7 @@
 """
 
 import argparse
+import itertools
 import shlex
 import statistics
 import sys
@@ -48,6 +49,7 @@ FINALISTS = {
     "reference": (20, 40, {"generated": SEEDS, "recorded": SEEDS[:1]}, "task 20"),
     "third": (22, 40, {"generated": SEEDS, "recorded": SEEDS}, "task 22"),
 }
+COLOURS, LINES = {"reference": "C3", "third": "C0"}, {"generated": "-", "recorded": ":"}
 # What follows the networks → (overrides, what it is), on the test recordings with generated sounds.
 FOLLOWED = {"slots": (SLOTS, "slots as they are"), "followed": (BOTH, "duplicates dropped, Kalman filter")}
 
@@ -89,7 +91,7 @@ def commands():
                 yield training(kind, task, name, seed, epochs, "")
         for seed in sets["generated"]:
             for how, (words, _) in FOLLOWED.items():
-                run = f"{RESULTS}/generated/{task}_{name}_{seed}"
+                run = run_of("generated", task, name, seed)
                 yield (f"test -f {run}/{how}/evaluation.json || python3 evaluate_doanet.py {task} {name}_{seed} "
                        f"results_dir={RESULTS}/generated {words} --out {run}/{how}")
 
@@ -107,18 +109,23 @@ def training(kind, task, name, seed, epochs, words):
     run = [f"dataset_dir=datasets/networks/{kind}", f"results_dir={RESULTS}/{kind}", *COMMON.split(),
            f"nb_epochs={epochs}", f"seed={seed}", *words.split(), "--overwrite"]
     program = "-m benchmarks.network_variants" if "model=" in words else "train_doanet.py"
-    return (f"test -f {RESULTS}/{kind}/{task}_{name}_{seed}/scores.json || OMP_NUM_THREADS=1 python3 {program} {task} "
+    return (f"test -f {run_of(kind, task, name, seed)}/scores.json || OMP_NUM_THREADS=1 python3 {program} {task} "
             f"{name}_{seed} {shlex.join(run)}")
+
+
+def run_of(kind, task, name, seed):
+    """The folder of a run, relative to the toolkit."""
+    return f"{RESULTS}/{kind}/{task}_{name}_{seed}"
 
 
 def candidate(name):
     """The folder of a run of CANDIDATES."""
-    return ROOT / RESULTS / "generated" / f"22_{name}_{SEEDS[0]}"
+    return ROOT / run_of("generated", 22, name, SEEDS[0])
 
 
 def finalists():
     """{(name, set): folders of the runs}."""
-    return {(name, kind): [ROOT / RESULTS / kind / f"{task}_{name}_{seed}" for seed in seeds]
+    return {(name, kind): [ROOT / run_of(kind, task, name, seed) for seed in seeds]
             for name, (task, _, sets, _) in FINALISTS.items() for kind, seeds in sets.items()}
 
 
@@ -185,15 +192,12 @@ def draw(path):
     from doatools.report import plots
     with plots.figure(path, 1, 2, figsize=(10, 3.8)) as (_, axes):
         for axis, key, label in ((axes[0], "LE", "localization error (°)"), (axes[1], "F20", "F20 (%)")):
-            for name, colour in (("reference", "C3"), ("third", "C0")):
-                for kind, line in (("generated", "-"), ("recorded", ":")):
-                    for number, run in enumerate(finalists()[name, kind]):
-                        history, spent, times = Run(run).history(), 0, []
-                        for entry in history:
-                            spent += entry["cpu_seconds"]
-                            times.append(spent / 60)
-                        axis.plot(times, [entry["scores"][key] for entry in history], color=colour, ls=line, lw=1.2,
-                                  label=None if number else f"{FINALISTS[name][-1]}, {SETS[kind][0]}")
+            for (name, kind), runs in finalists().items():
+                for number, history in enumerate(Run(run).history() for run in runs):
+                    minutes = [spent / 60 for spent in itertools.accumulate(entry["cpu_seconds"] for entry in history)]
+                    axis.plot(minutes, [entry["scores"][key] for entry in history], color=COLOURS[name],
+                              ls=LINES[kind], lw=1.2,
+                              label=None if number else f"{FINALISTS[name][-1]}, {SETS[kind][0]}")
             axis.set_xlabel("CPU time of training (minutes)")
             axis.set_ylabel(label)
             axis.grid(alpha=0.3)
